@@ -1,0 +1,159 @@
+"""What a compute worker may be asked (target ``compute.<host>``), and what it tells.
+
+Every command names its workflow and step, so that a repeated command is answered with what was
+already done, and the server's placement generation, so that an outdated one is dropped.
+"""
+
+from typing import Any
+
+import msgspec
+
+from nova_async.bus.messages import Message, message
+from nova_async.model.guests import GuestSpec
+
+
+class Command(Message):
+    """Work for a host. The outcome is cast to ``reply_to`` as ``CommandEnded``."""
+
+    workflow_id: str
+    step: str
+    attempt: int = 0  # grows when the conductor wants the work done again after a failure
+    instance_id: str
+    generation: int
+    request_id: str
+    reply_to: str
+
+
+@message
+class Spawn(Command):
+    """Make disks, plug ports, define the guest and start it."""
+
+    guest: GuestSpec
+
+
+@message
+class Destroy(Command):
+    """Stop the guest and remove all of it: domain, disks, ports. Succeeds when nothing is there."""
+
+    delete_disks: bool = True
+
+
+@message
+class PowerOn(Command):
+    """Start a guest that is off; ``guest`` lets the host rebuild what it lost."""
+
+    guest: GuestSpec
+
+
+@message
+class PowerOff(Command):
+    """Ask the guest to shut down, and pull the plug after ``timeout_seconds`` (0: at once)."""
+
+    timeout_seconds: int = 60
+    retry_seconds: int = 10
+
+
+@message
+class Reboot(Command):
+    """Restart the guest. ``hard`` defines it anew from ``guest`` and resets it."""
+
+    hard: bool
+    guest: GuestSpec
+
+
+@message
+class Pause(Command):
+    """Freeze the guest's CPUs."""
+
+
+@message
+class Unpause(Command):
+    """Let the guest's CPUs run again."""
+
+
+@message
+class Suspend(Command):
+    """Save the guest's memory to disk and stop it."""
+
+
+@message
+class Resume(Command):
+    """Restore a suspended guest."""
+
+    guest: GuestSpec
+
+
+@message
+class CommandEnded(Message):
+    """A command succeeded (``error`` is None) or failed. Cast to the command's ``reply_to``."""
+
+    workflow_id: str
+    step: str
+    attempt: int
+    instance_id: str
+    generation: int
+    host: str
+    error: str | None = None  # public text
+    error_kind: str = ""  # class name in nova_async.errors, or of the exception
+    detail: str = ""  # for operators only
+    result: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+@message
+class CommandProgress(Message):
+    """A command is being worked on. Cast to ``reply_to`` at least every ten seconds."""
+
+    workflow_id: str
+    step: str
+    attempt: int
+    host: str
+    percent: int | None = None
+    note: str = ""
+
+
+@message
+class GetConsoleOutput(Message):
+    """Call: the last ``lines`` lines of the guest's console log (all that is kept when None)."""
+
+    instance_id: str
+    lines: int | None = None
+
+
+@message
+class ConsoleOutput(Message):
+    """Answer: text as the guest wrote it, control characters included."""
+
+    output: str
+
+
+@message
+class ListGuests(Message):
+    """Call: which guests carry our mark on this host."""
+
+
+@message
+class GuestState(Message):
+    """One guest as the hypervisor knows it."""
+
+    instance_id: str
+    power_state: int
+    generation: int = 0
+
+
+@message
+class GuestList(Message):
+    """Answer: every guest with our mark, and ids of files on the host that belong to no guest."""
+
+    host: str
+    guests: tuple[GuestState, ...]
+    stray_files: tuple[str, ...] = ()
+
+
+@message
+class Reap(Message):
+    """Cast: remove what is left of servers that do not live here any more.
+
+    Each pair is (instance id, generation up to which the conductor vouches that it is dead).
+    """
+
+    instances: tuple[tuple[str, int], ...]

@@ -1,0 +1,46 @@
+"""How a worker connects ports. The network service's host part implements this; the fake driver needs none."""
+
+from typing import Protocol
+
+from nova_async.model.guests import PortSpec
+
+
+class NetworkPlugs(Protocol):
+    async def start(self) -> None:
+        """Take over what an earlier run left: bridges, taps and DHCP servers stay as they are."""
+        ...
+
+    async def close(self) -> None:
+        """Stop watching; guests keep their network."""
+        ...
+
+    async def plug(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
+        """Make bridge, tap, DHCP entry, firewall and metadata path of each port. Safe to repeat."""
+        ...
+
+    async def unplug(self, instance_id: str) -> None:
+        """Remove all that ``plug`` made for this server, and a bridge nobody uses any more. Safe to repeat."""
+        ...
+
+    async def plugged(self) -> list[str]:
+        """Ids of the servers that have ports plugged on this host."""
+        ...
+
+
+class NoPlugs:
+    """For hosts whose driver has no real network."""
+
+    async def start(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    async def plug(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
+        return None
+
+    async def unplug(self, instance_id: str) -> None:
+        return None
+
+    async def plugged(self) -> list[str]:
+        return []

@@ -1,0 +1,202 @@
+"""Configuration: one struct per section, read from TOML, overridden by the environment.
+
+``NOVA_ASYNC_<SECTION>_<OPTION>`` beats the file, the file beats the default. Unknown sections and
+options are refused, so that a typing error is seen at start. ``config/nova-async.toml`` shows every option.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nova_async.errors import Invalid
+
+
+class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Api(Section):
+    listen: str = "127.0.0.1:8774"
+    public_url: str = ""  # empty: http://<listen>
+    max_body_bytes: int = 114_688
+    max_limit: int = 1000
+    enable_admin_password: bool = True
+    policy_file: str = ""  # empty: no overrides
+    request_seconds: float = 60.0
+
+
+class DatabaseSection(Section):
+    url: str = ""  # empty: embedded PostgreSQL under state_dir
+    pool_size: int = 12
+    statement_seconds: float = 15.0
+
+
+class BusSection(Section):
+    url: str = ""  # empty: in process
+    prefetch: int = 64
+    probe_seconds: float = 5.0
+    max_tries: int = 5
+
+
+class Compute(Section):
+    host: str = ""  # empty: the machine's host name
+    driver: str = "libvirt"  # libvirt, fake or test
+    libvirt_uri: str = "qemu:///system"
+    virt_type: str = "auto"  # auto, kvm or qemu
+    cpu_model: str = ""  # empty: the driver's choice
+    fake_hosts: int = 1
+    threads: int = 8
+    report_seconds: float = 10.0
+    down_seconds: float = 30.0
+    reserved_memory_mib: int = 512
+    reserved_vcpus: int = 0
+    reserved_disk_gib: int = 0
+    cpu_allocation_ratio: float = 4.0
+    ram_allocation_ratio: float = 1.0
+    disk_allocation_ratio: float = 1.0
+    image_cache_seconds: int = 86_400
+    resume_guests_on_boot: bool = False
+    availability_zone: str = "nova"
+
+
+class SchedulerSection(Section):
+    filters: tuple[str, ...] = (
+        "ComputeFilter",
+        "ComputeCapabilitiesFilter",
+        "ImagePropertiesFilter",
+        "ServerGroupAntiAffinityFilter",
+        "ServerGroupAffinityFilter",
+    )
+    weighers: tuple[str, ...] = ("RAMWeigher", "CPUWeigher", "DiskWeigher", "IoOpsWeigher", "NumInstancesWeigher", "BuildFailureWeigher")
+    multipliers: dict[str, float] = {}
+    host_subset_size: int = 1
+    max_attempts: int = 3
+    alternates: int = 3
+
+
+class Conductor(Section):
+    workers: int = 64  # workflows this process runs at once
+    lease_seconds: float = 20.0
+    poll_seconds: float = 2.0
+    command_seconds: float = 60.0  # without a sign of life from the host
+    build_seconds: float = 1800.0
+    reconcile_seconds: float = 30.0
+    reap_seconds: float = 60.0
+
+
+class Quota(Section):
+    instances: int = 10
+    cores: int = 20
+    ram: int = 51_200
+    metadata_items: int = 128
+    key_pairs: int = 100
+    server_groups: int = 10
+    server_group_members: int = 10
+    injected_files: int = 5
+    injected_file_content_bytes: int = 10_240
+    injected_file_path_bytes: int = 255
+
+
+class Identity(Section):
+    url: str = ""  # empty: built in
+    token_seconds: int = 3600
+    admin_password: str = ""  # empty: made at first start and kept in state_dir
+    region: str = "RegionOne"
+    username: str = "nova"  # this process's own user, for remote services
+    password: str = ""
+    project: str = "service"
+
+
+class ImageSection(Section):
+    url: str = ""  # empty: built in
+    store_dir: str = ""  # empty: <state_dir>/images
+    max_size_bytes: int = 64 * 2**30
+    max_virtual_size_bytes: int = 256 * 2**30
+    tool_memory_bytes: int = 2**30
+    tool_cpu_seconds: int = 60
+
+
+class Network(Section):
+    url: str = ""  # empty: built in
+    mode: str = "auto"  # auto, bridge (plumb Linux bridges) or none (rows only, for the fake driver)
+    default_cidr: str = "10.77.0.0/24"
+    dns_servers: tuple[str, ...] = ()
+    mtu: int = 1450
+
+
+class Metadata(Section):
+    shared_secret: str = ""  # empty: made at first start and kept in state_dir
+    dhcp_domain: str = "novalocal"
+    cache_seconds: float = 15.0
+
+
+class Log(Section):
+    level: str = "info"
+    form: str = "text"  # text or json
+
+
+class Config(Section):
+    state_dir: str = "var"
+    api: Api = msgspec.field(default_factory=Api)
+    database: DatabaseSection = msgspec.field(default_factory=DatabaseSection)
+    bus: BusSection = msgspec.field(default_factory=BusSection)
+    compute: Compute = msgspec.field(default_factory=Compute)
+    scheduler: SchedulerSection = msgspec.field(default_factory=SchedulerSection)
+    conductor: Conductor = msgspec.field(default_factory=Conductor)
+    quota: Quota = msgspec.field(default_factory=Quota)
+    identity: Identity = msgspec.field(default_factory=Identity)
+    image: ImageSection = msgspec.field(default_factory=ImageSection)
+    network: Network = msgspec.field(default_factory=Network)
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
+    log: Log = msgspec.field(default_factory=Log)
+
+    @property
+    def state(self) -> Path:
+        """Where this process keeps its files; absolute."""
+        return Path(self.state_dir).absolute()
+
+    @property
+    def public_url(self) -> str:
+        return (self.api.public_url or f"http://{self.api.listen}").rstrip("/")
+
+
+def load(path: str | Path | None = None, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Config:
+    """Read the file (if any), then the environment, then ``overrides`` (``section__option=value``).
+
+    Raises ``Invalid`` naming the option that is unknown or of the wrong type.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(Path(path).read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise Invalid(f"configuration {path}: {error}") from None
+    for name, text in environment.items():
+        if name.startswith("NOVA_ASYNC_") and name != "NOVA_ASYNC_CONFIG":
+            _set(tree, name.removeprefix("NOVA_ASYNC_").lower(), text)
+    for name, value in overrides.items():
+        section, _, option = name.partition("__")
+        if option:
+            tree.setdefault(section, {})[option] = value
+        else:
+            tree[section] = value
+    try:
+        return msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"configuration: {error}") from None
+
+
+def _set(tree: dict[str, Any], name: str, text: str) -> None:
+    """Place the value of one environment variable, JSON where the option is a list or a table."""
+    section, _, option = name.partition("_")
+    value: Any = msgspec.json.decode(text) if text[:1] in ("[", "{") else text
+    if name in Config.__struct_fields__:
+        tree[name] = value
+    elif section in Config.__struct_fields__ and option:
+        tree.setdefault(section, {})[option] = value
+    else:
+        raise Invalid(f"environment: no option is named NOVA_ASYNC_{name.upper()}")

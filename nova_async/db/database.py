@@ -1,0 +1,70 @@
+"""The pool of connections, and the errors of PostgreSQL in our own words."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from nova_async.db.constraints import translated
+from nova_async.errors import Unavailable
+
+Connection = asyncpg.Connection
+LOST = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.InterfaceError, OSError)
+
+
+class Database:
+    """A bounded pool. Every acquired connection has deadlines; a lost server is ``Unavailable``."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", acquire_seconds: float) -> None:
+        self.pool = pool
+        self._acquire_seconds = acquire_seconds
+
+    @classmethod
+    async def connect(cls, url: str, *, size: int = 12, statement_seconds: float = 15.0, schemas: str = "cell,api") -> "Database":
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=min(2, size),
+                max_size=size,
+                init=_set_codecs,
+                command_timeout=statement_seconds,
+                timeout=10,
+                server_settings={"search_path": schemas, "application_name": "nova_async"},
+            )
+        except (*LOST, TimeoutError) as error:
+            raise Unavailable("The database does not answer.", detail=repr(error)) from None
+        return cls(pool, statement_seconds)
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One connection, each statement its own transaction."""
+        try:
+            async with self.pool.acquire(timeout=self._acquire_seconds) as conn:
+                with translated():
+                    yield conn
+        except (*LOST, TimeoutError) as error:
+            raise Unavailable("The database does not answer.", detail=repr(error)) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One connection inside a transaction; commits when the block ends well."""
+        async with self.connection() as conn, conn.transaction():
+            yield conn
+
+
+async def _set_codecs(conn: Connection) -> None:
+    for kind in ("json", "jsonb"):
+        await conn.set_type_codec(
+            kind, schema="pg_catalog", encoder=lambda v: msgspec.json.encode(v).decode(), decoder=msgspec.json.decode, format="text"
+        )
+    await conn.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")

@@ -1,0 +1,76 @@
+"""Statements live in ``sql/queries/<noun>.sql``; a ``Query`` is one of them with the type of its rows.
+
+A file holds ``-- name --`` headers, comment lines that say what it is for and what ``$1`` .. mean,
+and the statement. ``QUERIES`` lists every statement that the code uses; a test prepares them all
+against the migrated schema and compares the columns with the struct.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from nova_async import resources
+from nova_async.db.database import Connection
+from nova_async.errors import NotFound
+
+HEADER = re.compile(r"^-- ([a-z0-9_]+) --$", re.MULTILINE)
+QUERIES: list["Query[Any]"] = []
+statements_run = 0  # counted for `make bench`
+T = TypeVar("T")
+
+
+@cache
+def statements(noun: str) -> dict[str, str]:
+    """The statements of one file, by name."""
+    parts = HEADER.split(resources.sql(f"queries/{noun}.sql").read_text())[1:]
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+class Query(Generic[T]):
+    """A named statement whose rows are ``row`` structs (or plain values where ``row`` is no struct)."""
+
+    def __init__(self, noun: str, name: str, row: type[T] | None = None) -> None:
+        self.noun, self.name, self.row = noun, name, row
+        self.sql = statements(noun)[name]
+        QUERIES.append(self)
+
+    async def all(self, conn: Connection, *args: Any) -> list[T]:
+        return [self._decode(r) for r in await self._fetch(conn, self.sql, args)]
+
+    async def page(self, conn: Connection, fragments: Sequence[str], *args: Any) -> list[T]:
+        """As ``all``, with ``/*fragments*/`` in the statement replaced by named fragments of the same file."""
+        known = statements(self.noun)
+        sql = self.sql.replace("/*fragments*/", " ".join(known[f] for f in fragments))
+        return [self._decode(r) for r in await self._fetch(conn, sql, args)]
+
+    async def maybe(self, conn: Connection, *args: Any) -> T | None:
+        rows = await self._fetch(conn, self.sql, args)
+        return self._decode(rows[0]) if rows else None
+
+    async def one(self, conn: Connection, *args: Any) -> T:
+        """The only row; raises ``NotFound`` when there is none."""
+        found = await self.maybe(conn, *args)
+        if found is None:
+            raise NotFound()
+        return found
+
+    async def run(self, conn: Connection, *args: Any) -> int:
+        """Run a statement for its effect; returns the number of rows touched."""
+        global statements_run
+        statements_run += 1
+        status: str = await conn.execute(self.sql, *args)
+        tail = status.rpartition(" ")[2]
+        return int(tail) if tail.isdigit() else 0
+
+    async def _fetch(self, conn: Connection, sql: str, args: Sequence[Any]) -> list[Any]:
+        global statements_run
+        statements_run += 1
+        return await conn.fetch(sql, *args)  # type: ignore[no-any-return]
+
+    def _decode(self, record: Any) -> T:
+        if self.row is None or not issubclass(self.row, msgspec.Struct):
+            return record[0]  # type: ignore[no-any-return]
+        return self.row(**dict(record.items()))

@@ -1,0 +1,55 @@
+"""Logs are events with keys: ``log.info("guest.spawned", seconds=3.1)``.
+
+Request id, server, workflow and step are bound once per task with ``bound(...)``; every event in
+that task then carries them.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+SECRET_KEYS = frozenset({"password", "adminpass", "admin_pass", "token", "secret", "private_key", "x-auth-token", "authorization"})
+
+
+def get(name: str) -> Any:
+    return structlog.get_logger(component=name)
+
+
+@contextmanager
+def bound(**keys: Any) -> Iterator[None]:
+    """Bind keys to every event logged inside, in this task and the tasks it starts."""
+    tokens = structlog.contextvars.bind_contextvars(**keys)
+    try:
+        yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
+
+
+def configure(level: str = "info", form: str = "text", stream: Any = None) -> None:
+    """Set up the process's log once. ``form`` is ``text`` or ``json``."""
+    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _mask_secrets,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=stream or sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+def _mask_secrets(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    for key in event:
+        if key.lower() in SECRET_KEYS:
+            event[key] = "***"
+    return event

@@ -1,0 +1,86 @@
+"""What a host must know to run a guest. Made by the conductor, carried by commands, understood by drivers."""
+
+from typing import Any
+
+import msgspec
+
+
+class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
+    """An image to boot from. The worker fetches it by ``id`` from the image service and proves ``sha512``."""
+
+    id: str
+    disk_format: str  # what the image service proved it to be: raw or qcow2
+    size_bytes: int
+    sha512: str
+    min_disk_gib: int = 0
+    virtual_size_bytes: int = 0
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
+    kernel: "ImageRef | None" = None
+    ramdisk: "ImageRef | None" = None
+
+
+class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A network card of a guest, and all that the host needs to plug it."""
+
+    id: str
+    network_id: str
+    mac: str
+    bridge: str
+    device: str  # tap name, at most 14 characters
+    mtu: int = 1500
+    fixed_ips: tuple["FixedIp", ...] = ()
+    gateway: str | None = None
+    routes: tuple[tuple[str, str], ...] = ()  # destination CIDR, next hop
+    dns_servers: tuple[str, ...] = ()
+    dhcp: bool = True
+    snat: bool = True
+    security_rules: tuple[dict[str, Any], ...] = ()
+    port_security: bool = True
+    tag: str | None = None
+    network_label: str = ""
+    plug: bool = True  # False: rows only, no device on the host (fake networks)
+
+
+class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
+    address: str
+    subnet_id: str
+    cidr: str
+    version: int = 4
+
+
+class DiskSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk beside the root disk that the host makes itself: ephemeral or swap."""
+
+    name: str  # ephemeral0, swap
+    size_mib: int
+    bus: str = "virtio"
+    format: str | None = None
+
+
+class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a guest that its host needs; nothing of it is secret.
+
+    ``config_drive`` and the metadata service read ``metadata_documents``' inputs from the app, not from here:
+    ``config_drive_files`` holds path -> text, ready to be written.
+    """
+
+    instance_id: str
+    name: str  # instance-<8 hex digits>, the domain's name
+    display_name: str
+    hostname: str
+    project_id: str
+    user_id: str
+    project_name: str = ""
+    user_name: str = ""
+    flavor_id: str
+    flavor_name: str
+    vcpus: int
+    memory_mib: int
+    root_gib: int  # 0: as large as the image
+    disks: tuple[DiskSpec, ...] = ()
+    extra_specs: dict[str, str] = msgspec.field(default_factory=dict)
+    image: ImageRef | None = None
+    ports: tuple[PortSpec, ...] = ()
+    config_drive: bool = False
+    config_drive_files: dict[str, str] = msgspec.field(default_factory=dict)
+    created_at: str = ""

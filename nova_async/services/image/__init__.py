@@ -1,0 +1,53 @@
+"""The image service as the rest of nova_async sees it: built in, or Glance behind the same interface."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import msgspec
+
+from nova_async.context import Context
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image's record. ``properties`` are the free ones (hw_*, os_* ...), all text."""
+
+    id: str
+    name: str | None = None
+    status: str = "queued"  # queued, saving, active, deactivated, killed, deleted
+    visibility: str = "shared"  # public, private, shared, community
+    owner: str = ""
+    disk_format: str | None = None
+    container_format: str | None = None
+    size: int | None = None  # bytes
+    virtual_size: int | None = None  # bytes
+    checksum: str | None = None  # md5, as Glance still shows it
+    os_hash_algo: str | None = "sha512"
+    os_hash_value: str | None = None
+    min_disk: int = 0  # GiB
+    min_ram: int = 0  # MiB
+    protected: bool = False
+    os_hidden: bool = False
+    tags: tuple[str, ...] = ()
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
+    created_at: str = ""
+    updated_at: str = ""
+
+
+class ImageService(Protocol):
+    async def get(self, ctx: Context, image_id: str) -> Image:
+        """Raises ``NotFound`` when there is none that the caller may see, ``Unavailable``."""
+        ...
+
+    def download(self, ctx: Context, image_id: str) -> AsyncIterator[bytes]:
+        """The bytes of an active image, in chunks of at most 1 MiB."""
+        ...
+
+    async def create(self, ctx: Context, name: str, *, disk_format: str, properties: dict[str, str], **fields: Any) -> Image:
+        """A queued image (snapshots)."""
+        ...
+
+    async def upload(self, ctx: Context, image_id: str, data: AsyncIterator[bytes]) -> Image:
+        """Fill a queued image; every byte is inspected. Raises ``Invalid`` when the data lie about their format."""
+        ...
+
+    async def delete(self, ctx: Context, image_id: str) -> None: ...

@@ -1,0 +1,56 @@
+"""The network service as the rest of nova_async sees it: built in, or Neutron behind the same interface."""
+
+from typing import Protocol
+
+import msgspec
+
+from nova_async.context import Context
+from nova_async.model.guests import PortSpec
+
+
+class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One network card that the user asked for: a network or an existing port, with an optional address."""
+
+    network_id: str | None = None
+    port_id: str | None = None
+    fixed_ip: str | None = None
+    tag: str | None = None
+
+
+class NetworkService(Protocol):
+    async def check(
+        self, ctx: Context, requests: list[NetworkRequest] | None, security_groups: list[str], count: int
+    ) -> list[NetworkRequest]:
+        """Say whether these can be given to ``count`` new servers, before anything is changed; returns them resolved.
+
+        None means that the user left the choice to us: the project's only network, or none at all when there is none.
+        Raises ``Invalid`` (unknown network, port, group; address outside the subnet or taken), ``Conflict``
+        (several networks, port in use), ``Forbidden`` (external network).
+        """
+        ...
+
+    async def bind(
+        self,
+        ctx: Context,
+        *,
+        instance_id: str,
+        hostname: str,
+        host: str,
+        availability_zone: str,
+        requests: list[NetworkRequest],
+        security_groups: list[str],
+    ) -> list[PortSpec]:
+        """Make the ports that do not exist yet and bind all of them to ``host``; same answer when repeated."""
+        ...
+
+    async def unbind(self, ctx: Context, *, instance_id: str) -> None:
+        """Delete the ports that ``bind`` made, and set free those that the user had brought. Safe to repeat."""
+        ...
+
+    async def ports(self, ctx: Context, *, instance_id: str) -> list[PortSpec]:
+        """The ports of a server as they are bound now."""
+        ...
+
+    async def security_groups(self, ctx: Context, *, instance_id: str) -> list[str]:
+        """Names of the groups on the server's ports."""
+        ...

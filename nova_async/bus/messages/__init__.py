@@ -52,7 +52,7 @@ _envelopes = msgspec.json.Decoder(_Envelope)
 
 
 @message
-class Failed(Message):
+class Failed(Message, frozen=True, kw_only=True):
     """The answer to a call whose handler raised: the kind of error and its public text."""
 
     kind: str
@@ -60,7 +60,7 @@ class Failed(Message):
 
 
 @message
-class Done(Message):
+class Done(Message, frozen=True, kw_only=True):
     """The answer to a call that has nothing else to say."""
 
 

@@ -12,7 +12,7 @@ from nova_async.bus.messages import Message, message
 from nova_async.model.guests import GuestSpec
 
 
-class Command(Message):
+class Command(Message, frozen=True, kw_only=True):
     """Work for a host. The outcome is cast to ``reply_to`` as ``CommandEnded``."""
 
     workflow_id: str
@@ -25,28 +25,28 @@ class Command(Message):
 
 
 @message
-class Spawn(Command):
+class Spawn(Command, frozen=True, kw_only=True):
     """Make disks, plug ports, define the guest and start it."""
 
     guest: GuestSpec
 
 
 @message
-class Destroy(Command):
+class Destroy(Command, frozen=True, kw_only=True):
     """Stop the guest and remove all of it: domain, disks, ports. Succeeds when nothing is there."""
 
     delete_disks: bool = True
 
 
 @message
-class PowerOn(Command):
+class PowerOn(Command, frozen=True, kw_only=True):
     """Start a guest that is off; ``guest`` lets the host rebuild what it lost."""
 
     guest: GuestSpec
 
 
 @message
-class PowerOff(Command):
+class PowerOff(Command, frozen=True, kw_only=True):
     """Ask the guest to shut down, and pull the plug after ``timeout_seconds`` (0: at once)."""
 
     timeout_seconds: int = 60
@@ -54,7 +54,7 @@ class PowerOff(Command):
 
 
 @message
-class Reboot(Command):
+class Reboot(Command, frozen=True, kw_only=True):
     """Restart the guest. ``hard`` defines it anew from ``guest`` and resets it."""
 
     hard: bool
@@ -62,29 +62,29 @@ class Reboot(Command):
 
 
 @message
-class Pause(Command):
+class Pause(Command, frozen=True, kw_only=True):
     """Freeze the guest's CPUs."""
 
 
 @message
-class Unpause(Command):
+class Unpause(Command, frozen=True, kw_only=True):
     """Let the guest's CPUs run again."""
 
 
 @message
-class Suspend(Command):
+class Suspend(Command, frozen=True, kw_only=True):
     """Save the guest's memory to disk and stop it."""
 
 
 @message
-class Resume(Command):
+class Resume(Command, frozen=True, kw_only=True):
     """Restore a suspended guest."""
 
     guest: GuestSpec
 
 
 @message
-class CommandEnded(Message):
+class CommandEnded(Message, frozen=True, kw_only=True):
     """A command succeeded (``error`` is None) or failed. Cast to the command's ``reply_to``."""
 
     workflow_id: str
@@ -100,7 +100,7 @@ class CommandEnded(Message):
 
 
 @message
-class CommandProgress(Message):
+class CommandProgress(Message, frozen=True, kw_only=True):
     """A command is being worked on. Cast to ``reply_to`` at least every ten seconds."""
 
     workflow_id: str
@@ -112,7 +112,7 @@ class CommandProgress(Message):
 
 
 @message
-class GetConsoleOutput(Message):
+class GetConsoleOutput(Message, frozen=True, kw_only=True):
     """Call: the last ``lines`` lines of the guest's console log (all that is kept when None)."""
 
     instance_id: str
@@ -120,19 +120,19 @@ class GetConsoleOutput(Message):
 
 
 @message
-class ConsoleOutput(Message):
+class ConsoleOutput(Message, frozen=True, kw_only=True):
     """Answer: text as the guest wrote it, control characters included."""
 
     output: str
 
 
 @message
-class ListGuests(Message):
+class ListGuests(Message, frozen=True, kw_only=True):
     """Call: which guests carry our mark on this host."""
 
 
 @message
-class GuestState(Message):
+class GuestState(Message, frozen=True, kw_only=True):
     """One guest as the hypervisor knows it."""
 
     instance_id: str
@@ -141,7 +141,7 @@ class GuestState(Message):
 
 
 @message
-class GuestList(Message):
+class GuestList(Message, frozen=True, kw_only=True):
     """Answer: every guest with our mark, and ids of files on the host that belong to no guest."""
 
     host: str
@@ -150,7 +150,7 @@ class GuestList(Message):
 
 
 @message
-class Reap(Message):
+class Reap(Message, frozen=True, kw_only=True):
     """Cast: remove what is left of servers that do not live here any more.
 
     Each pair is (instance id, generation up to which the conductor vouches that it is dead).

@@ -8,7 +8,7 @@ from nova_async.bus.messages import Message, message
 
 
 @message
-class HostReport(Message):
+class HostReport(Message, frozen=True, kw_only=True):
     """Published on ``hosts`` at start, every ``report_seconds``, and when something changed.
 
     Inventory maps a resource class to total, reserved and allocation ratio. ``facts`` are what
@@ -28,14 +28,14 @@ class HostReport(Message):
 
 
 @message
-class HostStopping(Message):
+class HostStopping(Message, frozen=True, kw_only=True):
     """Published on ``hosts``: the worker stops on purpose; its guests live on."""
 
     host: str
 
 
 @message
-class PowerChanged(Message):
+class PowerChanged(Message, frozen=True, kw_only=True):
     """Cast to ``conductor``: a guest changed state by itself or by the hypervisor's operator."""
 
     host: str
@@ -45,7 +45,7 @@ class PowerChanged(Message):
 
 
 @message
-class WorkflowReady(Message):
+class WorkflowReady(Message, frozen=True, kw_only=True):
     """Published on ``workflows``: a workflow was made or signalled; wake up and look for it."""
 
     workflow_id: str

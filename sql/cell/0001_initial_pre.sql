@@ -1,7 +1,11 @@
 -- What one cell holds: hosts with their inventories, servers, allocations, and the workflows that move them.
 
+-- Small numbers that old microversions show for services and hypervisors.
+CREATE SEQUENCE service_numbers;
+
 CREATE TABLE hosts (
-    id                  uuid PRIMARY KEY,              -- kept by the worker in its state directory
+    id                  uuid PRIMARY KEY,              -- kept by the worker in its state directory; the hypervisor's id
+    number              bigint NOT NULL DEFAULT nextval('service_numbers'),
     name                text NOT NULL CONSTRAINT hosts_name_key UNIQUE,
     service_id          uuid NOT NULL,
     address             text NOT NULL DEFAULT '',
@@ -14,6 +18,18 @@ CREATE TABLE hosts (
     failed_builds       integer NOT NULL DEFAULT 0,
     created_at          timestamptz NOT NULL DEFAULT now(),
     updated_at          timestamptz NOT NULL DEFAULT now()   -- the last report that changed something
+);
+
+-- The application's own processes (nova-scheduler, nova-conductor), as os-services lists them.
+CREATE TABLE processes (
+    id                  uuid PRIMARY KEY,
+    number              bigint NOT NULL DEFAULT nextval('service_numbers'),
+    binary_name         text NOT NULL,
+    host                text NOT NULL,
+    disabled            boolean NOT NULL DEFAULT false,
+    disabled_reason     text,
+    seen_at             timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT processes_host_key UNIQUE (binary_name, host)
 );
 
 CREATE TABLE inventories (

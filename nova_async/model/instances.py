@@ -1,0 +1,70 @@
+"""A server as its row tells it. What users call a server is an instance everywhere behind the API."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Instance(msgspec.Struct, kw_only=True):
+    """One row of ``instances`` with the task state of its live (or queued) workflow. Sizes: MiB and GiB as in the flavor."""
+
+    uuid: str
+    number: int
+    project_id: str
+    user_id: str
+    reservation_id: str
+    launch_index: int = 0
+    display_name: str
+    display_description: str | None = None
+    hostname: str
+    vm_state: str
+    power_state: int
+    task_state: str | None = None
+    progress: int = 0
+    host_id: str | None = None
+    host: str | None = None
+    node: str | None = None
+    generation: int = 0
+    availability_zone: str | None = None
+    pinned_zone: str | None = None
+    image_id: str | None = None
+    image_properties: dict[str, Any]
+    kernel_id: str = ""
+    ramdisk_id: str = ""
+    flavor: dict[str, Any]  # columns of the flavors table as they were at boot, extra_specs included
+    flavor_id: int
+    vcpus: int
+    memory_mb: int
+    root_device_name: str | None = None
+    key_name: str | None = None
+    key_data: dict[str, Any] | None = None  # {name, type, public_key}
+    user_data: str | None = None  # base64
+    config_drive: bool = False
+    auto_disk_config: bool = True
+    access_ip_v4: str | None = None
+    access_ip_v6: str | None = None
+    locked_by: str | None = None  # owner, admin
+    locked_reason: str | None = None
+    metadata: dict[str, str]
+    system_metadata: dict[str, Any]
+    tags: list[str]
+    scheduler_hints: dict[str, Any]
+    network_requests: list[dict[str, Any]]  # NetworkRequest as plain fields
+    security_groups: list[str]
+    block_devices: list[dict[str, Any]]
+    ports: list[dict[str, Any]]  # PortSpec as bound, as plain fields
+    trusted_certs: list[str] | None = None
+    injected_files: list[dict[str, str]]
+    password_data: str = ""
+    fault: dict[str, Any] | None = None  # {code, message, details, created}
+    created_at: datetime
+    updated_at: datetime | None = None
+    launched_at: datetime | None = None
+    terminated_at: datetime | None = None
+    deleted: bool = False
+
+    @property
+    def name(self) -> str:
+        """The domain's name, OS-EXT-SRV-ATTR:instance_name."""
+        return f"instance-{self.number:08x}"

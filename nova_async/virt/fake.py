@@ -1,0 +1,412 @@
+"""A hypervisor made of memory: for development, tests and measurements.
+
+It behaves as the real one does, and on demand (``Faults``) it waits, fails, hangs or answers out of order.
+With a state file its guests outlive the process, as real guests do.
+"""
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from nova_async.errors import Conflict, Error, NotFound, Unavailable
+from nova_async.model.guests import GuestSpec
+from nova_async.model.power import PowerState
+from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
+from nova_async.virt.events import EventSource, Listener
+from nova_async.world import World
+
+KEPT_NOTES = 64  # things that happened to a guest and that its console still shows
+
+BOOT_LOG = """\
+[    0.000000] Linux version 6.1.0-fake (fake@{host}) #1 SMP
+[    0.000000] Command line: console=tty0 console=ttyS0
+[    0.004000] Memory: {memory_kib}K/{memory_kib}K available
+[    0.011000] smp: Brought up 1 node, {vcpus} CPUs
+[    0.420000] Run /sbin/init as init process
+cloud-init[312]: datasource OpenStack instance-id {instance_id}
+Debian GNU/Linux 12 {hostname} ttyS0
+
+{hostname} login: """
+
+NOTES = {
+    "boot": BOOT_LOG,
+    "powerbutton": "\n[  100.000000] Power key pressed, shutting down\n[  101.000000] reboot: Power down\n",
+    "crash": "\n[  100.000000] Kernel panic - not syncing: asked to\n",
+}
+
+
+class Faults:
+    """What goes wrong, by operation: a method name of the driver, or ``*`` for all of them."""
+
+    def __init__(self) -> None:
+        self.ignore_power_button = False
+        self._delays: dict[str, tuple[float, float]] = {}
+        self._failures: dict[str, list[_Failure]] = {}
+        self._held: dict[str, list[tuple[str, asyncio.Future[None]]]] = {}
+
+    def delay(self, operation: str, seconds: float, jitter: float = 0.0) -> None:
+        """Make it wait first, ``seconds`` plus at most ``jitter`` by chance (calls then overtake each other)."""
+        self._delays[operation] = (seconds, jitter)
+
+    def fail(self, operation: str, times: int | None = 1, error: Error | None = None, *, after: bool = False) -> None:
+        """Make the next ``times`` calls fail (None: all of them); ``after``: only once the work is done."""
+        failure = _Failure(times, error or Unavailable("The fake hypervisor was told to fail."), after)
+        self._failures.setdefault(operation, []).append(failure)
+
+    def hang(self, operation: str) -> None:
+        """Make calls wait until ``release``, in the order in which that names them."""
+        self._held.setdefault(operation, [])
+
+    def waiting(self, operation: str) -> list[str]:
+        """Guests whose call hangs, in order of arrival."""
+        return [instance_id for instance_id, _ in self._held.get(operation, [])]
+
+    def release(self, operation: str, instance_id: str | None = None) -> None:
+        """Let the calls for one guest go on, or (None) all of them and those to come."""
+        calls = self._held.get(operation, [])
+        free = [call for call in calls if instance_id in (None, call[0])]
+        self._held[operation] = [call for call in calls if call not in free]
+        if instance_id is None:
+            self._held.pop(operation)
+        for _, gate in free:
+            if not gate.done():
+                gate.set_result(None)
+
+    def clear(self) -> None:
+        """All is well again; hanging calls go on."""
+        for operation in list(self._held):
+            self.release(operation)
+        self._delays.clear()
+        self._failures.clear()
+        self.ignore_power_button = False
+
+    async def before(self, operation: str, instance_id: str, world: World) -> None:
+        for key in (operation, "*"):
+            if key in self._held:
+                gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._held[key].append((instance_id, gate))
+                await gate
+            if key in self._delays:
+                seconds, jitter = self._delays[key]
+                await world.sleep(seconds + jitter * world.random.random())
+        self._raise(operation, after=False)
+
+    def done(self, operation: str) -> None:
+        self._raise(operation, after=True)
+
+    def _raise(self, operation: str, *, after: bool) -> None:
+        for key in (operation, "*"):
+            for failure in self._failures.get(key, ()):
+                if failure.after == after and failure.times != 0:
+                    if failure.times is not None:
+                        failure.times -= 1
+                    raise failure.error
+
+
+class _Failure(msgspec.Struct):
+    times: int | None
+    error: Error
+    after: bool
+
+
+class FakeGuest(msgspec.Struct, kw_only=True):
+    """A guest as the fake hypervisor keeps it."""
+
+    instance_id: str
+    name: str
+    hostname: str
+    generation: int
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    power_state: PowerState = PowerState.RUNNING
+    saved: bool = False
+    notes: list[str] = msgspec.field(default_factory=lambda: ["boot"])
+
+
+class FakeDriver:
+    """Implements ``virt.driver.Driver`` without a hypervisor."""
+
+    def __init__(
+        self,
+        world: World,
+        host: str,
+        *,
+        vcpus: int = 64,
+        memory_mib: int = 262_144,
+        disk_gib: int = 8192,
+        state_file: Path | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        self.host = host
+        self.faults = faults or Faults()
+        self._world = world
+        self._inventory = {"VCPU": vcpus, "MEMORY_MB": memory_mib, "DISK_GB": disk_gib}
+        self._guests: dict[str, FakeGuest] = {}
+        self._files: set[str] = set()
+        self._events = EventSource()
+        self._journal = Journal(state_file) if state_file else None
+
+    async def start(self) -> None:
+        await self.faults.before("start", "", self._world)
+        if self._journal:
+            self._guests = await self._journal.open()
+            self._files = set(self._guests)
+
+    async def close(self) -> None:
+        self._events.close()
+        if self._journal:
+            await self._journal.close()
+
+    async def facts(self) -> HostFacts:
+        await self.faults.before("facts", "", self._world)
+        return HostFacts(
+            inventory=dict(self._inventory),
+            traits=("COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NODE"),
+            hypervisor_type="fake",
+            hypervisor_version=1_000_000,
+            hypervisor_hostname=self.host,
+            cpu_info={
+                "arch": "x86_64",
+                "model": "Nehalem",
+                "vendor": "Intel",
+                "features": ["pge", "clflush"],
+                "topology": {"cores": 1, "threads": 1, "sockets": self._inventory["VCPU"]},
+            },
+            supported_instances=(("x86_64", "fake", "hvm"), ("x86_64", "qemu", "hvm")),
+            memory_used_mib=sum(guest.memory_mib for guest in self._guests.values()),
+            disk_used_gib=sum(guest.disk_gib for guest in self._guests.values()),
+            uptime=f"up {int(self._world.monotonic())} seconds",
+        )
+
+    async def guests(self) -> list[GuestInfo]:
+        await self.faults.before("guests", "", self._world)
+        return [_info(guest) for guest in self._guests.values()]
+
+    async def guest(self, instance_id: str) -> GuestInfo:
+        await self.faults.before("guest", instance_id, self._world)
+        return _info(self._find(instance_id))
+
+    def events(self) -> Listener:
+        return self._events.listen()
+
+    async def spawn(self, guest: GuestSpec, generation: int, progress: Progress) -> None:
+        await self.faults.before("spawn", guest.instance_id, self._world)
+        known = self._guests.get(guest.instance_id)
+        if known is None or known.generation < generation:
+            progress(None, "making the guest")
+            await self._make(guest, generation)
+        elif known.generation > generation:
+            raise Conflict(f"Server {guest.instance_id} has been placed anew since.")
+        elif known.power_state is not PowerState.RUNNING:
+            await self._boot(known)
+        self.faults.done("spawn")
+
+    async def destroy(self, instance_id: str, *, delete_disks: bool = True) -> None:
+        await self.faults.before("destroy", instance_id, self._world)
+        if delete_disks:
+            self._files.discard(instance_id)
+        guest = self._guests.pop(instance_id, None)
+        if guest is not None:
+            self._publish(guest, PowerState.SHUTDOWN)
+            if self._journal:
+                await self._journal.write(b'{"gone":"%s"}' % instance_id.encode())
+        self.faults.done("destroy")
+
+    async def power_on(self, guest: GuestSpec, generation: int) -> None:
+        await self.faults.before("power_on", guest.instance_id, self._world)
+        await self._start(guest, generation)
+        self.faults.done("power_on")
+
+    async def power_off(self, instance_id: str, *, timeout: float, retry: float) -> None:
+        await self.faults.before("power_off", instance_id, self._world)
+        guest = self._find(instance_id)
+        if guest.power_state is not PowerState.SHUTDOWN:
+            if timeout > 0 and self.faults.ignore_power_button:
+                await self._world.sleep(timeout)
+            elif timeout > 0:
+                _note(guest, "powerbutton")
+            await self._change(guest, PowerState.SHUTDOWN)
+        self.faults.done("power_off")
+
+    async def reboot(self, guest: GuestSpec, generation: int, *, hard: bool) -> None:
+        await self.faults.before("reboot", guest.instance_id, self._world)
+        known = self._guests.get(guest.instance_id)
+        if known is None:
+            await self._make(guest, generation)
+        else:
+            known.generation = max(known.generation, generation)
+            known.saved = False
+            await self._boot(known)
+        self.faults.done("reboot")
+
+    async def pause(self, instance_id: str) -> None:
+        await self.faults.before("pause", instance_id, self._world)
+        await self._switch(instance_id, PowerState.RUNNING, PowerState.PAUSED, "pause")
+        self.faults.done("pause")
+
+    async def unpause(self, instance_id: str) -> None:
+        await self.faults.before("unpause", instance_id, self._world)
+        await self._switch(instance_id, PowerState.PAUSED, PowerState.RUNNING, "unpause")
+        self.faults.done("unpause")
+
+    async def suspend(self, instance_id: str) -> None:
+        await self.faults.before("suspend", instance_id, self._world)
+        guest = self._find(instance_id)
+        if not guest.saved:
+            if guest.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
+                raise Conflict(f"Cannot suspend server {instance_id}: it is off.")
+            guest.saved = True
+            await self._change(guest, PowerState.SHUTDOWN)
+        self.faults.done("suspend")
+
+    async def resume(self, guest: GuestSpec, generation: int) -> None:
+        await self.faults.before("resume", guest.instance_id, self._world)
+        await self._start(guest, generation)
+        self.faults.done("resume")
+
+    async def console_output(self, instance_id: str, lines: int | None) -> str:
+        await self.faults.before("console_output", instance_id, self._world)
+        guest = self._find(instance_id)
+        text = "".join(NOTES[note] for note in guest.notes).format(
+            host=self.host,
+            hostname=guest.hostname,
+            instance_id=guest.instance_id,
+            vcpus=guest.vcpus,
+            memory_kib=guest.memory_mib * 1024,
+        )
+        return text if lines is None else "".join(text.splitlines(keepends=True)[-lines:] if lines > 0 else [])
+
+    async def stray_files(self) -> list[str]:
+        await self.faults.before("stray_files", "", self._world)
+        return sorted(self._files - self._guests.keys())
+
+    async def remove_stray(self, instance_id: str) -> None:
+        await self.faults.before("remove_stray", instance_id, self._world)
+        if instance_id not in self._guests:
+            self._files.discard(instance_id)
+
+    async def change_power(self, instance_id: str, state: PowerState) -> None:
+        """As if the guest (or somebody at the hypervisor) had done it: shut down, crashed, started, paused."""
+        guest = self._find(instance_id)
+        if state in (PowerState.SHUTDOWN, PowerState.CRASHED):
+            _note(guest, "powerbutton" if state is PowerState.SHUTDOWN else "crash")
+        await self._change(guest, state)
+
+    def _find(self, instance_id: str) -> FakeGuest:
+        guest = self._guests.get(instance_id)
+        if guest is None:
+            raise NotFound(f"Server {instance_id} is not on this host.")
+        return guest
+
+    async def _make(self, guest: GuestSpec, generation: int) -> None:
+        made = FakeGuest(
+            instance_id=guest.instance_id,
+            name=guest.name,
+            hostname=guest.hostname,
+            generation=generation,
+            vcpus=guest.vcpus,
+            memory_mib=guest.memory_mib,
+            disk_gib=guest.root_gib,
+        )
+        self._guests[guest.instance_id] = made
+        self._files.add(guest.instance_id)
+        await self._change(made, PowerState.RUNNING)
+
+    async def _start(self, guest: GuestSpec, generation: int) -> None:
+        known = self._guests.get(guest.instance_id)
+        if known is None:
+            await self._make(guest, generation)
+        elif known.power_state is PowerState.PAUSED:
+            raise Conflict(f"Cannot start server {guest.instance_id}: it is paused.")
+        elif known.power_state is not PowerState.RUNNING:
+            known.generation = max(known.generation, generation)
+            await self._boot(known)
+
+    async def _boot(self, guest: FakeGuest) -> None:
+        if not guest.saved:
+            _note(guest, "boot")
+        guest.saved = False
+        await self._change(guest, PowerState.RUNNING)
+
+    async def _switch(self, instance_id: str, old: PowerState, new: PowerState, verb: str) -> None:
+        guest = self._find(instance_id)
+        if guest.power_state is new:
+            return
+        if guest.power_state is not old:
+            raise Conflict(f"Cannot {verb} server {instance_id}: it is not {old.name.lower()}.")
+        await self._change(guest, new)
+
+    async def _change(self, guest: FakeGuest, state: PowerState) -> None:
+        guest.power_state = state
+        self._publish(guest, state)
+        if self._journal:
+            await self._journal.write(msgspec.json.encode(guest))
+
+    def _publish(self, guest: FakeGuest, state: PowerState) -> None:
+        self._events.publish(GuestEvent(guest.instance_id, guest.generation, state))
+
+
+def _info(guest: FakeGuest) -> GuestInfo:
+    return GuestInfo(instance_id=guest.instance_id, name=guest.name, power_state=PowerState(guest.power_state), generation=guest.generation)
+
+
+def _note(guest: FakeGuest, note: str) -> None:
+    guest.notes = [*guest.notes, note][-KEPT_NOTES:]
+
+
+class Journal:
+    """The state file: one line per change, rewritten when it is opened. A write returns once the line is in the file.
+
+    Lines that arrive while one write is under way go out together in the next, so that the cost does
+    not grow with the number of guests started at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fake-journal")
+        self._lines: deque[bytes] = deque()
+        self._writing: asyncio.Lock = asyncio.Lock()
+
+    async def open(self) -> dict[str, FakeGuest]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+
+    async def write(self, line: bytes) -> None:
+        self._lines.append(line)
+        async with self._writing:
+            if not self._lines:
+                return
+            text = b"".join(line + b"\n" for line in self._lines)
+            self._lines.clear()
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._append, text))
+
+    async def close(self) -> None:
+        self._thread.shutdown(wait=False)
+
+    def _append(self, text: bytes) -> None:
+        with self._path.open("ab", buffering=0) as file:
+            file.write(text)
+
+    def _load(self) -> dict[str, FakeGuest]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        guests: dict[str, FakeGuest] = {}
+        for line in self._path.read_bytes().splitlines() if self._path.exists() else ():
+            try:
+                _apply(line, guests)
+            except msgspec.DecodeError:
+                continue  # the last line of a process that was killed while it wrote
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(b"".join(msgspec.json.encode(guest) + b"\n" for guest in guests.values()))
+        fresh.replace(self._path)
+        return guests
+
+
+def _apply(line: bytes, guests: dict[str, FakeGuest]) -> None:
+    if line.startswith(b'{"gone"'):
+        guests.pop(msgspec.json.decode(line)["gone"], None)
+    else:
+        guest = msgspec.json.decode(line, type=FakeGuest)
+        guests[guest.instance_id] = guest

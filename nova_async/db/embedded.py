@@ -17,6 +17,8 @@ import shutil
 import signal
 import stat
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,9 @@ KILL_SECONDS = 5.0
 POLL_SECONDS = 0.02
 LOG_BYTES = 4 * 2**20  # the log starts anew when it is larger at start
 
+SHARED_MEMORY_HELD = "is still in use"  # the last word of such a server's log
+
+Popen = subprocess.Popen[bytes]
 logger = log.get("postgres")
 
 
@@ -74,7 +79,7 @@ class EmbeddedPostgres:
         self.data = self.directory / "data"
         self._world = world
         self._durable = durable
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Popen | None = None
         self._lock: int | None = None
 
     @property
@@ -106,8 +111,9 @@ class EmbeddedPostgres:
             await self._stop_orphan()
             if not self.data.exists():
                 await asyncio.to_thread(self._initialize, binaries, launcher, account)
-            self._process = await asyncio.to_thread(self._launch, binaries, launcher, account)
-            await self._wait_until_ready()
+            launch = partial(self._launch, binaries, launcher, account)
+            self._process = await asyncio.to_thread(launch)
+            await self._wait_until_ready(launch)
         except BaseException:
             await self.kill()
             raise
@@ -117,6 +123,14 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Stop the server cleanly: open transactions are rolled back, data written. Stops it hard after a deadline."""
         await self._end((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS), (signal.SIGKILL, KILL_SECONDS))
+
+    async def clear(self) -> None:
+        """Stop a server that outlived its manager, without starting one. Raises as ``start`` does."""
+        await asyncio.to_thread(self._take_lock)
+        try:
+            await self._stop_orphan()
+        finally:
+            self._unlock()
 
     async def kill(self) -> None:
         """End the server as a crash would; the next start recovers."""
@@ -182,7 +196,7 @@ class EmbeddedPostgres:
             raise Unavailable("PostgreSQL's initdb failed.", detail=(done.stderr or done.stdout).decode(errors="replace")[-2000:])
         fresh.rename(self.data)
 
-    def _launch(self, binaries: Path, launcher: list[str], account: "Account | None") -> "subprocess.Popen[bytes]":
+    def _launch(self, binaries: Path, launcher: list[str], account: "Account | None") -> Popen:
         settings = SETTINGS | {"unix_socket_directories": _listed(self._socket_folder())} | ({} if self._durable else NOT_DURABLE)
         for version, newer in SINCE.items():
             if (_version(self.data) or 0) >= version:
@@ -209,13 +223,20 @@ class EmbeddedPostgres:
         finally:
             os.close(output)
 
-    async def _wait_until_ready(self) -> None:
-        """Return once the database ``nova`` answers, made if need be."""
+    async def _wait_until_ready(self, launch: Callable[[], Popen]) -> None:
+        """Return once the database ``nova`` answers, made if need be.
+
+        Backends of a killed server may hold its shared memory for a moment longer; then the new one gives up at
+        once and is launched again.
+        """
         last: BaseException | None = None
         deadline = self._world.monotonic() + START_SECONDS
         while self._world.monotonic() < deadline:
             if self.pid is None:
-                break
+                if SHARED_MEMORY_HELD not in await asyncio.to_thread(self._log_end):
+                    break
+                await self._world.sleep(5 * POLL_SECONDS)
+                self._process = await asyncio.to_thread(launch)
             try:
                 await self._ensure_database()
                 return
@@ -383,7 +404,7 @@ def _signal(pid: int, way: signal.Signals) -> None:
         pass
 
 
-def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+def _wait(process: Popen, seconds: float) -> None:
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

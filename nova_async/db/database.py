@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from nova_async.db.constraints import translated
 from nova_async.errors import Unavailable
 
-Connection = asyncpg.Connection
+Connection: TypeAlias = asyncpg.Connection  # asyncpg has no types of its own: mypy sees Any
 LOST = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.InterfaceError, OSError)
 
 

@@ -7,6 +7,7 @@ Targets are names such as ``conductor`` or ``compute.host1``; topics such as ``h
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from nova_async.bus.dead_letters import DeadLetters
 from nova_async.bus.messages import Message
 
 Handler = Callable[[Message], Awaitable[Message | None]]
@@ -19,6 +20,11 @@ class Service(Protocol):
 
 
 class Bus(Protocol):
+    messages_sent: int  # casts, calls, publishes and replies since the start
+
+    @property
+    def dead_letters(self) -> DeadLetters: ...
+
     async def cast(self, target: str, message: Message) -> None:
         """Hand ``message`` to one server of ``target``; returns once the bus has it safe.
 

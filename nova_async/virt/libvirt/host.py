@@ -1,0 +1,106 @@
+"""What a host has and can do, from libvirt and the operating system."""
+
+import datetime
+import shutil
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Tree
+
+import libvirt
+import psutil
+
+from nova_async.virt.driver import HostFacts
+
+MIB = 2**20
+GIB = 2**30
+
+TRAITS = (
+    "COMPUTE_CONFIG_DRIVE_REGENERATION",
+    "COMPUTE_DEVICE_TAGGING",
+    "COMPUTE_IMAGE_TYPE_ISO",
+    "COMPUTE_IMAGE_TYPE_QCOW2",
+    "COMPUTE_IMAGE_TYPE_RAW",
+    "COMPUTE_NET_VIF_MODEL_E1000",
+    "COMPUTE_NET_VIF_MODEL_RTL8139",
+    "COMPUTE_NET_VIF_MODEL_VIRTIO",
+    "COMPUTE_NODE",
+    "COMPUTE_STORAGE_BUS_SCSI",
+    "COMPUTE_STORAGE_BUS_VIRTIO",
+)
+CPU_TRAITS = {  # a flag of /proc/cpuinfo -> the trait; what a guest on KVM can be given
+    "aes": "HW_CPU_X86_AESNI",
+    "avx": "HW_CPU_X86_AVX",
+    "avx2": "HW_CPU_X86_AVX2",
+    "avx512f": "HW_CPU_X86_AVX512F",
+    "bmi1": "HW_CPU_X86_BMI",
+    "bmi2": "HW_CPU_X86_BMI2",
+    "f16c": "HW_CPU_X86_F16C",
+    "fma": "HW_CPU_X86_FMA3",
+    "sha_ni": "HW_CPU_X86_SHA",
+    "sse": "HW_CPU_X86_SSE",
+    "sse2": "HW_CPU_X86_SSE2",
+    "ssse3": "HW_CPU_X86_SSSE3",
+    "sse4_1": "HW_CPU_X86_SSE41",
+    "sse4_2": "HW_CPU_X86_SSE42",
+    "svm": "HW_CPU_X86_AMD_SVM",
+    "vmx": "HW_CPU_X86_INTEL_VMX",
+}
+
+
+def facts(connection: libvirt.virConnect, host: str, virt_type: str, state_dir: Path) -> HostFacts:
+    """Blocks; for a libvirt thread."""
+    capabilities = Tree.fromstring(connection.getCapabilities())
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(state_dir)
+    return HostFacts(
+        inventory={"VCPU": psutil.cpu_count() or 1, "MEMORY_MB": memory.total // MIB, "DISK_GB": disk.total // GIB},
+        traits=tuple(sorted((*TRAITS, *(_cpu_traits() if virt_type == "kvm" else ())))),
+        hypervisor_type=connection.getType(),
+        hypervisor_version=connection.getVersion(),
+        hypervisor_hostname=host,
+        cpu_info=_cpu_info(capabilities),
+        supported_instances=_supported(capabilities, virt_type),
+        memory_used_mib=(memory.total - memory.available) // MIB,
+        disk_used_gib=disk.used // GIB,
+        uptime=_uptime(),
+    )
+
+
+def _cpu_info(capabilities: Tree.Element) -> dict[str, Any]:
+    cpu = capabilities.find("host/cpu")
+    if cpu is None:
+        return {}
+    topology = cpu.find("topology")
+    return {
+        "arch": cpu.findtext("arch", ""),
+        "model": cpu.findtext("model", ""),
+        "vendor": cpu.findtext("vendor", ""),
+        "features": sorted(feature.get("name", "") for feature in cpu.findall("feature")),
+        "topology": {name: int(topology.get(name, "1")) for name in ("sockets", "cores", "threads")} if topology is not None else {},
+    }
+
+
+def _supported(capabilities: Tree.Element, virt_type: str) -> tuple[tuple[str, str, str], ...]:
+    """(architecture, hypervisor type, mode) of the guests that this host runs."""
+    found = []
+    for guest in capabilities.findall("guest"):
+        arch = guest.find("arch")
+        if arch is not None and any(domain.get("type") == virt_type for domain in arch.findall("domain")):
+            found.append((arch.get("name", ""), virt_type, guest.findtext("os_type", "hvm")))
+    return tuple(found)
+
+
+def _cpu_traits() -> list[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return [CPU_TRAITS[flag] for flag in flags if flag in CPU_TRAITS]
+
+
+def _uptime() -> str:
+    """As the command ``uptime`` says it."""
+    up = datetime.timedelta(seconds=int(datetime.datetime.now(datetime.UTC).timestamp() - psutil.boot_time()))
+    one, five, fifteen = psutil.getloadavg()
+    return f"up {up.days} days, {up.seconds // 3600:2d}:{up.seconds // 60 % 60:02d}, load average: {one:.2f}, {five:.2f}, {fifteen:.2f}"

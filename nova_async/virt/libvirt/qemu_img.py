@@ -1,0 +1,68 @@
+"""The only place that runs qemu-img. The format of an image is always said, never guessed."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nova_async.errors import Invalid
+from nova_async.virt.libvirt.processes import run
+
+FORMATS = frozenset({"raw", "qcow2"})
+CONVERT_SECONDS = 1800.0
+
+
+async def check_base(path: Path, disk_format: str) -> int:
+    """The virtual size in bytes, as QEMU reads the image. Raises ``Invalid`` when it refers to any other file."""
+    facts = await info(path, disk_format)
+    data = facts.get("format-specific", {}).get("data", {})
+    if "backing-filename" in facts or "full-backing-filename" in facts:
+        raise Invalid("The image refers to a backing file; upload it flattened.")
+    if "data-file" in data:
+        raise Invalid("The image refers to an external data file; upload it as one file.")
+    if facts.get("encrypted"):
+        raise Invalid("The image is encrypted.")
+    size: int = facts["virtual-size"]
+    return size
+
+
+async def info(path: Path, disk_format: str, *, deadline: float = 30.0) -> dict[str, Any]:
+    """What ``qemu-img info --output=json`` says; it opens no backing file."""
+    output = await run("qemu-img", "info", "-f", _known(disk_format), "--output=json", "--", _file(path), deadline=deadline)
+    facts: dict[str, Any] = msgspec.json.decode(output)
+    return facts
+
+
+async def convert(source: Path, source_format: str, target: Path, target_format: str) -> None:
+    """Copy an image into another format; holes stay holes."""
+    await run(
+        "qemu-img",
+        "convert",
+        "-f",
+        _known(source_format),
+        "-O",
+        _known(target_format),
+        "-t",
+        "none",
+        "--",
+        _file(source),
+        _file(target),
+        deadline=CONVERT_SECONDS,
+        cpu_seconds=int(CONVERT_SECONDS),
+    )
+
+
+async def check(path: Path, *, deadline: float = 120.0) -> None:
+    """Raises ``Error`` when a qcow2 image is damaged."""
+    await run("qemu-img", "check", "-f", "qcow2", "--", _file(path), deadline=deadline)
+
+
+def _known(disk_format: str) -> str:
+    if disk_format not in FORMATS:
+        raise Invalid(f"The disk format {disk_format} is not one that guests are run from.")
+    return disk_format
+
+
+def _file(path: Path) -> str:
+    """A path that QEMU cannot take for a protocol or for JSON."""
+    return str(path.absolute())

@@ -1,0 +1,273 @@
+"""Domains as libvirt wants them described. Built as trees: no text is ever pasted into XML."""
+
+import re
+from xml.etree import ElementTree as Tree
+from xml.etree.ElementTree import Element, SubElement
+
+import msgspec
+
+from nova_async import __version__
+from nova_async.errors import Error, Unsupported
+from nova_async.model.guests import GuestSpec, PortSpec
+from nova_async.virt.libvirt.disks import Disk, Files
+
+NAMESPACE = "urn:nova-async:guest:1"  # of the mark that tells our guests from others
+CPU_MODES = frozenset({"host-model", "host-passthrough", "maximum"})
+CPU_DEFAULT = {"kvm": "host-model", "qemu": "Nehalem"}  # a named model, since emulation can offer any and migration wants the same
+NIC_MODELS = frozenset({"virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet", "vmxnet3"})
+CACHE = {"kvm": "none", "qemu": "writeback"}
+IO_LIMITS = ("read_bytes_sec", "write_bytes_sec", "total_bytes_sec", "read_iops_sec", "write_iops_sec", "total_iops_sec")
+CONSOLE_BOOT = "console=tty0 console=ttyS0"
+SPARE_SLOTS = 8  # q35 takes a device while it runs only on a free root port
+ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+Tree.register_namespace("nova_async", NAMESPACE)
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the host shapes its domains."""
+
+    virt_type: str  # kvm, qemu or test
+    cpu_model: str = ""
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """What a domain says about itself, enough to know the server without a database."""
+
+    generation: int
+    display_name: str
+    project_id: str
+    user_id: str
+    flavor_id: str
+    flavor_name: str
+    image_id: str | None
+    created_at: str
+
+
+def domain(guest: GuestSpec, generation: int, files: Files, host: Host) -> str:
+    """The domain of a guest."""
+    root = Element("domain", type=host.virt_type)
+    _text(root, "name", guest.name)
+    _text(root, "uuid", guest.instance_id)
+    SubElement(root, "metadata").append(_mark(guest, generation))
+    _text(root, "memory", guest.memory_mib, unit="MiB")
+    _text(root, "currentMemory", guest.memory_mib, unit="MiB")
+    _text(root, "vcpu", guest.vcpus)
+    if host.virt_type != "test":
+        _sysinfo(root, guest)
+    _os(root, guest, files, host)
+    features = SubElement(root, "features")
+    SubElement(features, "acpi")
+    SubElement(features, "apic")
+    if host.virt_type != "test":
+        _cpu(root, guest, host)
+    _clock(root, guest, host)
+    _text(root, "on_poweroff", "destroy")
+    _text(root, "on_reboot", "restart")
+    _text(root, "on_crash", "destroy")
+    _devices(root, guest, files, host)
+    return Tree.tostring(root, encoding="unicode")
+
+
+def read_mark(text: str) -> Mark:
+    """The mark, from libvirt's copy of it. Raises ``Error`` when it is damaged."""
+    try:
+        root = Tree.fromstring(text)
+        plain = {child.tag.rpartition("}")[2]: child for child in root}
+        return Mark(
+            generation=int(plain["generation"].text or ""),
+            display_name=plain["name"].text or "",
+            project_id=plain["owner"].get("project", ""),
+            user_id=plain["owner"].get("user", ""),
+            flavor_id=plain["flavor"].get("id", ""),
+            flavor_name=plain["flavor"].get("name", ""),
+            image_id=plain["image"].get("id") if "image" in plain else None,
+            created_at=plain["created"].text or "" if "created" in plain else "",
+        )
+    except (Tree.ParseError, KeyError, ValueError) as error:
+        raise Error("A domain's description of its server cannot be read.", detail=str(error)) from None
+
+
+def _mark(guest: GuestSpec, generation: int) -> Element:
+    mark = Element(f"{{{NAMESPACE}}}instance")
+    _own(mark, "id", guest.instance_id)
+    _own(mark, "generation", str(generation))
+    _own(mark, "name", guest.display_name)
+    if guest.created_at:
+        _own(mark, "created", guest.created_at)
+    _own(mark, "owner", project=guest.project_id, user=guest.user_id)
+    _own(
+        mark,
+        "flavor",
+        id=guest.flavor_id,
+        name=guest.flavor_name,
+        vcpus=str(guest.vcpus),
+        memory_mib=str(guest.memory_mib),
+        root_gib=str(guest.root_gib),
+    )
+    if guest.image:
+        _own(mark, "image", id=guest.image.id)
+    for port in guest.ports:
+        _own(mark, "port", id=port.id, mac=port.mac, device=port.device)
+    return mark
+
+
+def _sysinfo(root: Element, guest: GuestSpec) -> None:
+    """SMBIOS: cloud-init looks for the metadata service when the product is named so."""
+    system = SubElement(SubElement(root, "sysinfo", type="smbios"), "system")
+    entries = {
+        "manufacturer": "OpenStack Foundation",
+        "product": "OpenStack Nova",
+        "version": __version__,
+        "serial": guest.instance_id,
+        "uuid": guest.instance_id,
+        "family": "Virtual Machine",
+    }
+    for name, value in entries.items():
+        _text(system, "entry", value, name=name)
+
+
+def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
+    properties = guest.image.properties if guest.image else {}
+    uefi = properties.get("hw_firmware_type") == "uefi"
+    os = SubElement(root, "os", {"firmware": "efi"} if uefi else {})
+    kind = _text(os, "type", "hvm")
+    if host.virt_type == "test":
+        return
+    kind.set("machine", _machine(guest))
+    if uefi:
+        secure = properties.get("os_secure_boot", "disabled") == "required"
+        SubElement(SubElement(os, "firmware"), "feature", enabled="yes" if secure else "no", name="secure-boot")
+    if files.kernel:
+        _text(os, "kernel", files.kernel)
+        if files.ramdisk:
+            _text(os, "initrd", files.ramdisk)
+        _text(os, "cmdline", properties.get("os_command_line", CONSOLE_BOOT))
+    else:
+        SubElement(os, "boot", dev="hd")
+    SubElement(os, "smbios", mode="sysinfo")
+
+
+def _machine(guest: GuestSpec) -> str:
+    properties = guest.image.properties if guest.image else {}
+    return properties.get("hw_machine_type") or ("q35" if properties.get("hw_firmware_type") == "uefi" else "pc")
+
+
+def _cpu(root: Element, guest: GuestSpec, host: Host) -> None:
+    model = host.cpu_model or CPU_DEFAULT[host.virt_type]
+    if model in CPU_MODES:
+        cpu = SubElement(root, "cpu", mode=model)
+    else:
+        cpu = SubElement(root, "cpu", mode="custom", match="exact", check="none")
+        _text(cpu, "model", model, fallback="forbid")
+    sockets, cores, threads = _topology(guest)
+    SubElement(cpu, "topology", sockets=str(sockets), cores=str(cores), threads=str(threads))
+
+
+def _topology(guest: GuestSpec) -> tuple[int, int, int]:
+    """Sockets, cores, threads: as the flavor or the image wants them if they give the right product, else all sockets."""
+    properties = guest.image.properties if guest.image else {}
+
+    def wanted(part: str) -> int:
+        text = guest.extra_specs.get(f"hw:cpu_{part}") or properties.get(f"hw_cpu_{part}") or "0"
+        return int(text) if text.isdigit() else 0
+
+    cores, threads = wanted("cores") or 1, wanted("threads") or 1
+    sockets = wanted("sockets") or max(1, guest.vcpus // (cores * threads))
+    if sockets * cores * threads != guest.vcpus:
+        return guest.vcpus, 1, 1
+    return sockets, cores, threads
+
+
+def _clock(root: Element, guest: GuestSpec, host: Host) -> None:
+    windows = guest.image is not None and guest.image.properties.get("os_type") == "windows"
+    clock = SubElement(root, "clock", offset="localtime" if windows else "utc")
+    if host.virt_type != "test":
+        SubElement(clock, "timer", name="pit", tickpolicy="delay")
+        SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
+        SubElement(clock, "timer", name="hpet", present="no")
+
+
+def _devices(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
+    devices = SubElement(root, "devices")
+    for disk in files.disks:
+        devices.append(_disk(disk, guest, host))
+    if host.virt_type == "test":
+        for port in guest.ports:
+            devices.append(_interface(port, guest))
+        return
+    _controllers(devices, guest, files)
+    for port in guest.ports:
+        if port.plug:
+            devices.append(_interface(port, guest))
+    serial = SubElement(devices, "serial", type="pty")
+    SubElement(serial, "log", file=str(files.console), append="on")
+    SubElement(serial, "target", type="isa-serial", port="0")
+    if guest.image and guest.image.properties.get("hw_qemu_guest_agent") in ("yes", "true", "True"):
+        channel = SubElement(devices, "channel", type="unix")
+        SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
+    SubElement(devices, "memballoon", model="virtio")
+    rng = SubElement(devices, "rng", model="virtio")
+    _text(rng, "backend", "/dev/urandom", model="random")
+
+
+def _controllers(devices: Element, guest: GuestSpec, files: Files) -> None:
+    """No USB controller, which costs an idle guest processor time, unless a disk is on it."""
+    buses = {disk.bus for disk in files.disks}
+    if "usb" not in buses:
+        SubElement(devices, "controller", type="usb", model="none")
+    if "scsi" in buses:
+        SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
+    if "q35" in _machine(guest):
+        SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
+        for number in range(1, SPARE_SLOTS + 1):
+            SubElement(devices, "controller", type="pci", index=str(number), model="pcie-root-port")
+
+
+def _disk(disk: Disk, guest: GuestSpec, host: Host) -> Element:
+    element = Element("disk", type="file", device=disk.device)
+    driver = SubElement(element, "driver", name="qemu", type=disk.format)
+    if host.virt_type in CACHE:
+        driver.set("cache", CACHE[host.virt_type] if disk.device == "disk" and not disk.read_only else "writeback")
+        driver.set("discard", "unmap")
+    SubElement(element, "source", file=str(disk.path))
+    SubElement(element, "target", dev=disk.target, bus=disk.bus)
+    limits = {name: guest.extra_specs[f"quota:disk_{name}"] for name in IO_LIMITS if f"quota:disk_{name}" in guest.extra_specs}
+    if limits and not disk.read_only and host.virt_type != "test":
+        iotune = SubElement(element, "iotune")
+        for name, value in limits.items():
+            _text(iotune, name, value)
+    if disk.read_only:
+        SubElement(element, "readonly")
+    if disk.serial:
+        _text(element, "serial", disk.serial)
+    return element
+
+
+def _interface(port: PortSpec, guest: GuestSpec) -> Element:
+    """A card on a tap device that is there already and stays ours."""
+    model = (guest.image.properties.get("hw_vif_model") if guest.image else None) or "virtio"
+    if model not in NIC_MODELS:
+        raise Unsupported(f"The network card model {model} is not supported.")
+    interface = Element("interface", type="ethernet")
+    SubElement(interface, "mac", address=port.mac)
+    SubElement(interface, "target", dev=port.device, managed="no")
+    SubElement(interface, "model", type=model)
+    SubElement(interface, "mtu", size=str(port.mtu))
+    return interface
+
+
+def _text(parent: Element, tag: str, value: object, **attributes: str) -> Element:
+    element = SubElement(parent, tag, attributes)
+    element.text = _legal(str(value))
+    return element
+
+
+def _own(parent: Element, tag: str, text: str | None = None, **attributes: str) -> None:
+    element = SubElement(parent, f"{{{NAMESPACE}}}{tag}", {name: _legal(value) for name, value in attributes.items()})
+    element.text = None if text is None else _legal(text)
+
+
+def _legal(text: str) -> str:
+    """Without the characters that XML 1.0 cannot hold."""
+    return ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -12,6 +12,18 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "flavors_name_key": (Conflict, "Flavor with this name already exists."),
     "keypairs_user_name_key": (Conflict, "Key pair already exists for this user under this name."),
     "workflows_one_live_per_subject": (Conflict, "Another operation on this server is still running."),
+    "images_pkey": (Conflict, "Image ID already exists."),
+    "image_members_key": (Conflict, "The project is already a member of this image."),
+    "addresses_key": (Conflict, "The IP address is already in use on the network."),
+    "address_in_subnet": (Invalid, "The IP address is not valid for any of the network's subnets."),
+    "subnet_has_addresses": (Conflict, "No more IP addresses are available on the network."),
+    "port_is_free": (Conflict, "The port is still in use."),
+    "port_has_network": (NotFound, "The network could not be found."),
+    "ports_mac_key": (Conflict, "The MAC address is already in use on the network."),
+    "ports_network_fkey": (Conflict, "There are one or more ports still in use on the network."),
+    "addresses_subnet_fkey": (Conflict, "One or more ports have an IP address allocation from the subnet."),
+    "port_security_groups_group_fkey": (Conflict, "The security group is in use."),
+    "security_group_rules_key": (Conflict, "The security group rule already exists."),
     "instance_tags_count": (Invalid, "The number of tags exceeded the per-server limit 50."),
 }
 

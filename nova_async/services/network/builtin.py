@@ -1,0 +1,281 @@
+"""The network service inside nova_async: rows in PostgreSQL, which hosts turn into bridges, taps and rules."""
+
+import ipaddress
+import uuid
+from collections import Counter
+from typing import Any, Self
+
+from nova_async import log
+from nova_async.config import Config
+from nova_async.context import Context
+from nova_async.db import Database
+from nova_async.db import networks as rows
+from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.model.guests import FixedIp, PortSpec
+from nova_async.services.network import NetworkRequest
+from nova_async.world import World
+
+BOOTSTRAP_NAME = "private"
+BOOTSTRAP_PROJECT = ""  # owned by nobody: only an administrator may change it
+logger = log.get("network")
+
+
+class BuiltinNetworks:
+    """``NetworkService`` on our own tables. ``db`` sees the schema ``api``."""
+
+    def __init__(self, db: Database, config: Config, world: World) -> None:
+        self.db, self.config, self.world = db, config, world
+        self.plug = plugs_ports(config)
+
+    @classmethod
+    async def open(cls, db: Database, config: Config, world: World) -> Self:
+        service = cls(db, config, world)
+        await service.bootstrap()
+        return service
+
+    async def bootstrap(self) -> None:
+        """Give a new deployment its first network; a network that exists is left as it is. Raises ``Invalid``."""
+        subnet = first_subnet(self.config.network.default_cidr)
+        async with self.db.connection() as conn:
+            made = await rows.bootstrap(
+                conn,
+                network_id=self.world.uuid(),
+                subnet_id=self.world.uuid(),
+                project_id=BOOTSTRAP_PROJECT,
+                name=BOOTSTRAP_NAME,
+                mtu=self.config.network.mtu,
+                dns_servers=list(self.config.network.dns_servers),
+                **subnet,
+            )
+        if made:
+            logger.info("network.made", name=BOOTSTRAP_NAME, cidr=subnet["cidr"])
+
+    async def check(
+        self, ctx: Context, requests: list[NetworkRequest] | None, security_groups: list[str], count: int
+    ) -> list[NetworkRequest]:
+        """See ``NetworkService.check``. One statement."""
+        asked = requests or []
+        for request in asked:
+            _well_formed(request, count)
+        async with self.db.connection() as conn:
+            survey = await rows.survey(
+                conn,
+                ctx.project_id,
+                ctx.is_admin,
+                [r.network_id for r in asked if r.network_id],
+                [r.port_id for r in asked if r.port_id],
+                [r.fixed_ip for r in asked if r.fixed_ip],
+            )
+        _known_groups(survey, security_groups)
+        if requests is None:
+            return _only_network(survey)
+        _no_repeats(requests)
+        return [_resolved(request, survey, ctx) for request in requests]
+
+    async def bind(
+        self,
+        ctx: Context,
+        *,
+        instance_id: str,
+        hostname: str,
+        host: str,
+        availability_zone: str,
+        requests: list[NetworkRequest],
+        security_groups: list[str],
+    ) -> list[PortSpec]:
+        """See ``NetworkService.bind``; ``ctx.project_id`` is the server's project. One statement, none without requests."""
+        if not requests:
+            return []
+        binding = rows.Binding(
+            instance_id=instance_id,
+            project_id=ctx.project_id,
+            device_owner=f"compute:{availability_zone or 'nova'}",
+            host=host,
+            dns_name=hostname,
+        )
+        wishes = [self._wish(position, request) for position, request in enumerate(requests)]
+        async with self.db.connection() as conn:
+            return [self._spec(port) for port in await rows.bind(conn, binding, wishes, security_groups)]
+
+    async def unbind(self, ctx: Context, *, instance_id: str) -> None:
+        """See ``NetworkService.unbind``. One statement."""
+        async with self.db.connection() as conn:
+            await rows.unbind(conn, instance_id)
+
+    async def ports(self, ctx: Context, *, instance_id: str) -> list[PortSpec]:
+        async with self.db.connection() as conn:
+            return [self._spec(port) for port in await rows.bound(conn, instance_id)]
+
+    async def security_groups(self, ctx: Context, *, instance_id: str) -> list[str]:
+        async with self.db.connection() as conn:
+            return await rows.group_names(conn, instance_id)
+
+    def _wish(self, position: int, request: NetworkRequest) -> dict[str, Any]:
+        """One element of ``bind_ports``' wishes; ``seed`` decides the MAC and where to look for a free address."""
+        return {
+            "position": position,
+            "network_id": request.network_id,
+            "port_id": request.port_id,
+            "fixed_ip": request.fixed_ip,
+            "tag": request.tag,
+            "new_id": self.world.uuid(),
+            "seed": self.world.random.getrandbits(62),
+        }
+
+    def _spec(self, port: rows.BoundPort) -> PortSpec:
+        return port_spec(port, plug=self.plug)
+
+
+def plugs_ports(config: Config) -> bool:
+    """Whether hosts make devices for ports; ``auto`` means: where guests are real."""
+    mode = config.network.mode
+    if mode not in ("auto", "bridge", "none"):
+        raise Invalid(f"configuration: network.mode is {mode!r}; it may be auto, bridge or none.")
+    return mode == "bridge" or (mode == "auto" and config.compute.driver == "libvirt")
+
+
+def bridge_name(network_id: str) -> str:
+    """The Linux bridge of a network: the same on every host, at most 15 characters."""
+    return f"nab{network_id.replace('-', '')[:11]}"
+
+
+def device_name(port_id: str) -> str:
+    """The tap of a port, named as Neutron does."""
+    return f"tap{port_id[:11]}"
+
+
+def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
+    """A port as its host wants it. The gateway is the first IPv4 subnet's."""
+    first = next((a for a in port.addresses if a["version"] == 4), {})
+    return PortSpec(
+        id=port.id,
+        network_id=port.network_id,
+        mac=port.mac,
+        bridge=bridge_name(port.network_id),
+        device=device_name(port.id),
+        mtu=port.mtu,
+        fixed_ips=tuple(
+            FixedIp(address=a["address"], subnet_id=a["subnet_id"], cidr=a["cidr"], version=a["version"]) for a in port.addresses
+        ),
+        gateway=first.get("gateway"),
+        routes=tuple((route["destination"], route["nexthop"]) for route in first.get("routes", [])),
+        dns_servers=tuple(dict.fromkeys(server for a in port.addresses for server in a["dns_servers"])),
+        dhcp=bool(first.get("dhcp", False)),
+        security_rules=tuple(port.security_rules),
+        port_security=port.port_security,
+        tag=port.tag,
+        network_label=port.network_label,
+        plug=plug,
+    )
+
+
+def first_subnet(cidr: str) -> dict[str, Any]:
+    """Gateway and pool of an IPv4 network: the first address, and all the others."""
+    try:
+        network = ipaddress.IPv4Network(cidr)
+    except ValueError as error:
+        raise Invalid(f"configuration: network.default_cidr: {error}") from None
+    if network.prefixlen > 29:
+        raise Invalid("configuration: network.default_cidr has room for too few servers; use a prefix of 29 or shorter.")
+    return {
+        "cidr": str(network),
+        "gateway": str(network[1]),
+        "pools": [{"start": str(network[2]), "end": str(network[-2])}],
+    }
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
+def _well_formed(request: NetworkRequest, count: int) -> None:
+    """Refuse what no state of the database could make right."""
+    if request.network_id is not None and not is_uuid(request.network_id):
+        raise Invalid(f"Bad networks format: network uuid is not in proper format ({request.network_id})")
+    if request.port_id is not None and not is_uuid(request.port_id):
+        raise Invalid(f"Bad networks format: port uuid is not in proper format ({request.port_id})")
+    if request.network_id is None and request.port_id is None:
+        raise Invalid("Bad networks format: each network needs a uuid or a port.")
+    if request.fixed_ip is not None:
+        try:
+            ipaddress.ip_address(request.fixed_ip)
+        except ValueError:
+            raise Invalid(f"Invalid fixed IP address ({request.fixed_ip})") from None
+        if request.port_id is not None:
+            raise Invalid("Specified Fixed IP cannot be used with a port: the port has its own addresses.")
+        if count > 1:
+            raise Invalid("Invalid fixed IP: multiple servers cannot be given the same address.")
+    if request.port_id is not None and count > 1:
+        raise Invalid("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one.")
+
+
+def _no_repeats(requests: list[NetworkRequest]) -> None:
+    ports = Counter(r.port_id for r in requests if r.port_id)
+    addresses = Counter((r.network_id, r.fixed_ip) for r in requests if r.fixed_ip)
+    if any(n > 1 for n in (*ports.values(), *addresses.values())):
+        raise Invalid("The same port or address was asked for more than once.")
+
+
+def _known_groups(survey: rows.Survey, names: list[str]) -> None:
+    for name in names:
+        matches = [g for g in survey.groups if name in (g["id"], g["name"])]
+        if not matches and name not in ("default", survey.default_group):
+            raise Invalid(f"Security group {name} not found.")
+        if len(matches) > 1:
+            raise Conflict(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")
+
+
+def _only_network(survey: rows.Survey) -> list[NetworkRequest]:
+    """The network of a user who named none."""
+    usable = [n for n in survey.networks if not n["external"] and n["cidrs"]]
+    if len(usable) > 1:
+        raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
+    return [NetworkRequest(network_id=n["id"]) for n in usable]
+
+
+def _resolved(request: NetworkRequest, survey: rows.Survey, ctx: Context) -> NetworkRequest:
+    if request.port_id is not None:
+        _usable_port(request.port_id.lower(), survey)
+        return request
+    network = next((n for n in survey.networks if n["id"] == (request.network_id or "").lower()), None)
+    if network is None:
+        raise Invalid(f"Network {request.network_id} could not be found.")
+    if network["external"] and not network["shared"] and not ctx.is_admin:
+        raise Forbidden(f"It is not allowed to create an interface on external network {request.network_id}")
+    if not network["cidrs"]:
+        raise Invalid(f"Network {request.network_id} requires a subnet in order to boot instances on.")
+    if request.fixed_ip is not None:
+        _free_address(request.fixed_ip, network)
+    return request
+
+
+def _usable_port(port_id: str, survey: rows.Survey) -> None:
+    port = next((p for p in survey.ports if p["id"] == port_id), None)
+    if port is None:
+        raise Invalid(f"Port id {port_id} could not be found.")
+    if port["device_id"]:
+        raise Conflict(f"Port {port_id} is still in use.")
+    if not port["addressed"]:
+        raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
+
+
+def _free_address(text: str, network: dict[str, Any]) -> None:
+    address = ipaddress.ip_address(text)
+    subnets = [ipaddress.ip_network(cidr) for cidr in network["cidrs"]]
+    if not any(usable_address(address, subnet) for subnet in subnets):
+        raise Invalid(f"Fixed IP address {text} is not a valid ip address for network {network['id']}.")
+    if str(address) in network["taken"] or str(address) in network["gateways"]:
+        raise Invalid(f"Fixed IP address {text} is already in use on network {network['id']}.")
+
+
+def usable_address(
+    address: "ipaddress.IPv4Address | ipaddress.IPv6Address", subnet: "ipaddress.IPv4Network | ipaddress.IPv6Network"
+) -> bool:
+    """Whether a host may have this address in the subnet."""
+    if address not in subnet:
+        return False
+    ends = {subnet.network_address} if subnet.version == 6 else {subnet.network_address, subnet.broadcast_address}
+    return subnet.num_addresses <= 2 or address not in ends

@@ -92,7 +92,7 @@ class EmbeddedPostgres:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def database_url(self, name: str) -> str:
-        return f"postgresql://nova@/{name}?host={quote(str(self._socket_folder()), safe='/')}&port={PORT}"
+        return f"postgresql://nova@/{name}?host={quote(str(self.socket_folder), safe='/')}&port={PORT}"
 
     async def start(self) -> str:
         """Start the server, making its data first if there are none; returns the URL of the database ``nova``.
@@ -159,7 +159,7 @@ class EmbeddedPostgres:
     def _prepare(self) -> "Account | None":
         """Give our folders to the account the server runs as."""
         account = _account(self.directory)
-        for folder in {self.directory, self._socket_folder()}:
+        for folder in {self.directory, self.socket_folder}:
             _own(folder, account)
         shutil.rmtree(self.directory / "data.new", ignore_errors=True)  # an initdb that was interrupted
         return account
@@ -169,7 +169,8 @@ class EmbeddedPostgres:
             os.close(self._lock)
             self._lock = None
 
-    def _socket_folder(self) -> Path:
+    @property
+    def socket_folder(self) -> Path:
         """Where the socket is: our directory, or a short path in its place. asyncpg reads a comma as a list."""
         path = str(self.directory)
         if len(os.fsencode(f"{path}/.s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES and "," not in path:
@@ -197,7 +198,7 @@ class EmbeddedPostgres:
         fresh.rename(self.data)
 
     def _launch(self, binaries: Path, launcher: list[str], account: "Account | None") -> Popen:
-        settings = SETTINGS | {"unix_socket_directories": _listed(self._socket_folder())} | ({} if self._durable else NOT_DURABLE)
+        settings = SETTINGS | {"unix_socket_directories": _listed(self.socket_folder)} | ({} if self._durable else NOT_DURABLE)
         for version, newer in SINCE.items():
             if (_version(self.data) or 0) >= version:
                 settings |= newer
@@ -273,7 +274,7 @@ class EmbeddedPostgres:
                     break
             else:
                 raise Unavailable(f"A PostgreSQL server (process {orphan}) in {self.directory} cannot be stopped.")
-        for stale in (self.data / "postmaster.pid", self._socket_folder() / f".s.PGSQL.{PORT}.lock"):
+        for stale in (self.data / "postmaster.pid", self.socket_folder / f".s.PGSQL.{PORT}.lock"):
             await asyncio.to_thread(stale.unlink, missing_ok=True)
 
 

@@ -1,0 +1,205 @@
+-- The present schema "cell": the sum of sql/cell/*.sql, where the reasons are.
+-- Written by `python -m nova_async.db.present`; do not edit.
+
+CREATE SEQUENCE service_numbers AS bigint;
+
+CREATE TABLE hosts (
+    id                uuid NOT NULL,
+    number            bigint NOT NULL DEFAULT nextval('service_numbers'::regclass),
+    name              text NOT NULL,
+    service_id        uuid NOT NULL,
+    address           text NOT NULL DEFAULT ''::text,
+    availability_zone text NOT NULL DEFAULT 'nova'::text,
+    disabled          boolean NOT NULL DEFAULT false,
+    disabled_reason   text,
+    forced_down       boolean NOT NULL DEFAULT false,
+    facts             jsonb NOT NULL DEFAULT '{}'::jsonb,
+    traits            jsonb NOT NULL DEFAULT '[]'::jsonb,
+    failed_builds     integer NOT NULL DEFAULT 0,
+    created_at        timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at        timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT hosts_pkey PRIMARY KEY (id),
+    CONSTRAINT hosts_name_key UNIQUE (name)
+);
+
+CREATE TABLE processes (
+    id              uuid NOT NULL,
+    number          bigint NOT NULL DEFAULT nextval('service_numbers'::regclass),
+    binary_name     text NOT NULL,
+    host            text NOT NULL,
+    disabled        boolean NOT NULL DEFAULT false,
+    disabled_reason text,
+    seen_at         timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT processes_pkey PRIMARY KEY (id),
+    CONSTRAINT processes_host_key UNIQUE (binary_name, host)
+);
+
+CREATE TABLE inventories (
+    host_id          uuid NOT NULL,
+    resource_class   text NOT NULL,
+    total            bigint NOT NULL,
+    reserved         bigint NOT NULL DEFAULT 0,
+    allocation_ratio double precision NOT NULL DEFAULT 1,
+    used             bigint NOT NULL DEFAULT 0,
+    CONSTRAINT inventories_pkey PRIMARY KEY (host_id, resource_class),
+    CONSTRAINT inventories_used_check CHECK (used >= 0),
+    CONSTRAINT inventories_host_id_fkey FOREIGN KEY (host_id) REFERENCES hosts(id) ON DELETE CASCADE
+);
+
+CREATE TABLE instances (
+    uuid                uuid NOT NULL,
+    number              bigint GENERATED ALWAYS AS IDENTITY,
+    project_id          text NOT NULL,
+    user_id             text NOT NULL,
+    reservation_id      text NOT NULL,
+    launch_index        integer NOT NULL DEFAULT 0,
+    display_name        text NOT NULL,
+    display_description text,
+    hostname            text NOT NULL,
+    vm_state            text NOT NULL DEFAULT 'building'::text,
+    power_state         smallint NOT NULL DEFAULT 0,
+    progress            smallint NOT NULL DEFAULT 0,
+    host_id             uuid,
+    host                text,
+    node                text,
+    generation          bigint NOT NULL DEFAULT 0,
+    availability_zone   text,
+    pinned_zone         text,
+    image_id            text,
+    image_properties    jsonb NOT NULL DEFAULT '{}'::jsonb,
+    kernel_id           text NOT NULL DEFAULT ''::text,
+    ramdisk_id          text NOT NULL DEFAULT ''::text,
+    flavor              jsonb NOT NULL,
+    flavor_id           bigint NOT NULL,
+    vcpus               integer NOT NULL,
+    memory_mb           integer NOT NULL,
+    root_device_name    text,
+    key_name            text,
+    key_data            jsonb,
+    user_data           text,
+    config_drive        boolean NOT NULL DEFAULT false,
+    auto_disk_config    boolean NOT NULL DEFAULT true,
+    access_ip_v4        text,
+    access_ip_v6        text,
+    locked_by           text,
+    locked_reason       text,
+    metadata            jsonb NOT NULL DEFAULT '{}'::jsonb,
+    system_metadata     jsonb NOT NULL DEFAULT '{}'::jsonb,
+    tags                text[] NOT NULL DEFAULT '{}'::text[],
+    scheduler_hints     jsonb NOT NULL DEFAULT '{}'::jsonb,
+    network_requests    jsonb NOT NULL DEFAULT '[]'::jsonb,
+    security_groups     jsonb NOT NULL DEFAULT '[]'::jsonb,
+    block_devices       jsonb NOT NULL DEFAULT '[]'::jsonb,
+    ports               jsonb NOT NULL DEFAULT '[]'::jsonb,
+    trusted_certs       jsonb,
+    injected_files      jsonb NOT NULL DEFAULT '[]'::jsonb,
+    password_data       text NOT NULL DEFAULT ''::text,
+    fault               jsonb,
+    created_at          timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at          timestamp with time zone,
+    launched_at         timestamp with time zone,
+    terminated_at       timestamp with time zone,
+    deleted             boolean NOT NULL DEFAULT false,
+    CONSTRAINT instances_pkey PRIMARY KEY (uuid),
+    CONSTRAINT instance_tags_count CHECK (cardinality(tags) <= 50)
+);
+CREATE INDEX instances_by_age ON instances USING btree (created_at DESC, uuid);
+CREATE INDEX instances_by_change ON instances USING btree (updated_at);
+CREATE INDEX instances_by_host ON instances USING btree (host) WHERE NOT deleted;
+CREATE INDEX instances_by_project ON instances USING btree (project_id, created_at DESC, uuid) WHERE NOT deleted;
+
+CREATE TABLE allocations (
+    consumer_id    uuid NOT NULL,
+    host_id        uuid NOT NULL,
+    resource_class text NOT NULL,
+    amount         bigint NOT NULL,
+    generation     bigint NOT NULL,
+    CONSTRAINT allocations_pkey PRIMARY KEY (consumer_id, host_id, resource_class, generation),
+    CONSTRAINT allocations_amount_check CHECK (amount > 0),
+    CONSTRAINT allocations_host_id_fkey FOREIGN KEY (host_id) REFERENCES hosts(id)
+);
+CREATE INDEX allocations_by_host ON allocations USING btree (host_id);
+
+CREATE TABLE workflows (
+    id                 uuid NOT NULL,
+    kind               text NOT NULL,
+    subject_id         uuid NOT NULL,
+    parent_id          uuid,
+    state              text NOT NULL,
+    step               text,
+    task_state         text,
+    attempt            integer NOT NULL DEFAULT 0,
+    input              jsonb NOT NULL DEFAULT '{}'::jsonb,
+    results            jsonb NOT NULL DEFAULT '{}'::jsonb,
+    history            jsonb NOT NULL DEFAULT '[]'::jsonb,
+    signal             text,
+    error              jsonb,
+    context            jsonb NOT NULL,
+    request_id         text NOT NULL,
+    owner              text,
+    lease_until        timestamp with time zone,
+    wake_at            timestamp with time zone NOT NULL DEFAULT now(),
+    deadline           timestamp with time zone,
+    point_of_no_return boolean NOT NULL DEFAULT false,
+    created_at         timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at         timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at        timestamp with time zone,
+    CONSTRAINT workflows_pkey PRIMARY KEY (id),
+    CONSTRAINT workflows_state CHECK (state = ANY (ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'undoing'::text, 'done'::text, 'failed'::text, 'cancelled'::text]))
+);
+CREATE INDEX workflows_by_parent ON workflows USING btree (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX workflows_by_subject ON workflows USING btree (subject_id, created_at DESC);
+CREATE UNIQUE INDEX workflows_one_live_per_subject ON workflows USING btree (subject_id) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
+CREATE UNIQUE INDEX workflows_one_queued_per_subject ON workflows USING btree (subject_id) WHERE state = 'queued'::text;
+CREATE INDEX workflows_runnable ON workflows USING btree (wake_at) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
+
+CREATE OR REPLACE FUNCTION claim(consumer uuid, placement bigint, candidates uuid[], classes text[], amounts bigint[])
+ RETURNS uuid
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    candidate uuid;
+    fitting integer;
+BEGIN
+    SELECT host_id INTO candidate FROM allocations WHERE consumer_id = consumer AND generation = placement LIMIT 1;
+    IF FOUND THEN
+        RETURN candidate;
+    END IF;
+    FOREACH candidate IN ARRAY candidates LOOP
+        PERFORM 1 FROM inventories WHERE host_id = candidate AND resource_class = ANY (classes) ORDER BY resource_class FOR UPDATE;
+        SELECT count(*) INTO fitting
+        FROM unnest(classes, amounts) AS wanted (class, amount)
+        JOIN inventories i ON i.host_id = candidate AND i.resource_class = wanted.class
+        WHERE i.used + wanted.amount <= floor((i.total - i.reserved) * i.allocation_ratio)
+          AND wanted.amount <= i.total;
+        IF fitting = cardinality(classes) THEN
+            UPDATE inventories i SET used = used + wanted.amount
+            FROM unnest(classes, amounts) AS wanted (class, amount)
+            WHERE i.host_id = candidate AND i.resource_class = wanted.class;
+            INSERT INTO allocations (consumer_id, host_id, resource_class, amount, generation)
+            SELECT consumer, candidate, wanted.class, wanted.amount, placement
+            FROM unnest(classes, amounts) AS wanted (class, amount);
+            RETURN candidate;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION release(consumer uuid, placement bigint)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    gone integer;
+BEGIN
+    WITH freed AS (
+        DELETE FROM allocations WHERE consumer_id = consumer AND generation <= placement RETURNING host_id, resource_class, amount
+    ), summed AS (
+        SELECT host_id, resource_class, sum(amount) AS amount, count(*) AS rows FROM freed GROUP BY 1, 2
+    ), given AS (
+        UPDATE inventories i SET used = used - s.amount FROM summed s
+        WHERE i.host_id = s.host_id AND i.resource_class = s.resource_class RETURNING s.rows
+    )
+    SELECT coalesce(sum(rows), 0) INTO gone FROM given;
+    RETURN gone;
+END $function$;

@@ -1,7 +1,31 @@
-"""What the control plane knows of a host, beside its rows: whether it lives."""
+"""What the control plane knows of a host: its rows, and whether it lives."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
+
+
+class HostRow(msgspec.Struct, kw_only=True):
+    """A host as its rows tell it. ``inventory``: resource class -> [total, reserved, allocation ratio, used]."""
+
+    id: str
+    name: str
+    number: int
+    service_id: str
+    address: str = ""
+    availability_zone: str
+    disabled: bool = False
+    disabled_reason: str | None = None
+    forced_down: bool = False
+    facts: dict[str, Any]
+    traits: list[str]
+    failed_builds: int = 0
+    created_at: datetime
+    updated_at: datetime
+    inventory: dict[str, list[float]]
+    instances: int = 0
+    operations: int = 0
 
 
 class Liveness(Protocol):

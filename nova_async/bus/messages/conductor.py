@@ -1,30 +1,48 @@
-"""What the conductor may be told: by workers (topic ``hosts``, target ``conductor``) and by the API (topic ``workflows``)."""
+"""What the conductor may be told: by workers (topic ``hosts``, target ``conductor``), by the API (topic ``workflows``)."""
 
 from typing import Any
 
 import msgspec
 
 from nova_async.bus.messages import Message, message
+from nova_async.bus.messages.compute import GuestState
 
 
 @message
-class HostReport(Message, frozen=True, kw_only=True):
-    """Published on ``hosts`` at start, every ``report_seconds``, and when something changed.
+class RegisterHost(Message, frozen=True, kw_only=True):
+    """Call to ``conductor``, answered by ``HostAccepted``: at a worker's start, and when what it has changed.
 
-    Inventory maps a resource class to total, reserved and allocation ratio. ``facts`` are what
-    filters look at: cpu_info, hypervisor type and version, supported instances, metrics.
+    Inventory maps a resource class to total, reserved and allocation ratio. ``facts`` are what filters look at: cpu_info,
+    hypervisor type and version, supported instances. ``guests`` are the guests with our mark that it runs.
+    Refused with ``Conflict`` when the name belongs to a host with another id.
     """
 
     host: str
     host_id: str  # UUID kept in the worker's state directory
-    started_at: str  # ISO 8601; a new one tells of a restart
-    sequence: int  # grows by one; the inventory is sent in full each time it changed
-    inventory: dict[str, tuple[int, int, float]] = msgspec.field(default_factory=dict)
+    revision: str  # changes with the content below
+    inventory: dict[str, tuple[int, int, float]]
     traits: tuple[str, ...] = ()
     facts: dict[str, Any] = msgspec.field(default_factory=dict)
     availability_zone: str = "nova"
     address: str = ""
     version: str = ""
+    guests: tuple[GuestState, ...] = ()
+
+
+@message
+class HostAccepted(Message, frozen=True, kw_only=True):
+    """Answer: which of the guests told are dead (deleted, or placed elsewhere since) up to which generation."""
+
+    dead: tuple[tuple[str, int], ...] = ()
+
+
+@message
+class HostReport(Message, frozen=True, kw_only=True):
+    """Published on ``hosts`` every ``report_seconds``: the worker lives. ``revision`` names its last registration."""
+
+    host: str
+    host_id: str
+    revision: str = ""
 
 
 @message

@@ -1,0 +1,95 @@
+"""Hosts, their inventories, and the application's own processes."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from nova_async.db import Connection, Query
+from nova_async.errors import Conflict
+from nova_async.model.hosts import HostRow
+
+
+class Process(msgspec.Struct, kw_only=True):
+    """A process of the application, as os-services lists it."""
+
+    id: str
+    number: int
+    binary_name: str  # nova-scheduler, nova-conductor
+    host: str
+    disabled: bool
+    disabled_reason: str | None = None
+    seen_at: datetime
+
+
+ALL = Query("hosts", "all", HostRow)
+IDENTITY = Query[str]("hosts", "identity", str)
+PUT = Query[Any]("hosts", "put")
+PUT_INVENTORY = Query[Any]("hosts", "put_inventory")
+SET_SERVICE = Query[Any]("hosts", "set_service")
+DELETE = Query[Any]("hosts", "delete")
+COUNT_FAILED_BUILD = Query[int]("hosts", "count_failed_build", int)
+PROCESSES = Query("hosts", "processes", Process)
+PUT_PROCESS = Query[Any]("hosts", "put_process")
+SET_PROCESS = Query[Any]("hosts", "set_process")
+DELETE_PROCESS = Query[Any]("hosts", "delete_process")
+
+
+async def all(conn: Connection, names: list[str] | None = None) -> list[HostRow]:
+    return await ALL.all(conn, names)
+
+
+async def put(
+    conn: Connection,
+    *,
+    id: str,
+    name: str,
+    service_id: str,
+    address: str,
+    zone: str,
+    facts: dict[str, Any],
+    traits: list[str],
+    inventory: dict[str, tuple[int, int, float]],
+) -> None:
+    """Take over what a host says of itself. ``inventory``: resource class -> (total, reserved, allocation ratio).
+
+    Raises ``Conflict`` when the name belongs to a host with another identity (renamed or re-imaged: INV-12).
+    """
+    holder = await IDENTITY.maybe(conn, name)
+    if holder not in (None, id):
+        raise Conflict(f"The host name {name} belongs to the host with the id {holder}; this host says that its id is {id}.")
+    await PUT.run(conn, id, name, service_id, address, zone, facts, traits)
+    classes = list(inventory)
+    totals, reserved, ratios = zip(*inventory.values(), strict=True) if classes else ((), (), ())
+    await PUT_INVENTORY.run(conn, id, classes, list(totals), list(reserved), [float(r) for r in ratios])
+
+
+async def set_service(
+    conn: Connection, service_id: str, *, disabled: bool | None = None, reason: str | None = None, forced_down: bool | None = None
+) -> None:
+    await SET_SERVICE.run(conn, service_id, disabled, reason, forced_down)
+
+
+async def delete(conn: Connection, service_id: str) -> bool:
+    """False when it still holds servers or does not exist."""
+    return await DELETE.run(conn, service_id) > 0
+
+
+async def count_failed_build(conn: Connection, host_id: str, failed: bool) -> int:
+    return await COUNT_FAILED_BUILD.maybe(conn, host_id, failed) or 0
+
+
+async def processes(conn: Connection) -> list[Process]:
+    return await PROCESSES.all(conn)
+
+
+async def put_process(conn: Connection, id: str, binary_name: str, host: str) -> None:
+    await PUT_PROCESS.run(conn, id, binary_name, host)
+
+
+async def set_process(conn: Connection, id: str, disabled: bool, reason: str | None) -> None:
+    await SET_PROCESS.run(conn, id, disabled, reason)
+
+
+async def delete_process(conn: Connection, id: str) -> bool:
+    return await DELETE_PROCESS.run(conn, id) > 0

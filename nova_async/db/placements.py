@@ -1,0 +1,133 @@
+"""Where servers are and what they hold there: claims, states that operations leave behind, and what reconcilers ask."""
+
+from typing import Any
+
+import msgspec
+
+from nova_async.db import Connection, Query
+
+
+class Placed(msgspec.Struct):
+    """The host that took a server."""
+
+    host_id: str
+    host: str
+    availability_zone: str
+
+
+class Placement(msgspec.Struct):
+    """Where a server is. ``busy``: an operation on it is open."""
+
+    uuid: str
+    vm_state: str
+    power_state: int
+    generation: int
+    host: str | None
+    deleted: bool
+    busy: bool
+
+
+class Claim(msgspec.Struct):
+    consumer_id: str
+    host_id: str
+    generation: int
+
+
+class Imbalance(msgspec.Struct):
+    host: str
+    resource_class: str
+    used: int
+    claimed: int
+    capacity: int
+
+
+class Problem(msgspec.Struct):
+    instance_id: str
+    problem: str
+
+
+PLACE = Query("placements", "place", Placed)
+UNPLACE = Query[Any]("placements", "unplace")
+ACTIVATE = Query[Any]("placements", "activate")
+SET_STATE = Query[Any]("placements", "set_state")
+SET_ERROR = Query[Any]("placements", "set_error")
+SET_FAULT = Query[Any]("placements", "set_fault")
+BURY = Query[Any]("placements", "bury")
+SET_POWER = Query[Any]("placements", "set_power")
+ON_HOST = Query("placements", "on_host", Placement)
+OF = Query("placements", "of", Placement)
+LEAKED = Query("placements", "leaked", Claim)
+RELEASE = Query[Any]("placements", "release")
+STUCK = Query("placements", "stuck", Placement)
+IMBALANCES = Query("placements", "imbalances", Imbalance)
+UNCLAIMED = Query("placements", "unclaimed", Problem)
+UNSETTLED = Query("placements", "unsettled", Problem)
+
+
+async def place(conn: Connection, instance_id: str, generation: int, candidates: list[str], resources: dict[str, int]) -> Placed | None:
+    """None when no candidate has room any more."""
+    return await PLACE.maybe(conn, instance_id, generation, candidates, list(resources), list(resources.values()))
+
+
+async def unplace(conn: Connection, instance_id: str, generation: int) -> None:
+    await UNPLACE.run(conn, instance_id, generation)
+
+
+async def activate(
+    conn: Connection, instance_id: str, generation: int, power_state: int, ports: list[dict[str, Any]], root_device: str
+) -> bool:
+    """False when the server was deleted or placed anew meanwhile."""
+    return await ACTIVATE.run(conn, instance_id, generation, power_state, ports, root_device) > 0
+
+
+async def set_state(conn: Connection, instance_id: str, vm_state: str, power_state: int | None = None) -> None:
+    await SET_STATE.run(conn, instance_id, vm_state, power_state)
+
+
+async def set_error(conn: Connection, instance_id: str, fault: dict[str, Any]) -> None:
+    await SET_ERROR.run(conn, instance_id, fault)
+
+
+async def set_fault(conn: Connection, instance_id: str, fault: dict[str, Any]) -> None:
+    await SET_FAULT.run(conn, instance_id, fault)
+
+
+async def bury(conn: Connection, instance_id: str) -> None:
+    await BURY.run(conn, instance_id)
+
+
+async def set_power(conn: Connection, instance_id: str, generation: int, power_state: int, host: str) -> bool:
+    """False when nothing changed."""
+    return await SET_POWER.run(conn, instance_id, generation, power_state, host) > 0
+
+
+async def on_host(conn: Connection, host: str) -> list[Placement]:
+    return await ON_HOST.all(conn, host)
+
+
+async def of(conn: Connection, ids: list[str]) -> list[Placement]:
+    return await OF.all(conn, ids)
+
+
+async def leaked(conn: Connection) -> list[Claim]:
+    return await LEAKED.all(conn)
+
+
+async def release(conn: Connection, instance_id: str, generation: int) -> None:
+    await RELEASE.run(conn, instance_id, generation)
+
+
+async def stuck(conn: Connection, limit: int = 100) -> list[Placement]:
+    return await STUCK.all(conn, limit)
+
+
+async def imbalances(conn: Connection) -> list[Imbalance]:
+    return await IMBALANCES.all(conn)
+
+
+async def unclaimed(conn: Connection) -> list[Problem]:
+    return await UNCLAIMED.all(conn)
+
+
+async def unsettled(conn: Connection) -> list[Problem]:
+    return await UNSETTLED.all(conn)

@@ -1,0 +1,54 @@
+"""What the image wants of the hypervisor."""
+
+from nova_async.scheduler.hosts import HostState, HostTable, Mask
+from nova_async.scheduler.request import Request
+
+NAMES = {  # image property -> its names of old
+    "hw_architecture": ("hw_architecture", "architecture"),
+    "img_hv_type": ("img_hv_type", "hypervisor_type"),
+    "hw_vm_mode": ("hw_vm_mode", "vm_mode"),
+    "img_hv_requested_version": ("img_hv_requested_version", "hypervisor_version_requires"),
+}
+SAME = {"amd64": "x86_64", "x64": "x86_64", "xen": "xen", "kvm": "kvm", "qemu": "qemu", "pv": "xen", "hv": "hvm", "baremetal": "ironic"}
+
+
+class ImagePropertiesFilter:
+    """Architecture, hypervisor type, VM mode and hypervisor version of the image are among what the host supports."""
+
+    def applies(self, request: Request) -> bool:
+        return any(old in request.image_properties for names in NAMES.values() for old in names)
+
+    def mask(self, table: HostTable, request: Request) -> Mask | None:
+        return None
+
+    def reason(self, host: HostState, request: Request) -> str | None:
+        wanted = [_named(request, name) for name in ("hw_architecture", "img_hv_type", "hw_vm_mode")]
+        if any(wanted) and not any(_suits(wanted, kind) for kind in host.facts.get("supported_instances", ())):
+            asked = "/".join(w or "any" for w in wanted)
+            return f"the image needs {asked} (architecture/hypervisor/mode), which the host does not run"
+        version = _named(request, "img_hv_requested_version")
+        if version and not _version_in(int(host.facts.get("hypervisor_version", 0)), version):
+            return f"hypervisor version {host.facts.get('hypervisor_version')} is not {version}"
+        return None
+
+
+def _named(request: Request, name: str) -> str | None:
+    found = next((request.image_properties[old] for old in NAMES[name] if old in request.image_properties), None)
+    return None if found is None else SAME.get(str(found).lower(), str(found).lower())
+
+
+def _suits(wanted: list[str | None], kind: list[str] | tuple[str, ...]) -> bool:
+    return all(w is None or w == SAME.get(k.lower(), k.lower()) for w, k in zip(wanted, kind, strict=False))
+
+
+def _version_in(version: int, wanted: str) -> bool:
+    """``wanted`` is a list such as ``>=6.0,<8``; ``version`` is major * 1000000 + minor * 1000 + release."""
+    for part in wanted.replace(" ", "").split(","):
+        sign = next((s for s in (">=", "<=", "!=", "==", ">", "<", "=") if part.startswith(s)), "==")
+        digits = [int(d) for d in part.removeprefix(sign).split(".") if d.isdigit()]
+        digits += [0] * (3 - len(digits))
+        number = digits[0] * 1_000_000 + digits[1] * 1000 + digits[2]
+        holds = {">=": version >= number, "<=": version <= number, "!=": version != number, ">": version > number, "<": version < number}
+        if not holds.get(sign, version == number):
+            return False
+    return True

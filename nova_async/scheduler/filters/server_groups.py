@@ -1,0 +1,34 @@
+"""Server groups: together on one host, or apart."""
+
+from nova_async.scheduler.hosts import HostState, HostTable, Mask
+from nova_async.scheduler.request import Request
+
+
+class ServerGroupAntiAffinityFilter:
+    """The host holds fewer members of the group than ``max_server_per_host``."""
+
+    def applies(self, request: Request) -> bool:
+        return request.group is not None and request.group.policy == "anti-affinity"
+
+    def mask(self, table: HostTable, request: Request) -> Mask | None:
+        return None
+
+    def reason(self, host: HostState, request: Request) -> str | None:
+        assert request.group is not None
+        here = request.group.members.get(host.name, 0)
+        limit = request.group.max_server_per_host
+        return None if here < limit else f"it holds {here} of the group already (at most {limit} per host)"
+
+
+class ServerGroupAffinityFilter:
+    """The host holds a member of the group; any host will do for the first."""
+
+    def applies(self, request: Request) -> bool:
+        return request.group is not None and request.group.policy == "affinity" and bool(request.group.members)
+
+    def mask(self, table: HostTable, request: Request) -> Mask | None:
+        return None
+
+    def reason(self, host: HostState, request: Request) -> str | None:
+        assert request.group is not None
+        return None if host.name in request.group.members else f"the group's servers are on {', '.join(sorted(request.group.members))}"

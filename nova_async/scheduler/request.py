@@ -1,0 +1,84 @@
+"""What is asked of the scheduler, and what it answers."""
+
+from typing import Any
+
+import msgspec
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """The server group of a request. ``members`` counts those that a host already holds, by host name."""
+
+    policy: str  # affinity, anti-affinity, soft-affinity, soft-anti-affinity
+    max_server_per_host: int = 1
+    members: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """One server that wants a host. ``resources``: resource class -> amount (VCPU, MEMORY_MB, DISK_GB, CUSTOM_*)."""
+
+    instance_id: str
+    project_id: str = ""
+    resources: dict[str, int]
+    required_traits: frozenset[str] = frozenset()
+    forbidden_traits: frozenset[str] = frozenset()
+    zone: str | None = None
+    forced_host: str | None = None  # az zone:host, filters are skipped
+    forced_node: str | None = None
+    requested_host: str | None = None  # microversion 2.74: checked by the filters
+    requested_node: str | None = None
+    ignored_hosts: dict[str, str] = msgspec.field(default_factory=dict)  # host -> why
+    extra_specs: dict[str, str] = msgspec.field(default_factory=dict)
+    image_properties: dict[str, Any] = msgspec.field(default_factory=dict)
+    hints: dict[str, Any] = msgspec.field(default_factory=dict)
+    group: Group | None = None
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A host that passed everything, with its weight (a higher one is better)."""
+
+    host: str
+    host_id: str
+    weight: float
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a host was not taken."""
+
+    filter: str
+    reason: str
+
+
+class Decision(msgspec.Struct, kw_only=True):
+    """One scheduling decision, kept with the workflow. ``refusals`` names at most as many hosts as were asked for; ``counts`` has all."""
+
+    candidates: list[Candidate]
+    hosts: int
+    counts: dict[str, int] = msgspec.field(default_factory=dict)  # filter -> hosts that it refused
+    refusals: dict[str, Refusal] = msgspec.field(default_factory=dict)
+
+    def summary(self) -> str:
+        """One sentence for the server's fault: what refused how many hosts, with an example for each filter."""
+        if not self.hosts:
+            return "No valid host was found. No host has reported yet."
+        examples = {r.filter: f"{host}: {r.reason}" for host, r in reversed(self.refusals.items())}
+        told = [f"{name} refused {count} ({examples.get(name, 'no example')})" for name, count in self.counts.items()]
+        return f"No valid host was found. Of {self.hosts} host{'s' if self.hosts != 1 else ''}, " + "; ".join(told) + "."
+
+
+def resources_of(flavor: dict[str, Any]) -> dict[str, int]:
+    """What a flavor takes: its own sizes, then ``resources:CLASS`` overrides (an amount of 0 takes nothing).
+
+    DISK_GB is root + ephemeral + swap rounded up to GiB, as in Nova's resource tracker.
+    """
+    disk = int(flavor.get("root_gb", 0)) + int(flavor.get("ephemeral_gb", 0)) + -(-int(flavor.get("swap", 0)) // 1024)
+    amounts = {"VCPU": int(flavor["vcpus"]), "MEMORY_MB": int(flavor["memory_mb"]), "DISK_GB": disk}
+    for key, value in (flavor.get("extra_specs") or {}).items():
+        kind, _, name = key.partition(":")
+        if kind == "resources" and name and str(value).isdigit():
+            amounts[name] = int(value)
+    return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+def traits_of(extra_specs: dict[str, str], word: str) -> frozenset[str]:
+    """Traits that ``trait:NAME=<word>`` names; the word is ``required`` or ``forbidden``."""
+    return frozenset(key.partition(":")[2] for key, value in extra_specs.items() if key.startswith("trait:") and value == word)

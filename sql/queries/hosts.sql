@@ -1,0 +1,65 @@
+-- all --
+-- Every host with its inventory (resource class -> [total, reserved, ratio, used]) and how much it does. $1 only these names (NULL: all)
+SELECT h.id, h.name, h.number, h.service_id, h.address, h.availability_zone, h.disabled, h.disabled_reason, h.forced_down, h.facts, h.traits,
+       h.failed_builds, h.created_at, h.updated_at,
+       coalesce((SELECT jsonb_object_agg(i.resource_class, jsonb_build_array(i.total, i.reserved, i.allocation_ratio, i.used))
+                 FROM inventories i WHERE i.host_id = h.id), '{}') AS inventory,
+       (SELECT count(*) FROM instances s WHERE s.host = h.name AND NOT s.deleted) AS instances,
+       0::bigint AS operations
+FROM hosts h
+WHERE $1::text[] IS NULL OR h.name = ANY ($1)
+ORDER BY h.name
+
+-- identity --
+-- Who holds a host name. $1 name
+SELECT id FROM hosts WHERE name = $1
+
+-- put --
+-- A host tells what it is. $1 id, $2 name, $3 service id when it is new, $4 address, $5 zone, $6 facts, $7 traits
+INSERT INTO hosts (id, name, service_id, address, availability_zone, facts, traits)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET name = $2, address = $4, availability_zone = $5, facts = $6, traits = $7, updated_at = now()
+
+-- put_inventory --
+-- What it has. $1 host, $2 resource classes, $3 totals, $4 reserved, $5 ratios
+WITH told AS (
+    SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::double precision[]) AS t (resource_class, total, reserved, ratio)
+), gone AS (
+    DELETE FROM inventories WHERE host_id = $1 AND resource_class <> ALL ($2) AND used = 0
+)
+INSERT INTO inventories (host_id, resource_class, total, reserved, allocation_ratio)
+SELECT $1, resource_class, total, reserved, ratio FROM told
+ON CONFLICT (host_id, resource_class) DO UPDATE
+SET total = excluded.total, reserved = excluded.reserved, allocation_ratio = excluded.allocation_ratio
+
+-- set_service --
+-- An operator's word. $1 service id, $2 disabled, $3 reason, $4 forced down (NULL leaves a value as it is)
+UPDATE hosts SET disabled = coalesce($2, disabled),
+    disabled_reason = CASE WHEN $2 IS NULL THEN disabled_reason WHEN $2 THEN $3 END,
+    forced_down = coalesce($4, forced_down), updated_at = now()
+WHERE service_id = $1
+
+-- delete --
+-- Forget a host that holds nothing. $1 service id
+DELETE FROM hosts h WHERE h.service_id = $1 AND NOT EXISTS (SELECT FROM allocations a WHERE a.host_id = h.id)
+
+-- count_failed_build --
+-- A build failed ($2 true) or succeeded there; returns the count. $1 host id
+UPDATE hosts SET failed_builds = CASE WHEN $2 THEN failed_builds + 1 ELSE 0 END WHERE id = $1 RETURNING failed_builds
+
+-- processes --
+-- The application's own processes.
+SELECT * FROM processes ORDER BY number
+
+-- put_process --
+-- A process tells that it lives. $1 id, $2 binary, $3 host
+INSERT INTO processes (id, binary_name, host) VALUES ($1, $2, $3)
+ON CONFLICT (binary_name, host) DO UPDATE SET seen_at = now()
+
+-- set_process --
+-- An operator's word on one of the application's processes. $1 id, $2 disabled, $3 reason
+UPDATE processes SET disabled = $2, disabled_reason = CASE WHEN $2 THEN $3 END WHERE id = $1
+
+-- delete_process --
+-- Forget one. $1 id
+DELETE FROM processes WHERE id = $1

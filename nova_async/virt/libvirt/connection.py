@@ -84,8 +84,9 @@ class Connection:
         opening = self._loop.run_in_executor(self._threads, self._open, uri)
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                self._connection = await opening
+                self._connection = await asyncio.shield(opening)
         except TimeoutError:
+            opening.add_done_callback(self._too_late)
             raise Unavailable(f"libvirt at {uri} does not answer.") from None
         except libvirt.libvirtError as error:
             raise Unavailable(f"libvirt at {uri} cannot be reached.", detail=str(error)) from None
@@ -138,6 +139,10 @@ class Connection:
                 raise
         return connection
 
+    def _too_late(self, opening: "asyncio.Future[libvirt.virConnect]") -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._loop.run_in_executor(self._threads, _close, opening.result())
+
     def _on_lifecycle(self, _: Any, domain: libvirt.virDomain, event: int, detail: int, __: Any) -> None:
         self._soon(self._lifecycle, domain.UUIDString(), event, detail)
 
@@ -157,7 +162,8 @@ class Connection:
         self._connection = None
         self._ready.clear()
         self._loop.run_in_executor(self._threads, _close, connection)
-        self._reopening = asyncio.create_task(self._reopen(), name="libvirt-reopen")
+        if self._reopening is None or self._reopening.done():
+            self._reopening = asyncio.create_task(self._reopen(), name="libvirt-reopen")
 
     async def _reopen(self) -> None:
         wait, longest = RETRY_SECONDS

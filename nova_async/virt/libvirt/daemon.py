@@ -91,7 +91,7 @@ async def start_private(state_dir: Path, world: World, *, network: str | None = 
 
     ``network`` names a network namespace that it, and so its guests, live in.
     """
-    folder = state_dir.absolute() / "libvirt"
+    folder = _folder(state_dir)
     uri = private_uri(state_dir)
     await asyncio.to_thread(_check_programs)
     started = world.monotonic()
@@ -111,7 +111,7 @@ async def start_private(state_dir: Path, world: World, *, network: str | None = 
 
 async def stop_private(state_dir: Path, world: World) -> None:
     """Stop libvirtd and virtlogd (not the guests). Succeeds when they do not run."""
-    folder = state_dir.absolute() / "libvirt"
+    folder = _folder(state_dir)
     for name in ("libvirtd", "virtlogd"):
         pid = await asyncio.to_thread(_pid, folder, name)
         if pid is not None:
@@ -122,10 +122,14 @@ async def stop_private(state_dir: Path, world: World) -> None:
 
 
 def private_uri(state_dir: Path) -> str:
-    path = f"{state_dir.absolute()}/libvirt/run/libvirt-sock"
+    path = f"{_folder(state_dir)}/run/libvirt-sock"
     if len(path) > SOCKET_LENGTH:
         raise Unavailable(f"The path {path} is too long for a socket; choose a shorter state_dir.")
     return f"qemu+unix:///system?socket={path}"
+
+
+def _folder(state_dir: Path) -> Path:
+    return state_dir.absolute() / "libvirt"
 
 
 def _answers(uri: str) -> bool:

@@ -47,6 +47,12 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
+def template_url(postgres: EmbeddedPostgres) -> str:
+    """The URL of the migrated template itself, for tests that only look; close every connection to it."""
+    return postgres.database_url(TEMPLATE)
+
+
+@pytest.fixture
 async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """The URL of a fresh database with both schemas in place; dropped after the test."""
     name = f"test_{next(numbers)}"

@@ -48,8 +48,8 @@ BY_NAME = [pytest.param(q, id=f"{q.noun}.{q.name}") for q in QUERIES]
 
 
 @pytest.fixture
-async def conn(database_url: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(database_url, server_settings={"search_path": "cell,api"})
+async def conn(template_url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(template_url, server_settings={"search_path": "cell,api"})
     yield connection
     await connection.close()
 

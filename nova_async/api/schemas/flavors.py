@@ -1,0 +1,64 @@
+"""Bodies and queries of flavors."""
+
+from nova_async.api.schema import Query, Schema, since, until
+from nova_async.api.schemas import BOOLEAN, LIMIT, NAME, NOT_NEGATIVE, POSITIVE, SORT_DIR, TEXT, body
+from nova_async.api.versions import V
+
+SORT_KEYS = [
+    *("created_at", "description", "disabled", "ephemeral_gb", "flavorid", "id", "is_public", "memory_mb", "name", "root_gb"),
+    *("rxtx_factor", "swap", "updated_at", "vcpu_weight", "vcpus"),
+]
+DESCRIPTION = {"type": ["string", "null"], "minLength": 0, "maxLength": 65_535, "pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"}
+
+CREATE = Schema(
+    body(
+        "flavor",
+        {
+            "type": "object",
+            "properties": {
+                "name": NAME,
+                "id": {"type": ["string", "number", "null"], "minLength": 1, "maxLength": 255, "pattern": "^(?! )[a-zA-Z0-9. _-]+(?<! )$"},
+                "ram": POSITIVE,
+                "vcpus": POSITIVE,
+                "disk": NOT_NEGATIVE,
+                "OS-FLV-EXT-DATA:ephemeral": NOT_NEGATIVE,
+                "swap": NOT_NEGATIVE,
+                "rxtx_factor": until(
+                    V.STRICT_EVERYWHERE - 1,
+                    {
+                        "type": ["number", "string"],
+                        "pattern": r"^[0-9]{1,30}(\.[0-9]{1,30})?$",
+                        "minimum": 0,
+                        "exclusiveMinimum": True,
+                        "maximum": 3.40282e38,
+                    },
+                ),
+                "os-flavor-access:is_public": BOOLEAN,
+                "description": since(V.FLAVOR_DESCRIPTION, DESCRIPTION),
+            },
+            "required": ["name", "ram", "vcpus", "disk"],
+            "additionalProperties": False,
+        },
+    )
+)
+
+UPDATE = Schema(
+    body(
+        "flavor",
+        {"type": "object", "properties": {"description": DESCRIPTION}, "required": ["description"], "additionalProperties": False},
+    )
+)
+
+LIST = Query(
+    {
+        "limit": LIMIT,
+        "marker": TEXT,
+        "is_public": TEXT,
+        "minRam": TEXT,
+        "minDisk": TEXT,
+        "sort_key": {"type": "string", "enum": SORT_KEYS},
+        "sort_dir": SORT_DIR,
+        "name": since(V.STRICT_EVERYWHERE, {"type": "string", "format": "regex"}),
+    },
+    strict_since=V.STRICT_QUERIES,
+)

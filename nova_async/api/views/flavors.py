@@ -1,0 +1,47 @@
+"""What a flavor looks like."""
+
+from typing import Any
+
+from nova_async.api.render import LINKS, Field, Fields, Many, One
+from nova_async.api.request import Request
+from nova_async.api.versions import V
+from nova_async.model.flavors import Flavor
+from nova_async.policy import flavors as policy
+
+TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+def _links(flavor: Flavor, request: Request) -> list[dict[str, str]]:
+    return request.links("flavors", flavor.flavorid)
+
+
+def _swap(flavor: Flavor, request: Request) -> Any:
+    return flavor.swap or (0 if request.has(V.STRICT_QUERIES) else "")
+
+
+def _sees_extra_specs(request: Request) -> bool:
+    return request.may(policy.EXTRA_SPECS_INDEX)
+
+
+BRIEF = (
+    Field("id", "flavorid", type=TEXT),
+    Field("name", "name", type=TEXT),
+    Field("links", _links, type=LINKS),
+    Field("description", "description", since=V.FLAVOR_DESCRIPTION, type={"type": ["string", "null"]}),
+)
+FULL = (
+    *BRIEF,
+    Field("ram", "memory_mb", type=INTEGER),
+    Field("disk", "root_gb", type=INTEGER),
+    Field("swap", _swap),
+    Field("OS-FLV-EXT-DATA:ephemeral", "ephemeral_gb", type=INTEGER),
+    Field("OS-FLV-DISABLED:disabled", "disabled", until=V.STRICT_EVERYWHERE - 1, type={"type": "boolean"}),
+    Field("vcpus", "vcpus", type=INTEGER),
+    Field("os-flavor-access:is_public", "is_public", type={"type": "boolean"}),
+    Field("rxtx_factor", "rxtx_factor", until=V.STRICT_EVERYWHERE - 1, type={"type": "number"}),
+    Field("extra_specs", "extra_specs", since=V.FLAVOR_EXTRA_SPECS, allowed=_sees_extra_specs, type={"type": "object"}),
+)
+
+SHOW = One("flavor", Fields(FULL))
+LIST = Many("flavors", Fields(BRIEF), links_since=V.BASE)
+DETAIL = Many("flavors", Fields(FULL), links_since=V.BASE)

@@ -1,0 +1,257 @@
+"""The compute API over real HTTP on a real database; what stands around it is small and remembers what it was asked."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from nova_async.api.app import Parts, application
+from nova_async.bus.messages import Message
+from nova_async.bus.messages.compute import ConsoleOutput, GetConsoleOutput
+from nova_async.config import Config
+from nova_async.context import Context
+from nova_async.db import Connection, Database
+from nova_async.errors import Conflict, Invalid, NotFound, Unauthorized, Unavailable
+from nova_async.services.image import Image
+from nova_async.services.network import NetworkRequest
+from nova_async.world import RealWorld
+
+PROJECT = "6f70656e737461636b20342065766572"
+OTHER_PROJECT = "0ba0ba0ba0ba0ba0ba0ba0ba0ba0ba00"
+IMAGE = "70a599e0-31e7-49b7-b260-868f441e862b"
+SMALL_IMAGE = "155d900f-4e14-4e4c-a73d-069cbf4541e6"
+QUEUED_IMAGE = "a2459075-d96c-40d5-893e-577ff92e721c"
+NETWORK = "6be775fa-6c0c-4f0a-9d1c-0b7e9a6a4b1c"
+
+CALLERS: dict[str, Context] = {
+    "reader": Context(request_id="", user_id="reader-user", project_id=PROJECT, roles=("reader",)),
+    "member": Context(request_id="", user_id="member-user", project_id=PROJECT, roles=("member", "reader")),
+    "colleague": Context(request_id="", user_id="colleague-user", project_id=PROJECT, roles=("member", "reader")),
+    "manager": Context(request_id="", user_id="manager-user", project_id=PROJECT, roles=("manager", "member", "reader")),
+    "admin": Context(request_id="", user_id="admin-user", project_id=PROJECT, roles=("admin", "manager", "member", "reader")),
+    "service": Context(request_id="", user_id="service-user", project_id="5e5e5e", roles=("service",)),
+    "stranger": Context(request_id="", user_id="stranger-user", project_id=OTHER_PROJECT, roles=("member", "reader")),
+    "nobody": Context(request_id="", user_id="nobody-user", project_id=PROJECT, roles=()),
+}
+
+
+class TableOfTokens:
+    """The token is the caller's name."""
+
+    async def validate(self, token: str) -> Context:
+        if token not in CALLERS:
+            raise Unauthorized()
+        return CALLERS[token]
+
+
+@dataclass
+class RowStarter:
+    """Inserts the rows that the engine would insert, and leaves them there until ``finish``."""
+
+    database: Database
+    world: RealWorld
+    begun: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    recorded: list[tuple[str, str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    async def begin(self, conn: Connection, ctx: Context, kind: str, subject_id: str, **given: Any) -> str:
+        queued = kind == "delete" and await conn.fetchval(
+            "SELECT count(*) FROM workflows WHERE subject_id = $1 AND state IN ('running', 'waiting', 'undoing')", subject_id
+        )
+        if kind == "delete":
+            earlier = await conn.fetchval(
+                "SELECT id FROM workflows WHERE subject_id = $1 AND kind = 'delete' AND state IN ('queued', 'running')", subject_id
+            )
+            if earlier:
+                return str(earlier)
+        task_state = {"create": "scheduling", "delete": "deleting", "stop": "powering-off"}.get(kind, f"{kind}ing")
+        try:
+            async with conn.transaction():
+                return await self._insert(conn, ctx, kind, subject_id, "queued" if queued else "running", task_state, given)
+        except asyncpg.UniqueViolationError:
+            raise Conflict("Another operation on this server is still running.") from None
+        finally:
+            self.begun.append((kind, subject_id, given))
+
+    async def record(self, conn: Connection, ctx: Context, kind: str, subject_id: str, message: str = "") -> None:
+        self.recorded.append((kind, subject_id, message))
+        await self._insert(conn, ctx, kind, subject_id, "done", None, {})
+
+    def go(self, workflow_ids: list[str]) -> None:
+        self.gone.extend(workflow_ids)
+
+    async def finish(self, subject_id: str, **columns: Any) -> None:
+        """End what is being done with a server, and set columns of its row."""
+        async with self.database.transaction() as conn:
+            await conn.execute(
+                "UPDATE workflows SET state = 'done', task_state = NULL WHERE subject_id = $1 AND state IN ('running', 'queued')",
+                subject_id,
+            )
+            for name, value in columns.items():
+                await conn.execute(f"UPDATE instances SET {name} = $2, updated_at = now() WHERE uuid = $1", subject_id, value)
+
+    async def _insert(self, conn: Connection, ctx: Context, kind: str, subject: str, state: str, task: str | None, given: Any) -> str:
+        workflow_id = self.world.uuid()
+        await conn.execute(
+            "INSERT INTO workflows (id, kind, subject_id, state, task_state, input, context, request_id) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+            *(workflow_id, kind, subject, state, task, given, msgspec.to_builtins(ctx), ctx.request_id),
+        )
+        return workflow_id
+
+
+def image(image_id: str, **fields: Any) -> Image:
+    return Image(id=image_id, **{"name": "cirros", "status": "active", "disk_format": "qcow2", "size": 1000, "owner": PROJECT} | fields)
+
+
+@dataclass
+class ShelfOfImages:
+    shelf: dict[str, Image] = field(
+        default_factory=lambda: {
+            IMAGE: image(IMAGE, properties={"architecture": "x86_64"}),
+            SMALL_IMAGE: image(SMALL_IMAGE, min_disk=40, min_ram=4096),
+            QUEUED_IMAGE: image(QUEUED_IMAGE, status="queued"),
+        }
+    )
+
+    async def get(self, ctx: Context, image_id: str) -> Image:
+        if image_id not in self.shelf:
+            raise NotFound(f"Image {image_id} could not be found.")
+        return self.shelf[image_id]
+
+
+@dataclass
+class OneNetwork:
+    checked: list[tuple[Any, list[str], int]] = field(default_factory=list)
+
+    async def check(
+        self, ctx: Context, requests: list[NetworkRequest] | None, security_groups: list[str], count: int
+    ) -> list[NetworkRequest]:
+        self.checked.append((requests, security_groups, count))
+        if "nonexistent" in security_groups:
+            raise Invalid(f"Security group nonexistent not found for project {ctx.project_id}.")
+        for request in requests or []:
+            if request.network_id not in (NETWORK, None):
+                raise Invalid(f"Network {request.network_id} could not be found.")
+        return [NetworkRequest(network_id=NETWORK)] if requests is None else requests
+
+
+@dataclass
+class Hosts:
+    up: set[str] = field(default_factory=lambda: {"host1"})
+
+    def is_up(self, host: str) -> bool:
+        return host in self.up
+
+    def last_seen(self, host: str) -> datetime | None:
+        return datetime.now(UTC) if host in self.up else None
+
+
+@dataclass
+class OneHostBus:
+    """Answers console questions for host1; nobody else is there."""
+
+    called: list[tuple[str, Message]] = field(default_factory=list)
+
+    async def call(self, target: str, message: Message, *, timeout: float) -> Message:
+        self.called.append((target, message))
+        if target != "compute.host1" or not isinstance(message, GetConsoleOutput):
+            raise Unavailable("The host does not answer.")
+        return ConsoleOutput(output="login: \x1b[0m")
+
+    async def cast(self, target: str, message: Message) -> None:
+        self.called.append((target, message))
+
+    async def publish(self, topic: str, message: Message) -> None:
+        self.called.append((topic, message))
+
+
+class Answer:
+    """Status, headers and body of a response."""
+
+    def __init__(self, status: int, headers: Any, raw: bytes) -> None:
+        self.status, self.headers, self.raw = status, headers, raw
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw)
+
+    @property
+    def message(self) -> str:
+        (inner,) = self.body.values()
+        return inner["message"]  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"{self.status} {self.raw[:500]!r}"
+
+
+class Api:
+    """A client: ``await api.get("/servers", "reader", "2.26")``. Paths start after /compute/v2.1."""
+
+    def __init__(self, client: TestClient[Any, Any]) -> None:
+        self.client = client
+        self.parts: Parts
+        self.starter: RowStarter
+        self.images: ShelfOfImages
+        self.networks: OneNetwork
+        self.hosts: Hosts
+        self.bus: OneHostBus
+        self.database: Database
+
+    async def ask(
+        self, method: str, path: str, caller: str | None = "member", version: str | None = None, body: Any = None, **more: Any
+    ) -> Answer:
+        headers = dict(more.pop("headers", {}))
+        if caller is not None:
+            headers["X-Auth-Token"] = caller
+        if version is not None:
+            headers["OpenStack-API-Version"] = f"compute {version}"
+        if body is not None:
+            more["data"] = body if isinstance(body, bytes) else json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        root = more.pop("root", "/compute/v2.1")
+        async with self.client.request(method, root + path, headers=headers, allow_redirects=False, **more) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, caller: str | None = "member", version: str | None = None, **more: Any) -> Answer:
+        return await self.ask("GET", path, caller, version, **more)
+
+    async def post(self, path: str, body: Any, caller: str | None = "member", version: str | None = None, **more: Any) -> Answer:
+        return await self.ask("POST", path, caller, version, body, **more)
+
+    async def put(self, path: str, body: Any, caller: str | None = "member", version: str | None = None, **more: Any) -> Answer:
+        return await self.ask("PUT", path, caller, version, body, **more)
+
+    async def delete(self, path: str, caller: str | None = "member", version: str | None = None, **more: Any) -> Answer:
+        return await self.ask("DELETE", path, caller, version, **more)
+
+    async def flavor(self, flavorid: str = "1", **fields: Any) -> dict[str, Any]:
+        """A new flavor, made by the administrator."""
+        asked = {"id": flavorid, "name": f"m1.{flavorid}", "ram": 512, "vcpus": 1, "disk": 1} | fields
+        answer = await self.post("/flavors", {"flavor": asked}, "admin", "2.55")
+        assert answer.status == 200, answer
+        return answer.body["flavor"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config()
+
+
+@pytest.fixture
+async def api(database: Database, world: RealWorld, config: Config) -> AsyncIterator[Api]:
+    starter, images, networks, hosts, bus = RowStarter(database, world), ShelfOfImages(), OneNetwork(), Hosts(), OneHostBus()
+    parts = Parts(config, world, database, bus, starter, TableOfTokens(), images, networks, hosts)  # type: ignore[arg-type]
+    outer = web.Application()
+    outer.add_subapp("/compute", application(parts))
+    async with TestClient(TestServer(outer)) as client:
+        api = Api(client)
+        api.parts, api.starter, api.images, api.networks, api.hosts, api.bus = parts, starter, images, networks, hosts, bus
+        api.database = database
+        yield api

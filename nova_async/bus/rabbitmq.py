@@ -1,0 +1,170 @@
+"""A private RabbitMQ node, run from Debian's binaries on its own ports: for tests and for trying things out.
+
+Source: ``/usr/lib/rabbitmq/bin/rabbitmq-server`` reads the ``RABBITMQ_*`` environment
+(https://www.rabbitmq.com/configure.html). Ports are below 32768, since a node's distribution port
+that collides with an ephemeral one keeps it from starting.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from nova_async.errors import Unavailable
+from nova_async.world import World
+
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+
+
+def installed() -> bool:
+    return SERVER.exists()
+
+
+class RabbitServer:
+    """One node with its files under ``directory``; the same ports and data from start to start.
+
+    Belongs to no event loop: it may be started in one and stopped in another.
+    """
+
+    def __init__(self, directory: Path, world: World) -> None:
+        self._directory = directory
+        self._world = world
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port, self._dist_port, self._epmd_port = _free_ports(world, 3)
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    async def start(self) -> str:
+        """Returns the AMQP URL once the node answers on it. Raises ``Unavailable``."""
+        self._process = await asyncio.to_thread(self._spawn)
+        await self._wait_until_it_answers()
+        return self.url
+
+    async def stop(self) -> None:
+        """Let the node shut down, then remove its port mapper too."""
+        await self._end(signal.SIGTERM)
+        await self._stop_port_mapper()
+
+    async def kill(self) -> None:
+        """Pull the plug (SIGKILL); ``start`` brings it back with what it had on disk."""
+        await self._end(signal.SIGKILL)
+        deadline = self._world.monotonic() + STOP_SECONDS
+        while await self._answers() and self._world.monotonic() < deadline:
+            await self._world.sleep(0.02)
+
+    async def _wait_until_it_answers(self) -> None:
+        deadline = self._world.monotonic() + START_SECONDS
+        while self._world.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            if await self._answers():
+                return
+            await self._world.sleep(0.1)
+        await self.kill()
+        raise Unavailable(f"RabbitMQ did not start; see {self._directory / 'console.log'}.")
+
+    async def _answers(self) -> bool:
+        """Whether somebody speaks AMQP at our port."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        try:
+            writer.write(PROTOCOL_HEADER)
+            async with asyncio.timeout(2):
+                return bool(await reader.read(1))
+        except (OSError, TimeoutError):
+            return False
+        finally:
+            writer.close()
+
+    async def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        _signal_group(process.pid, how)
+        deadline = self._world.monotonic() + STOP_SECONDS
+        while process.poll() is None:
+            if self._world.monotonic() > deadline:
+                _signal_group(process.pid, signal.SIGKILL)
+            await self._world.sleep(0.05)
+
+    async def _stop_port_mapper(self) -> None:
+        """The node starts epmd as a daemon of its own, on a port that is ours alone."""
+        epmd = shutil.which("epmd")
+        if epmd is not None:
+            command = [epmd, "-kill"]
+            await asyncio.to_thread(
+                subprocess.run, command, env=self._environment(), capture_output=True, check=False, timeout=STOP_SECONDS
+            )
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        self._write_files()
+        with open(self._directory / "console.log", "ab") as console:
+            return subprocess.Popen(
+                [SERVER],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+
+    def _write_files(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / "plugins").write_text("[].\n")
+        (self._directory / "rabbitmq.conf").write_text("loopback_users = none\n")
+
+    def _environment(self) -> dict[str, str]:
+        directory = self._directory
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(directory),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"nova{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_MNESIA_BASE": str(directory / "db"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq"),
+            "RABBITMQ_PID_FILE": str(directory / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
+        }
+
+
+def _signal_group(pid: int, how: signal.Signals) -> None:
+    """The server is a shell script that waits for the node: both are in the group that we made."""
+    try:
+        os.killpg(pid, how)
+    except ProcessLookupError:
+        pass
+
+
+def _free_ports(world: World, count: int) -> list[int]:
+    """Ports nobody listens on now; the sockets are closed again, so another process may still be faster."""
+    sockets: list[socket.socket] = []
+    try:
+        while len(sockets) < count:
+            candidate = socket.socket()
+            try:
+                candidate.bind(("127.0.0.1", world.random.randint(20_000, 32_000)))
+            except OSError:
+                candidate.close()
+            else:
+                sockets.append(candidate)
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,97 @@
+# make run: a working cloud on this machine. `make help` lists the rest.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+HOSTS ?= 2
+WORKERS ?= 2
+
+# Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
+HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf dnsmasq-base nftables iproute2 genisoimage \
+	mtools openssh-client
+BUILD_PACKAGES := libvirt-dev pkg-config gcc python3-dev python3-venv
+SERVER_PACKAGES := postgresql rabbitmq-server
+TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
+PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
+
+.PHONY: help install packages run test check format bench lab lab-down schema lock clean distclean
+
+help:
+	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
+	@echo 'make run            install, then start everything on this machine'
+	@echo 'make test           install, then all tests ($(WORKERS) workers)'
+	@echo 'make check          formatting, lint and types; changes nothing'
+	@echo 'make format         format and fix what can be fixed'
+	@echo 'make bench          measure, beside the budgets'
+	@echo 'make lab HOSTS=2    several hypervisor hosts on this machine (root); make lab-down ends them'
+	@echo 'make schema         write sql/api.sql and sql/cell.sql anew after adding a migration'
+	@echo 'make lock           write requirements.lock from the virtual environment'
+	@echo 'make clean          remove caches and builds; make distclean the environment as well'
+
+install: packages $(VENV)/.installed
+
+# As root, the missing packages are installed, none of their services started: we run what we need ourselves.
+packages:
+	@missing=; for p in $(PACKAGES); do \
+		case "$$(dpkg-query -W -f '$${Status}' $$p 2>/dev/null)" in *' installed') ;; *) missing="$$missing $$p" ;; esac; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "Not installed (make install as root does it):$$missing"; exit 0; \
+	fi; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+		trap 'rm -f '$$policy EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod +x $$policy; \
+	fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+# The binding to libvirt is compiled: without libvirt's headers it is left out, and only the fake driver works.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		if $$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; python=; \
+	done; \
+	if [ -z "$$python" ]; then echo 'Python 3.11 or newer, with its venv module, is needed.' >&2; exit 1; fi; \
+	[ -x $(PY) ] || $$python -m venv $(VENV)
+	@skip='^#'; pkg-config --exists libvirt 2>/dev/null || { skip='^#\|^libvirt-python='; echo 'No libvirt-dev: leaving out libvirt-python.'; }; \
+	grep -v "$$skip" requirements.lock > $(VENV)/requirements.txt
+	$(PY) -m pip install -q -r $(VENV)/requirements.txt
+	$(PY) -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: install
+	$(VENV)/bin/nova-async up
+
+test: install
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup
+
+check: install
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+format: install
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+bench: install
+	$(PY) -m tests.bench
+
+lab: install
+	$(PY) -m tests.lab up --hosts $(HOSTS)
+
+lab-down:
+	$(PY) -m tests.lab down
+
+schema: install
+	$(PY) -m nova_async.db.present
+
+lock:
+	@head -2 requirements.lock > requirements.lock.new
+	@$(PY) -m pip list --format=freeze | grep -viE '^(pip|setuptools|wheel|nova.async)==' >> requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find nova_async tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -35,25 +35,40 @@ RESUMING: Final = "resuming"
 # action (as os-instance-actions names it) -> vm_states in which it may begin. A live workflow refuses all but delete.
 LEGAL: Final[dict[str, frozenset[str]]] = {
     "start": frozenset({STOPPED}),
-    "stop": frozenset({ACTIVE, ERROR, RESCUED}),
-    "pause": frozenset({ACTIVE, RESCUED}),
+    "stop": frozenset({ACTIVE, ERROR}),
+    "pause": frozenset({ACTIVE}),
     "unpause": frozenset({PAUSED}),
     "suspend": frozenset({ACTIVE}),
     "resume": frozenset({SUSPENDED}),
     "reboot soft": frozenset({ACTIVE}),
-    "reboot hard": frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR, RESCUED}),
+    "reboot hard": frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR}),
 }
 
-# (vm_state, task_state) -> status that the API shows; a missing task falls back to the state's own word.
+_RESIZE: Final[dict[str | None, str]] = {task: "RESIZE" for task in ("resize_prep", "resize_migrating", "resize_migrated", "resize_finish")}
+_REBUILD: Final[dict[str | None, str]] = {task: "REBUILD" for task in ("rebuilding", "rebuild_block_device_mapping", "rebuild_spawning")}
+_REBOOT: Final[dict[str | None, str]] = {task: "REBOOT" for task in (REBOOTING, "reboot_pending", "reboot_started")}
+_REBOOT_HARD: Final[dict[str | None, str]] = {
+    task: "HARD_REBOOT" for task in (REBOOTING_HARD, "reboot_pending_hard", "reboot_started_hard")
+}
+
+# (vm_state, task_state) -> status that the API shows; any other task falls back to the state's own word.
 STATUS: Final[dict[str, dict[str | None, str]]] = {
-    ACTIVE: {None: "ACTIVE", REBOOTING: "REBOOT", REBOOTING_HARD: "HARD_REBOOT", "reboot_pending": "REBOOT", "reboot_started": "REBOOT"},
+    ACTIVE: {
+        None: "ACTIVE",
+        **_REBOOT,
+        **_REBOOT_HARD,
+        **_REBUILD,
+        **_RESIZE,
+        "updating_password": "PASSWORD",
+        "migrating": "MIGRATING",
+    },
     BUILDING: {None: "BUILD"},
-    STOPPED: {None: "SHUTOFF", REBOOTING_HARD: "HARD_REBOOT"},
-    PAUSED: {None: "PAUSED", REBOOTING_HARD: "HARD_REBOOT"},
-    SUSPENDED: {None: "SUSPENDED", REBOOTING_HARD: "HARD_REBOOT"},
+    STOPPED: {None: "SHUTOFF", **_RESIZE, **_REBUILD},
+    RESIZED: {None: "VERIFY_RESIZE", "resize_reverting": "REVERT_RESIZE"},
+    PAUSED: {None: "PAUSED", "migrating": "MIGRATING"},
+    SUSPENDED: {None: "SUSPENDED"},
     RESCUED: {None: "RESCUE"},
-    RESIZED: {None: "VERIFY_RESIZE"},
-    ERROR: {None: "ERROR", REBOOTING_HARD: "HARD_REBOOT"},
+    ERROR: {None: "ERROR", **_REBUILD},
     DELETED: {None: "DELETED"},
     SOFT_DELETED: {None: "SOFT_DELETED"},
     SHELVED: {None: "SHELVED"},
@@ -67,6 +82,17 @@ def status(vm_state: str, task_state: str | None) -> str:
     return words.get(task_state, words[None])
 
 
-def vm_states_of(word: str) -> list[str]:
-    """The vm_states that show as this status when nothing is being done; empty when there is no such status."""
-    return [state for state, words in STATUS.items() if words[None] == word.upper()]
+def states_of(words: list[str]) -> tuple[set[str], set[str | None]]:
+    """The vm_states and task_states that show as one of these statuses; both empty when there is no such status.
+
+    None among the task_states stands for every task that has no word of its own.
+    """
+    wanted = {word.upper() for word in words}
+    vm_states: set[str] = set()
+    task_states: set[str | None] = set()
+    for vm_state, shown in STATUS.items():
+        tasks = {task for task, word in shown.items() if word in wanted}
+        if tasks:
+            vm_states.add(vm_state)
+            task_states |= tasks
+    return vm_states, task_states

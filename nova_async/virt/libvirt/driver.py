@@ -109,7 +109,8 @@ class LibvirtDriver:
 
     async def guests(self) -> list[GuestInfo]:
         found = await self._connection.call(_all_guests)
-        self._generations.update((guest.instance_id, guest.generation) for guest in found)
+        busy = {instance_id: self._generations[instance_id] for instance_id in self._locks if instance_id in self._generations}
+        self._generations = {guest.instance_id: guest.generation for guest in found} | busy
         return found
 
     async def guest(self, instance_id: str) -> GuestInfo:
@@ -156,7 +157,6 @@ class LibvirtDriver:
             else:
                 await self._connection.call(lambda connection: _undefine(connection, instance_id), deadline=START_SECONDS)
             await self._plugs.unplug(instance_id)
-            self._generations.pop(instance_id, None)
 
     # --- power ---
 
@@ -281,6 +281,8 @@ class LibvirtDriver:
             self._events.publish(GuestEvent(guest.instance_id, guest.generation, guest.power_state))
 
     def _on_lifecycle(self, instance_id: str, event: int, detail: int) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_UNDEFINED:
+            self._generations.pop(instance_id, None)  # only now: that it stopped was told before
         state = EVENTS.get(event)
         if state is None:
             return
@@ -430,15 +432,20 @@ def _is_active(domain: libvirt.virDomain) -> bool:
 
 
 def _pause(domain: libvirt.virDomain) -> None:
-    state = domain.state()[0]
-    if state != libvirt.VIR_DOMAIN_PAUSED:
+    if _switchable(domain, "pause") is not PowerState.PAUSED:
         domain.suspend()
 
 
 def _unpause(domain: libvirt.virDomain) -> None:
-    state = domain.state()[0]
-    if state != libvirt.VIR_DOMAIN_RUNNING:
+    if _switchable(domain, "unpause") is not PowerState.RUNNING:
         domain.resume()
+
+
+def _switchable(domain: libvirt.virDomain, verb: str) -> PowerState:
+    state = POWER_STATES.get(domain.state()[0], PowerState.NOSTATE)
+    if state not in (PowerState.RUNNING, PowerState.PAUSED):
+        raise Conflict(f"Cannot {verb} server {domain.UUIDString()}: it is {state.name.lower()}.")
+    return state
 
 
 def _suspend(domain: libvirt.virDomain) -> None:

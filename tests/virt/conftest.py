@@ -1,0 +1,308 @@
+"""The three hypervisors under test, behind one face.
+
+QEMU's libvirtd lives in a folder and a network namespace of its own; both are gone after the run. The test guest
+is built once per machine and kept in the temporary folder.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nova_async.compute.plugs import NetworkPlugs, NoPlugs
+from nova_async.config import load
+from nova_async.errors import Unavailable
+from nova_async.model.guests import GuestSpec, ImageRef
+from nova_async.model.power import PowerState
+from nova_async.virt import testguest
+from nova_async.virt.driver import Driver, GuestEvent
+from nova_async.virt.events import Listener
+from nova_async.virt.fake import FakeDriver
+from nova_async.world import RealWorld, World
+
+CHUNK = 2**20
+WAIT_SECONDS = 60
+
+
+def quiet(percent: int | None, note: str) -> None:
+    """Progress that nobody looks at."""
+
+
+class FolderImages:
+    """An image service whose images are the files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.downloads = 0
+
+    async def download(self, image_id: str) -> AsyncIterator[bytes]:
+        self.downloads += 1
+        data = await asyncio.to_thread((self.folder / image_id).read_bytes)
+        for start in range(0, len(data), CHUNK):
+            yield data[start : start + CHUNK]
+
+
+def image_of(path: Path, disk_format: str, **others: object) -> ImageRef:
+    data = path.read_bytes()
+    return ImageRef(id=path.name, disk_format=disk_format, size_bytes=len(data), sha512=hashlib.sha512(data).hexdigest(), **others)
+
+
+class Lab:
+    """A driver, guests for it, and a look at what it leaves behind."""
+
+    kind = ""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.driver: Driver
+        self.listener: Listener
+        self.spawned: list[str] = []
+
+    async def open(self) -> None:
+        self.driver = await self.another_driver()
+        self.listener = self.driver.events()
+
+    async def another_driver(self) -> Driver:
+        """As a new process on the same host would make it."""
+        raise NotImplementedError
+
+    def spec(self, **changes: object) -> GuestSpec:
+        instance_id = self.world.uuid()
+        values: dict[str, object] = {
+            "instance_id": instance_id,
+            "name": f"instance-{instance_id[:8]}",
+            "display_name": "a <server> & more",
+            "hostname": "guest",
+            "project_id": "project",
+            "user_id": "user",
+            "flavor_id": "1",
+            "flavor_name": "tiny",
+            "vcpus": 1,
+            "memory_mib": 128,
+            "root_gib": 1,
+            **changes,
+        }
+        self.spawned.append(instance_id)
+        return GuestSpec(**values)
+
+    async def spawn(self, generation: int = 1, **changes: object) -> GuestSpec:
+        guest = self.spec(**changes)
+        await self.driver.spawn(guest, generation, quiet)
+        return guest
+
+    async def state(self, guest: GuestSpec) -> PowerState:
+        return (await self.driver.guest(guest.instance_id)).power_state
+
+    async def event(self, guest: GuestSpec, state: PowerState) -> GuestEvent:
+        """The next event that says so; fails after a while without one."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            async for event in self.listener:
+                if (event.instance_id, event.power_state) == (guest.instance_id, state):
+                    return event
+        raise AssertionError("the events ended")
+
+    async def ready(self, guest: GuestSpec) -> None:
+        """Wait until the guest's own system is up."""
+
+    def ignore_power_button(self) -> None:
+        """Make guests deaf, where that takes more than asking early."""
+
+    async def left(self) -> list[str]:
+        """What is left of guests on this host."""
+        return [guest.instance_id for guest in await self.driver.guests()]
+
+    async def close(self) -> None:
+        for instance_id in self.spawned:
+            await self.driver.destroy(instance_id)
+        assert await self.left() == []
+        await self.driver.close()
+
+
+class FakeLab(Lab):
+    kind = "fake"
+
+    def __init__(self, world: World, folder: Path) -> None:
+        super().__init__(world)
+        self.folder = folder
+
+    async def another_driver(self) -> FakeDriver:
+        driver = FakeDriver(self.world, "host", state_file=self.folder / "guests")
+        await driver.start()
+        return driver
+
+    def ignore_power_button(self) -> None:
+        assert isinstance(self.driver, FakeDriver)
+        self.driver.faults.ignore_power_button = True
+
+    async def left(self) -> list[str]:
+        return await super().left() + await self.driver.stray_files()
+
+
+class LibvirtLab(Lab):
+    def __init__(self, world: World, folder: Path, uri: str, plugs: NetworkPlugs | None = None) -> None:
+        super().__init__(world)
+        self.folder = folder
+        self.uri = uri
+        self.plugs = plugs or NoPlugs()
+        self.images = FolderImages(folder)
+
+    async def another_driver(self) -> Driver:
+        from nova_async.virt.libvirt.driver import LibvirtDriver
+
+        config = load(
+            environment={}, state_dir=str(self.folder), compute__libvirt_uri=self.uri, compute__virt_type="qemu", compute__threads=4
+        )
+        driver = LibvirtDriver(config, self.world, self.images, self.plugs, "host")
+        await driver.start()
+        return driver
+
+    async def left(self) -> list[str]:
+        import libvirt
+
+        def look() -> list[str]:
+            connection = libvirt.open(self.uri)
+            try:
+                return [domain.name() for domain in connection.listAllDomains() if domain.name() != "test"]
+            finally:
+                connection.close()
+
+        folders = [path.name for path in (self.folder / "instances").iterdir()]
+        parts = [path.name for path in (self.folder / "image-cache").glob("*.part")]
+        return await asyncio.to_thread(look) + folders + parts
+
+
+class TestHypervisorLab(LibvirtLab):
+    __test__ = False
+    kind = "test"
+
+    async def open(self) -> None:
+        import libvirt
+
+        self.kept = await asyncio.to_thread(libvirt.open, self.uri)  # the hypervisor lives as long as a connection to it
+        await super().open()
+
+    async def close(self) -> None:
+        await super().close()
+        await asyncio.to_thread(self.kept.close)
+
+
+class QemuLab(LibvirtLab):
+    kind = "qemu"
+
+    def spec(self, **changes: object) -> GuestSpec:
+        kernel, ramdisk, disk = (self.folder / name for name in (testguest.KERNEL, testguest.RAMDISK, testguest.IMAGE))
+        image = image_of(disk, "qcow2", kernel=image_of(kernel, "aki"), ramdisk=image_of(ramdisk, "ari"))
+        return super().spec(**{"image": image, **changes})
+
+    async def ready(self, guest: GuestSpec) -> None:
+        await self.printed(guest, "TESTGUEST ready")
+
+    async def printed(self, guest: GuestSpec, text: str, times: int = 1) -> str:
+        """The whole console, once it shows the text."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (shown := await self.driver.console_output(guest.instance_id, None)).count(text) < times:
+                await asyncio.sleep(0.2)
+        return shown
+
+
+class QemuHost:
+    """A private libvirtd in a network namespace, and the test guest's files in its state folder."""
+
+    def __init__(self, folder: Path, network: str, uri: str) -> None:
+        self.folder = folder
+        self.network = network
+        self.uri = uri
+
+
+@pytest.fixture(scope="session")
+def test_guest() -> Path:
+    """The folder with the test guest's kernel, initial RAM disk and disk image."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("the test guest is made from Debian packages")
+    folder = Path(tempfile.gettempdir()) / "nova-async-testguest"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            _run(testguest.build(folder, RealWorld()))
+        except Unavailable as reason:
+            pytest.skip(reason.message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qemu_host(test_guest: Path) -> Iterator[QemuHost]:
+    pytest.importorskip("libvirt")
+    from nova_async.virt.libvirt import daemon
+
+    if os.geteuid() != 0 or shutil.which("libvirtd") is None or shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("real guests need root, libvirtd and QEMU")
+    network = f"nat-{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", network], check=False, capture_output=True).returncode != 0:
+        pytest.skip("network namespaces cannot be made here")
+    folder = Path(tempfile.mkdtemp(prefix="nat-", dir="/tmp"))
+    for name in (testguest.KERNEL, testguest.RAMDISK, testguest.IMAGE):
+        (folder / name).symlink_to(test_guest / name)
+    try:
+        uri = _run(daemon.start_private(folder, RealWorld(), network=network))
+        yield QemuHost(folder, network, uri)
+        _run(daemon.stop_private(folder, RealWorld()))
+    finally:
+        subprocess.run(["ip", "netns", "del", network], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("test", marks=pytest.mark.libvirt),
+        pytest.param("qemu", marks=[pytest.mark.libvirt, pytest.mark.qemu]),
+    ]
+)
+async def lab(request: pytest.FixtureRequest, tmp_path: Path, world: RealWorld) -> AsyncIterator[Lab]:
+    """One of the hypervisors, empty; the test fails if anything is left on it afterwards."""
+    lab = _make(request, tmp_path, world)
+    await lab.open()
+    yield lab
+    await lab.close()
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run in a loop of its own, whatever loop the test has."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result(timeout=110)
+
+
+def _make(request: pytest.FixtureRequest, tmp_path: Path, world: World) -> Lab:
+    if request.param == "fake":
+        return FakeLab(world, tmp_path)
+    pytest.importorskip("libvirt")
+    if request.param == "test":
+        return TestHypervisorLab(world, tmp_path, "test:///default")
+    host: QemuHost = request.getfixturevalue("qemu_host")
+    return QemuLab(world, host.folder, host.uri)
+
+
+@pytest.fixture
+async def qemu_lab(qemu_host: QemuHost, world: RealWorld) -> AsyncIterator[Callable[..., Awaitable[QemuLab]]]:
+    """Makes a QEMU lab with given plugs."""
+    labs: list[QemuLab] = []
+
+    async def make(plugs: NetworkPlugs | None = None) -> QemuLab:
+        lab = QemuLab(world, qemu_host.folder, qemu_host.uri, plugs)
+        await lab.open()
+        labs.append(lab)
+        return lab
+
+    yield make
+    for lab in labs:
+        await lab.close()

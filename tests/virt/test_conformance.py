@@ -1,0 +1,221 @@
+"""What every driver must do, asked of the fake, of libvirt's test hypervisor and of real QEMU guests."""
+
+import pytest
+
+from nova_async.errors import Conflict, NotFound
+from nova_async.model.power import PowerState
+
+from .conftest import Lab, quiet
+
+OFF, ON, PAUSED = PowerState.SHUTDOWN, PowerState.RUNNING, PowerState.PAUSED
+
+
+async def test_a_spawned_guest_runs_and_is_listed_with_its_generation(lab: Lab) -> None:
+    guest = await lab.spawn(generation=7)
+    found = await lab.driver.guests()
+    assert [(f.instance_id, f.name, f.power_state, f.generation) for f in found] == [(guest.instance_id, guest.name, ON, 7)]
+    assert await lab.driver.guest(guest.instance_id) == found[0]
+    assert (await lab.event(guest, ON)).generation == 7
+
+
+async def test_spawning_a_running_guest_again_leaves_it_alone(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.pause(guest.instance_id)
+    await lab.driver.unpause(guest.instance_id)
+    before = lab.driver.events()
+    await lab.driver.spawn(guest, 1, quiet)
+    await lab.driver.destroy(guest.instance_id)
+    assert (await anext(before)).power_state is OFF  # nothing happened in between
+
+
+async def test_spawning_with_a_newer_generation_makes_the_guest_anew(lab: Lab) -> None:
+    guest = await lab.spawn(generation=1)
+    await lab.driver.spawn(guest, 2, quiet)
+    found = await lab.driver.guest(guest.instance_id)
+    assert (found.generation, found.power_state) == (2, ON)
+
+
+async def test_spawning_with_an_outdated_generation_is_refused(lab: Lab) -> None:
+    guest = await lab.spawn(generation=2)
+    with pytest.raises(Conflict):
+        await lab.driver.spawn(guest, 1, quiet)
+    assert (await lab.driver.guest(guest.instance_id)).generation == 2
+
+
+async def test_spawning_a_guest_that_is_off_starts_it(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    await lab.driver.spawn(guest, 1, quiet)
+    assert await lab.state(guest) is ON
+
+
+async def test_a_destroyed_guest_is_gone_and_may_be_destroyed_again(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.destroy(guest.instance_id)
+    await lab.event(guest, OFF)
+    await lab.driver.destroy(guest.instance_id)
+    assert await lab.left() == []
+    with pytest.raises(NotFound):
+        await lab.driver.guest(guest.instance_id)
+
+
+async def test_destroying_keeps_the_disks_when_asked_to_and_they_are_then_strays(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.destroy(guest.instance_id, delete_disks=False)
+    kept = [] if lab.kind == "test" else [guest.instance_id]
+    assert await lab.driver.stray_files() == kept
+    await lab.driver.remove_stray(guest.instance_id)
+    await lab.driver.remove_stray(guest.instance_id)
+    assert await lab.driver.stray_files() == []
+
+
+async def test_removing_strays_spares_a_living_guest(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.remove_stray(guest.instance_id)
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    await lab.driver.power_on(guest, 1)
+    assert await lab.state(guest) is ON
+
+
+async def test_a_guest_is_paused_and_unpaused_any_number_of_times(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.pause(guest.instance_id)
+    await lab.driver.pause(guest.instance_id)
+    assert await lab.state(guest) is PAUSED
+    await lab.event(guest, PAUSED)
+    await lab.driver.unpause(guest.instance_id)
+    await lab.driver.unpause(guest.instance_id)
+    assert await lab.state(guest) is ON
+    await lab.event(guest, ON)
+
+
+async def test_a_guest_that_is_off_cannot_be_paused_or_suspended(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    for refused in (lab.driver.pause, lab.driver.unpause, lab.driver.suspend):
+        with pytest.raises(Conflict):
+            await refused(guest.instance_id)
+
+
+async def test_a_paused_guest_cannot_be_started(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.pause(guest.instance_id)
+    with pytest.raises(Conflict):
+        await lab.driver.power_on(guest, 1)
+
+
+async def test_a_suspended_guest_is_off_until_it_is_resumed(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.suspend(guest.instance_id)
+    await lab.driver.suspend(guest.instance_id)
+    assert await lab.state(guest) is OFF
+    await lab.event(guest, OFF)
+    await lab.driver.resume(guest, 1)
+    await lab.driver.resume(guest, 1)
+    assert await lab.state(guest) is ON
+
+
+async def test_a_suspended_guest_leaves_nothing_when_destroyed(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.suspend(guest.instance_id)
+    await lab.driver.destroy(guest.instance_id)
+    assert await lab.left() == []
+
+
+async def test_power_is_cut_at_once_and_put_on_again(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    assert await lab.state(guest) is OFF
+    await lab.event(guest, OFF)
+    await lab.driver.power_on(guest, 1)
+    await lab.driver.power_on(guest, 1)
+    assert await lab.state(guest) is ON
+    await lab.event(guest, ON)
+
+
+async def test_a_guest_obeys_the_power_button(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.ready(guest)
+    await lab.driver.power_off(guest.instance_id, timeout=60, retry=10)
+    assert await lab.state(guest) is OFF
+    if lab.kind != "test":
+        assert "power" in (await lab.driver.console_output(guest.instance_id, None)).lower()
+
+
+async def test_a_guest_that_is_deaf_to_the_power_button_is_cut_off(lab: Lab) -> None:
+    guest = await lab.spawn()
+    lab.ignore_power_button()
+    await lab.driver.power_off(guest.instance_id, timeout=0.5, retry=0.2)
+    assert await lab.state(guest) is OFF
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
+async def test_a_rebooted_guest_runs_again(lab: Lab, hard: bool) -> None:
+    guest = await lab.spawn()
+    await lab.ready(guest)
+    await lab.driver.reboot(guest, 1, hard=hard)
+    assert await lab.state(guest) is ON
+    await lab.event(guest, OFF) if lab.kind != "fake" else None
+    await lab.event(guest, ON)
+
+
+async def test_a_guest_that_is_off_or_suspended_or_paused_is_rebooted_hard(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    await lab.driver.reboot(guest, 1, hard=True)
+    assert await lab.state(guest) is ON
+    await lab.driver.suspend(guest.instance_id)
+    await lab.driver.reboot(guest, 1, hard=True)
+    assert await lab.state(guest) is ON
+    await lab.driver.pause(guest.instance_id)
+    await lab.driver.reboot(guest, 2, hard=False)
+    found = await lab.driver.guest(guest.instance_id)
+    assert (found.power_state, found.generation) == (ON, 2)
+
+
+async def test_the_console_shows_the_last_lines(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.ready(guest)
+    whole = await lab.driver.console_output(guest.instance_id, None)
+    last = await lab.driver.console_output(guest.instance_id, 2)
+    assert await lab.driver.console_output(guest.instance_id, 0) == ""
+    if lab.kind != "test":
+        assert len(whole.splitlines()) > 2
+        assert len(last.splitlines()) == 2
+
+
+async def test_an_unknown_guest_is_not_found(lab: Lab) -> None:
+    unknown = lab.spec().instance_id
+    for ask in (lab.driver.guest, lab.driver.pause, lab.driver.unpause, lab.driver.suspend):
+        with pytest.raises(NotFound):
+            await ask(unknown)
+    with pytest.raises(NotFound):
+        await lab.driver.power_off(unknown, timeout=0, retry=0)
+    with pytest.raises(NotFound):
+        await lab.driver.console_output(unknown, None)
+
+
+async def test_guests_outlive_the_driver(lab: Lab) -> None:
+    guest = await lab.spawn(generation=3)
+    await lab.driver.close()
+    await lab.open()
+    found = await lab.driver.guests()
+    assert [(f.instance_id, f.generation, f.power_state) for f in found] == [(guest.instance_id, 3, ON)]
+
+
+async def test_events_end_when_the_driver_closes(lab: Lab) -> None:
+    driver = await lab.another_driver()
+    listener = driver.events()
+    await driver.close()
+    assert [event async for event in listener if event.instance_id == "nobody"] == []
+
+
+async def test_the_host_tells_what_it_has(lab: Lab) -> None:
+    facts = await lab.driver.facts()
+    assert set(facts.inventory) >= {"VCPU", "MEMORY_MB", "DISK_GB"}
+    assert all(total > 0 for total in facts.inventory.values())
+    assert facts.hypervisor_hostname == "host"
+    assert facts.hypervisor_version > 0
+    assert facts.hypervisor_type.lower() == {"fake": "fake", "test": "test", "qemu": "qemu"}[lab.kind]
+    assert facts.supported_instances

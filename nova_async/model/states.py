@@ -44,12 +44,10 @@ LEGAL: Final[dict[str, frozenset[str]]] = {
     "reboot hard": frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR}),
 }
 
-_RESIZE: Final[dict[str | None, str]] = {task: "RESIZE" for task in ("resize_prep", "resize_migrating", "resize_migrated", "resize_finish")}
-_REBUILD: Final[dict[str | None, str]] = {task: "REBUILD" for task in ("rebuilding", "rebuild_block_device_mapping", "rebuild_spawning")}
-_REBOOT: Final[dict[str | None, str]] = {task: "REBOOT" for task in (REBOOTING, "reboot_pending", "reboot_started")}
-_REBOOT_HARD: Final[dict[str | None, str]] = {
-    task: "HARD_REBOOT" for task in (REBOOTING_HARD, "reboot_pending_hard", "reboot_started_hard")
-}
+_RESIZE: Final[dict[str | None, str]] = dict.fromkeys(("resize_prep", "resize_migrating", "resize_migrated", "resize_finish"), "RESIZE")
+_REBUILD: Final[dict[str | None, str]] = dict.fromkeys(("rebuilding", "rebuild_block_device_mapping", "rebuild_spawning"), "REBUILD")
+_REBOOT: Final[dict[str | None, str]] = dict.fromkeys((REBOOTING, "reboot_pending", "reboot_started"), "REBOOT")
+_REBOOT_HARD: Final[dict[str | None, str]] = dict.fromkeys((REBOOTING_HARD, "reboot_pending_hard", "reboot_started_hard"), "HARD_REBOOT")
 
 # (vm_state, task_state) -> status that the API shows; any other task falls back to the state's own word.
 STATUS: Final[dict[str, dict[str | None, str]]] = {

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from nova_async.errors import Conflict, Error, Invalid, NotFound
+from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound
 
 MEANING: dict[str, tuple[type[Error], str]] = {
     "flavors_flavorid_key": (Conflict, "Flavor with this ID already exists."),
@@ -24,6 +24,12 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "addresses_subnet_fkey": (Conflict, "One or more ports have an IP address allocation from the subnet."),
     "port_security_groups_group_fkey": (Conflict, "The security group is in use."),
     "security_group_rules_key": (Conflict, "The security group rule already exists."),
+    "identity_projects_name_key": (Conflict, "A domain or project with this name already exists."),
+    "identity_projects_parent": (Forbidden, "The project has projects below it. Delete those first."),
+    "identity_users_name_key": (Conflict, "A user with this name already exists in the domain."),
+    "identity_groups_name_key": (Conflict, "A group with this name already exists in the domain."),
+    "identity_roles_name_key": (Conflict, "A role with this name already exists."),
+    "identity_application_credentials_key": (Conflict, "An application credential with this name already exists for the user."),
     "instance_tags_count": (Invalid, "The number of tags exceeded the per-server limit 50."),
 }
 

@@ -1,0 +1,134 @@
+"""What may be created and changed: one struct for each resource, every field optional.
+
+``UNSET`` is "not said". ``REQUIRED`` says what a creation must not leave out.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from nova_async.errors import Invalid
+
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Short = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\S")]
+Long = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
+Text = Annotated[str, Meta(max_length=65_535)]
+Password = Annotated[str, Meta(min_length=1, max_length=4096)]
+Tag = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^,/]*$")]
+Tags = Annotated[list[Tag], Meta(max_length=80)]
+Url = Annotated[str, Meta(min_length=1, max_length=225, pattern=r"^[a-zA-Z0-9+.-]+:.+")]
+Options = dict[str, Any]
+
+
+class ProjectBody(Struct, kw_only=True):
+    name: Short | UnsetType = UNSET
+    domain_id: Id | UnsetType | None = UNSET
+    parent_id: Id | UnsetType | None = UNSET
+    description: Text | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+    is_domain: bool | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+    options: Options | UnsetType = UNSET
+
+
+class DomainBody(Struct, kw_only=True):
+    name: Short | UnsetType = UNSET
+    description: Text | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+    options: Options | UnsetType = UNSET
+
+
+class UserBody(Struct, kw_only=True):
+    name: Long | UnsetType = UNSET
+    domain_id: Id | UnsetType = UNSET
+    password: Password | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+    default_project_id: Id | UnsetType | None = UNSET
+    options: Options | UnsetType = UNSET
+
+
+class PasswordBody(Struct, kw_only=True):
+    password: Password
+    original_password: Password
+
+
+class GroupBody(Struct, kw_only=True):
+    name: Short | UnsetType = UNSET
+    domain_id: Id | UnsetType = UNSET
+    description: Text | UnsetType | None = UNSET
+
+
+class RoleBody(Struct, kw_only=True):
+    name: Long | UnsetType = UNSET
+    domain_id: Id | UnsetType | None = UNSET
+    description: Text | UnsetType | None = UNSET
+    options: Options | UnsetType = UNSET
+
+
+class RegionBody(Struct, kw_only=True):
+    id: Annotated[str, Meta(max_length=255, pattern=r"^[^/]*$")] | UnsetType = UNSET
+    description: Text | UnsetType | None = UNSET
+    parent_region_id: Long | UnsetType | None = UNSET
+
+
+class ServiceBody(Struct, kw_only=True):
+    type: Long | UnsetType = UNSET
+    name: Text | UnsetType | None = UNSET
+    description: Text | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class EndpointBody(Struct, kw_only=True):
+    service_id: Id | UnsetType = UNSET
+    interface: Literal["public", "internal", "admin"] | UnsetType = UNSET
+    url: Url | UnsetType = UNSET
+    region_id: Long | UnsetType | None = UNSET
+    region: Long | UnsetType | None = UNSET  # the name of region_id in older clients
+    enabled: bool | UnsetType = UNSET
+
+
+class RoleRef(Struct, kw_only=True):
+    id: Id | None = None
+    name: Long | None = None
+
+
+class CredentialBody(Struct, kw_only=True):
+    name: Long
+    secret: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    description: Text | None = None
+    expires_at: Annotated[str, Meta(max_length=64)] | None = None
+    roles: Annotated[list[RoleRef], Meta(max_length=100)] | None = None
+    unrestricted: bool = False
+    access_rules: list[Any] | None = None
+
+
+class TagsBody(Struct, kw_only=True):
+    tags: Tags
+
+
+REQUIRED: dict[type[Struct], tuple[str, ...]] = {
+    ProjectBody: ("name",),
+    DomainBody: ("name",),
+    UserBody: ("name",),
+    GroupBody: ("name",),
+    RoleBody: ("name",),
+    RegionBody: (),
+    ServiceBody: ("type",),
+    EndpointBody: ("service_id", "interface", "url"),
+}
+
+
+def complete(body: Struct) -> None:
+    """Raise ``Invalid`` when a creation leaves out what it must say."""
+    for name in REQUIRED[type(body)]:
+        if getattr(body, name) is UNSET:
+            raise Invalid(f"Invalid input: '{name}' is a required property.")
+
+
+def said(body: Struct, *names: str) -> dict[str, Any]:
+    """The fields among ``names`` that the body speaks of; an empty description for none."""
+    values = {n: getattr(body, n) for n in names if getattr(body, n) is not UNSET}
+    if "description" in values and values["description"] is None:
+        values["description"] = ""
+    return values

@@ -1,0 +1,122 @@
+"""The built-in identity service: knows tokens, and changes what they may."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from nova_async.config import Config
+from nova_async.context import Context
+from nova_async.db import Connection, Database
+from nova_async.db import identity as db
+from nova_async.errors import Unauthorized
+from nova_async.services.identity.bootstrap import Secrets, bootstrap, ensure_key
+from nova_async.services.identity.passwords import Passwords, Patience
+from nova_async.services.identity.revocations import Revocations
+from nova_async.services.identity.tokens import Token, key_of, seal, unseal
+from nova_async.world import World
+
+ALLOW_EXPIRED_SECONDS = 48 * 3600.0  # Keystone's [token] allow_expired_window
+KEEP_REVOCATIONS_SECONDS = 86_400.0  # and at least twice the life of a token
+UNKNOWN_KEY_PAUSE = 1.0
+
+
+class Change:
+    """A transaction that may also end tokens; they are dead in this process the moment it commits."""
+
+    def __init__(self, conn: Connection, keep_seconds: float) -> None:
+        self.conn = conn
+        self.revoked: list[db.Revocation] = []
+        self._keep_seconds = keep_seconds
+
+    async def revoke(self, *subjects: str) -> None:
+        if subjects:
+            self.revoked += await db.revoke(self.conn, sorted(set(subjects)), self._keep_seconds)
+
+
+class BuiltinIdentity:
+    """Tokens are checked from memory; the database is asked only to make or change something.
+
+    Satisfies ``services.web.Tokens``. One object per process; ``close`` it.
+    """
+
+    def __init__(self, database: Database, config: Config, world: World) -> None:
+        self.database = database
+        self.config = config
+        self.world = world
+        self.passwords = Passwords()
+        self.patience = Patience(world)
+        self._revocations = Revocations(database, world)
+        self._poller: asyncio.Task[None] | None = None
+        self._key_asked_at = float("-inf")
+
+    @classmethod
+    async def open(cls, db: Database, config: Config, world: World) -> "BuiltinIdentity":
+        """Read the keys (making the first) and the list of dead tokens. Raises ``Unavailable``."""
+        self = cls(db, config, world)
+        await ensure_key(db)
+        await self._revocations.refresh()
+        self._poller = asyncio.create_task(self._revocations.poll(), name="identity.revocations")
+        return self
+
+    async def bootstrap(self) -> Secrets:
+        """Make domain, projects, users, roles and catalog where they are missing; safe to repeat and to race."""
+        return await bootstrap(self.database, self.config, self.world, self.passwords)
+
+    async def close(self) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.wait([self._poller], timeout=5)
+        self.passwords.close()
+
+    async def validate(self, token: str) -> Context:
+        """The caller behind a token, as services other than identity see it. Raises ``Unauthorized`` or ``Unavailable``.
+
+        The roles of a domain-scoped token are for identity alone: such a token has none elsewhere.
+        """
+        return context(await self.read(token))
+
+    async def read(self, token: str, *, allow_expired: bool = False) -> Token:
+        """What a live token says. Raises ``Unauthorized`` or ``Unavailable``.
+
+        ``allow_expired``: also one that ended in the last two days (long operations that services finish for a user).
+        """
+        await self._revocations.ensure_fresh()
+        claimed = key_of(token)
+        if claimed is not None and claimed not in self._revocations.keys:
+            await self._ask_for_keys()
+        said = unseal(token, self._revocations.keys)
+        grace = ALLOW_EXPIRED_SECONDS if allow_expired else 0.0
+        if said.expires_at + grace <= self.world.now().timestamp() or self._revocations.kills(said):
+            raise Unauthorized()
+        return said
+
+    def seal(self, token: Token) -> str:
+        key_id = max(self._revocations.keys)
+        return seal(token, key_id, self._revocations.keys[key_id])
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[Change]:
+        """A transaction in which tokens can be revoked together with what made them valid."""
+        keep = max(KEEP_REVOCATIONS_SECONDS, 2.0 * self.config.identity.token_seconds)
+        async with self.database.transaction() as conn:
+            change = Change(conn, keep)
+            yield change
+        self._revocations.learn(change.revoked)
+
+    async def _ask_for_keys(self) -> None:
+        """Another process may have made a newer key; ask at most once a second."""
+        if self.world.monotonic() - self._key_asked_at >= UNKNOWN_KEY_PAUSE:
+            self._key_asked_at = self.world.monotonic()
+            await self._revocations.refresh()
+
+
+def context(token: Token) -> Context:
+    return Context(
+        request_id="",
+        user_id=token.user_id,
+        project_id=token.project_id,
+        user_domain_id=token.user_domain_id,
+        project_domain_id=token.project_domain_id or "default",
+        roles=() if token.domain_id else token.roles,
+        system_scope=token.system,
+    )

@@ -1,0 +1,1 @@
+"""What each route of the identity API does; ``http.ROUTES`` says who may."""

@@ -1,0 +1,167 @@
+"""How records look to callers."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from nova_async.db import identity as db
+from nova_async.services.identity.tokens import Token
+
+View = dict[str, Any]
+
+
+def stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def project(base: str, p: db.Project) -> View:
+    if p.is_domain:
+        return {**domain(base, p), "domain_id": None, "parent_id": None, "is_domain": True, "links": _links(base, "projects", p.id)}
+    return {
+        **p.extra,
+        "id": p.id,
+        "name": p.name,
+        "domain_id": p.domain_id,
+        "parent_id": p.parent_id or p.domain_id,
+        "description": p.description,
+        "enabled": p.enabled,
+        "is_domain": False,
+        "tags": p.tags,
+        "options": p.options,
+        "links": _links(base, "projects", p.id),
+    }
+
+
+def domain(base: str, p: db.Project) -> View:
+    return {
+        **p.extra,
+        "id": p.id,
+        "name": p.name,
+        "description": p.description,
+        "enabled": p.enabled,
+        "tags": p.tags,
+        "options": p.options,
+        "links": _links(base, "domains", p.id),
+    }
+
+
+def user(base: str, u: db.User) -> View:
+    default = {"default_project_id": u.default_project_id} if u.default_project_id else {}
+    return {
+        **u.extra,
+        **default,
+        "id": u.id,
+        "name": u.name,
+        "domain_id": u.domain_id,
+        "enabled": u.enabled,
+        "password_expires_at": None,
+        "options": u.options,
+        "links": _links(base, "users", u.id),
+    }
+
+
+def group(base: str, g: db.Group) -> View:
+    shown = {"id": g.id, "name": g.name, "domain_id": g.domain_id, "description": g.description}
+    return {**g.extra, **shown, "links": _links(base, "groups", g.id)}
+
+
+def role(base: str, r: db.Role) -> View:
+    shown = {"id": r.id, "name": r.name, "domain_id": r.domain_id, "description": r.description, "options": r.options}
+    return {**r.extra, **shown, "links": _links(base, "roles", r.id)}
+
+
+def region(base: str, r: db.Region) -> View:
+    shown = {"id": r.id, "description": r.description, "parent_region_id": r.parent_region_id}
+    return {**r.extra, **shown, "links": _links(base, "regions", r.id)}
+
+
+def service(base: str, s: db.Service) -> View:
+    described = {} if s.description is None else {"description": s.description}
+    return {
+        **s.extra,
+        **described,
+        "id": s.id,
+        "type": s.type,
+        "name": s.name,
+        "enabled": s.enabled,
+        "links": _links(base, "services", s.id),
+    }
+
+
+def endpoint(base: str, e: db.Endpoint) -> View:
+    return {
+        **e.extra,
+        "id": e.id,
+        "service_id": e.service_id,
+        "interface": e.interface,
+        "url": e.url,
+        "region": e.region_id,
+        "region_id": e.region_id,
+        "enabled": e.enabled,
+        "links": _links(base, "endpoints", e.id),
+    }
+
+
+def credential(base: str, c: db.Credential, roles: list[View]) -> View:
+    return {
+        "id": c.id,
+        "name": c.name,
+        "description": c.description,
+        "project_id": c.project_id,
+        "user_id": c.user_id,
+        "roles": roles,
+        "unrestricted": c.unrestricted,
+        "expires_at": c.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") if c.expires_at else None,
+        "links": _links(base, f"users/{c.user_id}/application_credentials", c.id),
+    }
+
+
+def catalog(rows: list[db.CatalogRow]) -> list[View]:
+    services: dict[str, View] = {}
+    for r in rows:
+        entry = services.setdefault(r.service_id, {"endpoints": [], "id": r.service_id, "type": r.type, "name": r.name})
+        if r.endpoint_id:
+            place = {"region": r.region_id, "region_id": r.region_id, "url": r.url}
+            entry["endpoints"].append({"id": r.endpoint_id, "interface": r.interface, **place})
+    return list(services.values())
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """The records that a token's ids stand for."""
+
+    user: db.LoginUser
+    scope: db.LoginScope | None
+    roles: list[db.RoleName]
+    catalog: list[db.CatalogRow] | None
+    credential: db.Credential | None
+
+
+def token(t: Token, d: Described) -> View:
+    who = {"id": d.user.id, "name": d.user.name, "domain": {"id": d.user.domain_id, "name": d.user.domain_name}}
+    view: View = {
+        "methods": list(t.methods),
+        "user": {**who, "password_expires_at": None},
+        "audit_ids": [a for a in (t.audit_id, t.parent_audit_id) if a],
+        "expires_at": stamp(t.expires_at),
+        "issued_at": stamp(t.issued_at),
+    }
+    if d.scope and d.scope.is_domain:
+        view["domain"] = {"id": d.scope.id, "name": d.scope.name}
+    elif d.scope:
+        view["project"] = {"id": d.scope.id, "name": d.scope.name, "domain": {"id": d.scope.domain_id, "name": d.scope.domain_name}}
+        view["is_domain"] = False
+    if t.system:
+        view["system"] = {"all": True}
+    if t.scope_id:
+        view["roles"] = [{"id": r.id, "name": r.name} for r in d.roles]
+        if d.catalog is not None:
+            view["catalog"] = catalog(d.catalog)
+    if d.credential:
+        c = d.credential
+        view["application_credential"] = {"id": c.id, "name": c.name, "restricted": not c.unrestricted}
+    return {"token": view}
+
+
+def _links(base: str, collection: str, id_: str) -> View:
+    return {"self": f"{base}/{collection}/{id_}"}

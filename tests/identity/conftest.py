@@ -1,0 +1,79 @@
+"""An identity service over real HTTP, and clients of it."""
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from nova_async.config import Config, load
+from nova_async.db import Database
+from nova_async.services.identity.bootstrap import Secrets
+from nova_async.services.identity.builtin import BuiltinIdentity
+from nova_async.services.identity.http import application
+from nova_async.world import RealWorld
+
+from .client import Client
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return load(environment={}, state_dir=str(tmp_path / "state"), api__listen=f"127.0.0.1:{free_port()}")
+
+
+@pytest.fixture
+async def identity(database: Database, config: Config, world: RealWorld) -> AsyncIterator[BuiltinIdentity]:
+    service = await BuiltinIdentity.open(database, config, world)
+    yield service
+    await service.close()
+
+
+@pytest.fixture
+async def secrets(identity: BuiltinIdentity) -> Secrets:
+    return await identity.bootstrap()
+
+
+@pytest.fixture
+async def served(identity: BuiltinIdentity, secrets: Secrets, world: RealWorld, config: Config) -> AsyncIterator[str]:
+    """The URL of /identity/v3."""
+    root = web.Application()
+    root.add_subapp("/identity", application(identity, world, config))
+    runner = web.AppRunner(root, access_log=None)
+    await runner.setup()
+    host, _, port = config.api.listen.partition(":")
+    await web.TCPSite(runner, host, int(port)).start()
+    yield secrets.auth_url
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
+
+
+@pytest.fixture
+def anybody(session: aiohttp.ClientSession, served: str) -> Client:
+    return Client(session, served)
+
+
+@pytest.fixture
+async def admin(session: aiohttp.ClientSession, served: str, secrets: Secrets) -> Client:
+    client = Client(session, served)
+    await client.login("admin", secrets.admin.password, "admin")
+    return client
+
+
+@pytest.fixture
+async def demo(session: aiohttp.ClientSession, served: str, secrets: Secrets) -> Client:
+    client = Client(session, served)
+    await client.login("demo", secrets.demo.password, "demo")
+    return client

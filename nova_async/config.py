@@ -79,13 +79,13 @@ class SchedulerSection(Section):
 
 
 class Conductor(Section):
-    workers: int = 64  # workflows this process runs at once
+    workers: int = 1000  # workflows this process runs at once
     lease_seconds: float = 20.0
     poll_seconds: float = 2.0
     command_seconds: float = 60.0  # without a sign of life from the host
     build_seconds: float = 1800.0
     reconcile_seconds: float = 30.0
-    reap_seconds: float = 60.0
+    fault_points: tuple[str, ...] = ()  # rehearsed crashes and failures: <kind>/<step>/<moment>=<fault>
 
 
 class Quota(Section):

@@ -184,6 +184,15 @@ class Engine(Generic[P]):
         """Something may be ready: look now."""
         self._wake.set()
 
+    async def look_at(self, id: str) -> None:
+        """Another process made or signalled this workflow."""
+        if held := self._running.get(id):
+            async with self.database.connection() as conn:
+                if signal := (await workflows.get(conn, id)).signal:
+                    held[0].signal(signal)
+        else:
+            self._wake.set()
+
     def signalled(self, id: str, signal: str) -> None:
         """A workflow was told to stop; acts when it is ours."""
         if held := self._running.get(id):
@@ -380,25 +389,24 @@ class Engine(Generic[P]):
         """The move after a step that returned ``result``."""
         current = definition.steps[at]
         if isinstance(result, Wait):
-            return Move(state="waiting", step=current.name, task_state=current.shows(run.input), attempt=run.attempt, wake_in=result.seconds,
-                        deadline=None, keep_lease=False)  # fmt: skip
+            return _at(run, current, "waiting", wake_in=result.seconds, deadline=None, keep_lease=False)
         if isinstance(result, Children):
-            return Move(state="waiting", step=current.name, task_state=current.shows(run.input), attempt=run.attempt, wake_in=3600.0,
-                        results={f"{current.name}:children": len(result.children)}, keep_lease=False)  # fmt: skip
+            return _at(
+                run, current, "waiting", wake_in=3600.0, results={f"{current.name}:children": len(result.children)}, keep_lease=False
+            )
         event = self._event(run, current.name, started, "Success")
         results = {} if result is None else {current.name: msgspec.to_builtins(result)}
         passed = current.point_of_no_return
         if at + 1 == len(definition.steps):
             return Move(state="done", step=current.name, results=results, events=[event], point_of_no_return=passed, keep_lease=False)
         following = definition.steps[at + 1]
-        return Move(
-            state="running",
-            step=following.name,
-            task_state=following.shows(run.input),
-            attempt=run.attempt,
+        return _at(
+            run,
+            following,
+            "running",
             results=results,
             events=[event],
-            point_of_no_return=passed or following.point_of_no_return,
+            point_of_no_return=passed,
             deadline=following.deadline,
         )
 
@@ -407,8 +415,16 @@ class Engine(Generic[P]):
         event = self._event(run, current.name, started, "Error", error.message, error.detail)
         if definition.forced_through or run.row.point_of_no_return:
             attempt = run.attempt + 1
-            move = Move(state="running", step=current.name, task_state=current.shows(run.input), attempt=attempt, events=[event][: attempt < 20],
-                        wake_in=self._backoff(attempt), deadline=current.deadline, keep_lease=False)  # fmt: skip
+            move = _at(
+                run,
+                current,
+                "running",
+                attempt=attempt,
+                events=[event][: attempt < 20],
+                wake_in=self._backoff(attempt),
+                deadline=current.deadline,
+                keep_lease=False,
+            )
             await self._commit(run, move)
             return
         await self._turn_back(run, current, error, [event])
@@ -421,15 +437,7 @@ class Engine(Generic[P]):
             results["retry"] = error.from_step
         await self._commit(
             run,
-            Move(
-                state="undoing",
-                step=current.name,
-                task_state=current.shows(run.input),
-                attempt=run.attempt,
-                results=results,
-                events=events or [],
-                error=_told(error) if error else None,
-            ),
+            _at(run, current, "undoing", results=results, events=events or [], error=_told(error) if error else None),
         )
 
     # -- backwards
@@ -474,12 +482,11 @@ class Engine(Generic[P]):
         if retry == definition.steps[at].name:
             again = definition.steps[at]
             names = [s.name for s in definition.steps[at:]]
-            return Move(state="running", step=again.name, task_state=again.shows(run.input), attempt=run.attempt + 1, forget=[*names, "retry"],
-                        deadline=again.deadline)  # fmt: skip
+            return _at(run, again, "running", attempt=run.attempt + 1, forget=[*names, "retry"], deadline=again.deadline)
         earlier = next((i for i in range(at - 1, -1, -1) if definition.steps[i].undo or definition.steps[i].name == retry), None)
         if earlier is not None:
             step = definition.steps[earlier]
-            return Move(state="undoing", step=step.name, task_state=step.shows(run.input), attempt=run.attempt, error=run.row.error)
+            return _at(run, step, "undoing", error=run.row.error)
         state = "failed" if run.row.error else "cancelled"
         return Move(state=state, step=definition.steps[at].name, error=run.row.error, attempt=run.attempt, keep_lease=False)
 
@@ -497,10 +504,10 @@ class Engine(Generic[P]):
         tries = int(run.results.get(f"undo-tries:{current.name}", 0)) + 1
         event = self._event(run, f"undo_{current.name}", started, "Error", message)
         if tries < UNDO_TRIES:
-            move = Move(
-                state="undoing",
-                step=current.name,
-                task_state=current.shows(run.input),
+            move = _at(
+                run,
+                current,
+                "undoing",
                 attempt=run.attempt + 1,
                 error=run.row.error,
                 results={f"undo-tries:{current.name}": tries},
@@ -598,6 +605,11 @@ class Engine(Generic[P]):
 
 
 STOPPED: Any = object()  # a step that a signal ended early
+
+
+def _at(run: Run[Any], step: Step, state: str, **fields: Any) -> Move:
+    """A move that leaves the workflow in ``state`` at ``step``."""
+    return Move(state=state, step=step.name, task_state=step.shows(run.input), **{"attempt": run.attempt, **fields})
 
 
 def _told(error: Error) -> dict[str, Any]:

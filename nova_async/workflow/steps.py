@@ -34,7 +34,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float = DEFAULT_DEADLINE
     in_transaction: bool = False
     undo_in_transaction: bool = False
-    point_of_no_return: bool = False  # from here on the workflow goes forward only
+    point_of_no_return: bool = False  # once it succeeded, the workflow goes forward only
 
     def shows(self, input: dict[str, Any]) -> str | None:
         """The task state while it runs."""

@@ -1,0 +1,114 @@
+"""The conductor: the workflow engine with its definitions, the desk where hosts report, and the reconcilers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from nova_async import log
+from nova_async.bus import Bus
+from nova_async.bus.messages import Message
+from nova_async.bus.messages.conductor import WorkflowReady
+from nova_async.conductor.commands import HostCommands
+from nova_async.conductor.hosts import HostDesk
+from nova_async.conductor.parts import Parts
+from nova_async.conductor.reconcilers.claims import ClaimsReconciler
+from nova_async.conductor.reconcilers.guests import GuestsReconciler
+from nova_async.conductor.workflows import DEFINITIONS
+from nova_async.config import Config
+from nova_async.db import Database, hosts
+from nova_async.errors import Error
+from nova_async.scheduler.decide import Scheduler
+from nova_async.scheduler.hosts import HostTable
+from nova_async.services.image import ImageService
+from nova_async.services.network import NetworkService
+from nova_async.workflow.engine import Engine
+from nova_async.workflow.faults import FaultPoints
+from nova_async.world import World
+
+logger = log.get("conductor")
+BINARIES = ("nova-scheduler", "nova-conductor")
+
+
+class Conductor:
+    """``name`` names this process on the bus and in os-services; it is the same after a restart.
+
+    ``alone``: nobody else uses the database, so that operations of an earlier run are taken up at once.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        world: World,
+        database: Database,
+        bus: Bus,
+        images: ImageService,
+        networks: NetworkService,
+        *,
+        name: str,
+        alone: bool,
+    ) -> None:
+        self.config, self.world, self.database, self.bus, self.name, self.alone = config, world, database, bus, name, alone
+        self.table = HostTable(world, config.compute.down_seconds)
+        self.engine: Engine[Parts] = Engine(
+            database,
+            DEFINITIONS,
+            world,
+            process=f"{name}/{world.uuid()[:8]}",
+            workers=config.conductor.workers,
+            lease_seconds=config.conductor.lease_seconds,
+            poll_seconds=config.conductor.poll_seconds,
+            fault_points=FaultPoints(config.conductor.fault_points),
+        )
+        self.engine.notify = self._notify
+        self.commands = HostCommands(
+            bus,
+            self.table,
+            world,
+            name=name,
+            silence_seconds=config.conductor.command_seconds,
+            down_seconds=config.compute.down_seconds,
+        )
+        self.scheduler = Scheduler(config.scheduler, self.table, world)
+        self.desk = HostDesk(database, bus, self.table, self.engine, world)
+        self.guests = GuestsReconciler(database, bus, self.desk)
+        self.claims = ClaimsReconciler(database, world)
+        self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks)
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Serve until cancelled; ``ready`` is set once requests may come."""
+        services = [await self.commands.serve(), *await self.desk.serve(), await self.bus.subscribe("workflows", self._woken)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.engine.run(self._parts, alone=self.alone), name="workflow-engine")
+                group.create_task(self.desk.load_forever(), name="host-loader")
+                group.create_task(self._every(self.config.conductor.reconcile_seconds, self.guests), name="reconcile-guests")
+                group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")
+                group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")
+                group.create_task(self._every(30.0, self._tell_processes, first=0.0), name="process-report")
+                ready.set()
+        finally:
+            for service in services:
+                await service.close()
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], first: float | None = None) -> None:
+        """Run a reconciler again and again; what it could not do now it does the next time."""
+        pause = seconds * self.world.random.random() if first is None else first
+        while True:
+            await self.world.sleep(pause)
+            try:
+                async with asyncio.timeout(max(60.0, seconds * 4)):
+                    await work()
+            except (Error, TimeoutError) as error:
+                logger.warning("reconcile.failed", work=getattr(work, "__name__", type(work).__name__), error=repr(error))
+            pause = seconds * (0.8 + 0.4 * self.world.random.random())
+
+    async def _tell_processes(self) -> None:
+        async with self.database.connection() as conn:
+            for binary in BINARIES:
+                await hosts.put_process(conn, self.world.uuid(), binary, self.name)
+
+    async def _notify(self, workflow_id: str) -> None:
+        await self.bus.publish("workflows", WorkflowReady(workflow_id=workflow_id))
+
+    async def _woken(self, message: Message) -> None:
+        if isinstance(message, WorkflowReady):
+            await self.engine.look_at(message.workflow_id)

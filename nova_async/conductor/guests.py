@@ -1,0 +1,63 @@
+"""From a server's row to the ``GuestSpec`` that its host gets."""
+
+from typing import Any
+
+from nova_async.conductor.parts import Parts
+from nova_async.context import service_context
+from nova_async.errors import Invalid
+from nova_async.metadata.documents import config_drive_files
+from nova_async.metadata.instances import metadata_of
+from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec
+from nova_async.model.instances import Instance
+
+
+async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str) -> GuestSpec:
+    """Everything the host needs. Raises ``NotFound`` or ``Invalid`` when the image went away."""
+    flavor = instance.flavor
+    files = config_drive_files(metadata_of(instance, ports, zone, parts.config)) if instance.config_drive else {}
+    return GuestSpec(
+        instance_id=instance.uuid,
+        name=instance.name,
+        display_name=instance.display_name,
+        hostname=instance.hostname,
+        project_id=instance.project_id,
+        user_id=instance.user_id,
+        flavor_id=str(flavor.get("flavorid", instance.flavor_id)),
+        flavor_name=str(flavor.get("name", "")),
+        vcpus=instance.vcpus,
+        memory_mib=instance.memory_mb,
+        root_gib=int(flavor.get("root_gb", 0)),
+        disks=tuple(_extra_disks(flavor)),
+        extra_specs={k: str(v) for k, v in (flavor.get("extra_specs") or {}).items()},
+        image=await _image_of(parts, instance.image_id),
+        ports=ports,
+        config_drive=instance.config_drive,
+        config_drive_files=files,
+        created_at=instance.created_at.isoformat(),
+    )
+
+
+async def _image_of(parts: Parts, image_id: str | None) -> ImageRef | None:
+    if not image_id:
+        return None
+    image = await parts.images.get(service_context("req-" + parts.world.uuid()), image_id)
+    if image.status != "active" or not image.disk_format or image.size is None:
+        raise Invalid(f"Image {image_id} is {image.status}; a server needs an active one.")
+    return ImageRef(
+        id=image.id,
+        disk_format=image.disk_format,
+        size_bytes=image.size,
+        sha512=image.os_hash_value or "",
+        min_disk_gib=image.min_disk,
+        virtual_size_bytes=image.virtual_size or image.size,
+        properties=image.properties,
+    )
+
+
+def _extra_disks(flavor: dict[str, Any]) -> list[DiskSpec]:
+    disks = []
+    if ephemeral := int(flavor.get("ephemeral_gb", 0)):
+        disks.append(DiskSpec(name="ephemeral0", size_mib=ephemeral * 1024, format="ext4"))
+    if swap := int(flavor.get("swap", 0)):
+        disks.append(DiskSpec(name="swap", size_mib=swap, format="swap"))
+    return disks

@@ -1,0 +1,132 @@
+"""What hosts tell the conductor: who they are, that they live, and that a guest changed state by itself."""
+
+import asyncio
+
+from nova_async import log
+from nova_async.bus import Bus, Service
+from nova_async.bus.messages import Done, Message
+from nova_async.bus.messages.compute import GuestState
+from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
+from nova_async.context import service_context
+from nova_async.db import Database, hosts, placements, workflows
+from nova_async.errors import Invalid, Unavailable
+from nova_async.model import states
+from nova_async.model.power import PowerState
+from nova_async.scheduler.hosts import HostTable
+from nova_async.workflow.start import Starter
+from nova_async.world import World
+
+logger = log.get("conductor.hosts")
+OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
+
+
+class HostDesk:
+    """Keeps the hosts' rows and the scheduler's table. Registrations reach one conductor, reports all of them."""
+
+    def __init__(self, database: Database, bus: Bus, table: HostTable, starter: Starter, world: World) -> None:
+        self.database, self.bus, self.table, self.starter, self.world = database, bus, table, starter, world
+        self._revisions: dict[str, str] = {}
+        self._to_load: set[str] = set()
+        self._loading = asyncio.Event()
+
+    async def serve(self) -> list[Service]:
+        await self.refresh()
+        return [await self.bus.serve("conductor", self._asked), await self.bus.subscribe("hosts", self._reported)]
+
+    async def refresh(self) -> None:
+        """Read all hosts anew."""
+        async with self.database.connection() as conn:
+            self.table.load(await hosts.all(conn), complete=True)
+
+    async def load_forever(self) -> None:
+        """Read hosts that registered with another conductor; in one statement for all that reported meanwhile."""
+        while True:
+            await self._loading.wait()
+            self._loading.clear()
+            names, self._to_load = sorted(self._to_load), set()
+            try:
+                async with self.database.connection() as conn:
+                    self.table.load(await hosts.all(conn, names))
+                for name in names:
+                    self.table.heard(name)
+            except Unavailable as error:
+                logger.warning("hosts.not_read", detail=error.detail)
+            await self.world.sleep(0.2)
+
+    async def _reported(self, message: Message) -> None:
+        if isinstance(message, HostStopping):
+            self.table.stopped(message.host)
+        elif isinstance(message, HostReport):
+            known = self.table.heard(message.host)
+            if not known or self._revisions.get(message.host) != message.revision:
+                self._revisions[message.host] = message.revision
+                self._to_load.add(message.host)
+                self._loading.set()
+        return None
+
+    async def _asked(self, message: Message) -> Message | None:
+        if isinstance(message, RegisterHost):
+            return await self._register(message)
+        if isinstance(message, PowerChanged):
+            await self.power_changed(message.host, message.instance_id, message.generation, message.power_state)
+            return Done()
+        raise Invalid(f"{type(message).__name__} is nothing to ask a conductor")
+
+    async def _register(self, told: RegisterHost) -> HostAccepted:
+        async with self.database.transaction() as conn:
+            await hosts.put(
+                conn,
+                id=told.host_id,
+                name=told.host,
+                service_id=self.world.uuid(),
+                address=told.address,
+                zone=told.availability_zone,
+                facts=told.facts | {"version": told.version},
+                traits=list(told.traits),
+                inventory=told.inventory,
+            )
+        dead = await self.dead_guests(told.host, told.guests)
+        async with self.database.connection() as conn:
+            self.table.load(await hosts.all(conn, [told.host]))
+        self._revisions[told.host] = told.revision
+        self.table.heard(told.host)
+        logger.info("host.registered", host=told.host, guests=len(told.guests), dead=len(dead))
+        return HostAccepted(dead=tuple(dead))
+
+    async def dead_guests(self, host: str, guests: tuple[GuestState, ...]) -> list[tuple[str, int]]:
+        """Guests that the rows prove dead: deleted, or placed anew since. One that no row knows is left alone (INV-12)."""
+        if not guests:
+            return []
+        async with self.database.connection() as conn:
+            rows = {p.uuid: p for p in await placements.of(conn, [g.instance_id for g in guests])}
+        dead = []
+        for guest in guests:
+            row = rows.get(guest.instance_id)
+            if row is None:
+                logger.error("host.unknown_guest", host=host, server=guest.instance_id)
+            elif row.deleted or (row.generation > guest.generation and not (row.busy and row.host == host)):
+                dead.append((guest.instance_id, guest.generation))
+        return dead
+
+    async def power_changed(self, host: str, instance_id: str, generation: int, power: int) -> None:
+        """Write what the hypervisor says; a server that went off by itself becomes SHUTOFF (Nova's power state sync)."""
+        async with self.database.transaction() as conn:
+            if await workflows.live_of(conn, instance_id) is not None:
+                return  # the operation writes the outcome itself
+            row = next(iter(await placements.of(conn, [instance_id])), None)
+            if row is None or row.deleted or row.host != host or row.generation != generation:
+                return
+            changed = await placements.set_power(conn, instance_id, generation, power, host)
+            ctx = service_context("req-" + self.world.uuid())
+            if row.vm_state == states.ACTIVE and power in OFF:
+                await placements.set_state(conn, instance_id, states.STOPPED, power)
+                await self.starter.record(conn, ctx, "stop", instance_id, "The guest went off by itself.")
+            elif row.vm_state == states.STOPPED and power == PowerState.RUNNING:
+                await placements.set_state(conn, instance_id, states.ACTIVE, power)
+                await self.starter.record(conn, ctx, "start", instance_id, "The guest was started on its host.")
+            elif row.vm_state == states.ACTIVE and power == PowerState.PAUSED:
+                await placements.set_state(conn, instance_id, states.PAUSED, power)
+            elif row.vm_state == states.PAUSED and power == PowerState.RUNNING:
+                await placements.set_state(conn, instance_id, states.ACTIVE, power)
+        if changed:
+            logger.info("server.power_changed", server=instance_id, host=host, power_state=power)

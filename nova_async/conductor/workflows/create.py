@@ -1,0 +1,175 @@
+"""Boot a server: claim a host, bind ports, let the host spawn the guest, announce it ACTIVE.
+
+A host that fails is undone and the next one is tried, ``scheduler.max_attempts`` times in all.
+"""
+
+from typing import Any
+
+import msgspec
+
+from nova_async import errors, log
+from nova_async.bus.messages.compute import Destroy, Spawn
+from nova_async.conductor.commands import HostDown
+from nova_async.conductor.guests import guest_of
+from nova_async.conductor.parts import Run
+from nova_async.conductor.servers import fault, instance_of
+from nova_async.db import Connection, hosts, placements
+from nova_async.model import states
+from nova_async.model.guests import PortSpec
+from nova_async.model.instances import Instance
+from nova_async.model.power import PowerState
+from nova_async.scheduler.request import Decision, Request, resources_of, traits_of
+from nova_async.services.network import NetworkRequest
+from nova_async.workflow.steps import Definition, GiveUp, TryAgain, step, steps
+
+logger = log.get("conductor.create")
+RACES = 5  # decisions before we believe that no host has room
+USERS_FAULT = (errors.Invalid, errors.NotFound, errors.Forbidden, errors.Unsupported)  # no other host would help
+
+
+async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
+    """Let the scheduler rank the hosts and claim the best that has room, one placement further."""
+    instance = await instance_of(run, conn)
+    request = _request(run, instance)
+    generation = instance.generation + 1
+    scheduler = run.parts.scheduler
+    for _ in range(RACES):
+        decision = scheduler.decide(request)
+        if not decision.candidates:
+            break
+        placed = await placements.place(conn, instance.uuid, generation, [c.host_id for c in decision.candidates], request.resources)
+        if placed is not None:
+            scheduler.table.took(placed.host_id, request.resources)
+            logger.info("server.placed", host=placed.host, generation=generation)
+            return {**msgspec.to_builtins(placed), "generation": generation, "decision": msgspec.to_builtins(decision)}
+        scheduler.table.load(await hosts.all(conn, [c.host for c in decision.candidates]))  # our view was out of date
+    raise GiveUp(_no_host(run, decision), {"decision": msgspec.to_builtins(decision)})
+
+
+async def release_host(run: Run, conn: Connection) -> None:
+    """Give the claim back. Without a result the claim was never committed."""
+    if claimed := run.results.get("claim_host"):
+        instance = await instance_of(run, conn)
+        await placements.unplace(conn, run.subject_id, claimed["generation"])
+        run.parts.scheduler.table.took(claimed["host_id"], resources_of(instance.flavor), -1)
+        run.memo.clear()
+
+
+async def bind_ports(run: Run) -> list[dict[str, Any]]:
+    """Make the ports that the user asked for and bind all to the host."""
+    instance, claimed = await instance_of(run), run.results["claim_host"]
+    if not instance.network_requests:
+        return []
+    ports = await run.parts.networks.bind(
+        run.ctx,
+        instance_id=instance.uuid,
+        hostname=instance.hostname,
+        host=claimed["host"],
+        availability_zone=claimed["availability_zone"],
+        requests=[msgspec.convert(r, NetworkRequest) for r in instance.network_requests],
+        security_groups=instance.security_groups,
+    )
+    return [msgspec.to_builtins(p) for p in ports]
+
+
+async def unbind_ports(run: Run) -> None:
+    instance = await instance_of(run)
+    if instance.network_requests:
+        await run.parts.networks.unbind(run.ctx, instance_id=run.subject_id)
+
+
+async def spawn(run: Run) -> None:
+    """The host makes disks, plugs ports, defines the guest and starts it."""
+    instance, claimed = await instance_of(run), run.results["claim_host"]
+    ports = tuple(msgspec.convert(p, PortSpec) for p in run.results.get("bind_ports", []))
+    try:
+        guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"])
+        await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)
+    except errors.Unavailable:
+        raise
+    except errors.Error as error:
+        raise await _after_failed_spawn(run, claimed, error) from error
+
+
+async def destroy_guest(run: Run) -> None:
+    """Take the guest off the host; a host that is down is cleaned when it returns."""
+    claimed = run.results["claim_host"]
+    try:
+        await run.parts.commands.run(run, claimed["host"], Destroy, generation=claimed["generation"], undo=True)
+    except HostDown as error:
+        logger.warning("server.left_on_host", host=claimed["host"], error=error.message)
+
+
+async def announce(run: Run, conn: Connection) -> None:
+    """The guest runs: the server is ACTIVE."""
+    claimed = run.results["claim_host"]
+    instance = await instance_of(run, conn)
+    ports = run.results.get("bind_ports", [])
+    root = "/dev/" + {"scsi": "sda", "sata": "sda", "ide": "hda"}.get(str(instance.image_properties.get("hw_disk_bus", "virtio")), "vda")
+    if not await placements.activate(conn, run.subject_id, claimed["generation"], PowerState.RUNNING, ports, root):
+        raise errors.Conflict("The server was deleted or placed anew while it was built.")
+    table = run.parts.scheduler.table
+    if (state := table.by_id.get(claimed["host_id"])) and state.row.failed_builds:
+        table.failed(claimed["host_id"], await hosts.count_failed_build(conn, claimed["host_id"], False))
+
+
+async def mark_error(run: Run, conn: Connection, error: dict[str, Any]) -> None:
+    """Nothing is left of the attempt but the server's row, which says why."""
+    await placements.set_error(conn, run.subject_id, fault(run, error))
+
+
+async def _after_failed_spawn(run: Run, claimed: dict[str, Any], error: errors.Error) -> errors.Error:
+    """Whether another host is worth trying."""
+    if isinstance(error, USERS_FAULT):
+        return error
+    async with run.parts.database.connection() as conn:
+        count = await hosts.count_failed_build(conn, claimed["host_id"], True)
+    run.parts.scheduler.table.failed(claimed["host_id"], count)
+    tried = {**run.memory.get("tried", {}), claimed["host"]: f"the build failed there: {error.message}"}
+    if len(tried) < run.parts.config.scheduler.max_attempts:
+        return TryAgain("claim_host", error, {"tried": tried, "decision": claimed["decision"]})
+    return GiveUp(
+        errors.NoCapacity(f"Exceeded maximum number of retries. {_told(tried)}"), {"tried": tried, "decision": claimed["decision"]}
+    )
+
+
+def _no_host(run: Run, decision: Decision) -> errors.Error:
+    tried = run.memory.get("tried", {})
+    return errors.NoCapacity(decision.summary() + (f" Tried before: {_told(tried)}" if tried else ""))
+
+
+def _told(tried: dict[str, str]) -> str:
+    return "; ".join(f"{host}: {why}" for host, why in tried.items())
+
+
+def _request(run: Run, instance: Instance) -> Request:
+    extra_specs = instance.flavor.get("extra_specs") or {}
+    placement = run.input.get("placement") or instance.system_metadata.get("placement") or {}
+    return Request(
+        instance_id=instance.uuid,
+        project_id=instance.project_id,
+        resources=resources_of(instance.flavor),
+        required_traits=traits_of(extra_specs, "required"),
+        forbidden_traits=traits_of(extra_specs, "forbidden"),
+        zone=instance.pinned_zone,
+        forced_host=placement.get("forced_host"),
+        forced_node=placement.get("forced_node"),
+        requested_host=placement.get("requested_host"),
+        requested_node=placement.get("requested_node"),
+        ignored_hosts=run.memory.get("tried", {}),
+        extra_specs=extra_specs,
+        image_properties=instance.image_properties,
+        hints=instance.scheduler_hints,
+    )
+
+
+CREATE = Definition(
+    kind="create",
+    steps=steps(
+        step(claim_host, undo=release_host, task_state=states.SCHEDULING, deadline=120, in_transaction=True, undo_in_transaction=True),
+        step(bind_ports, undo=unbind_ports, task_state=states.NETWORKING, deadline=120),
+        step(spawn, undo=destroy_guest, task_state=states.SPAWNING, deadline=1800),
+        step(announce, task_state=states.SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True),
+    ),
+    failed=mark_error,
+)

@@ -63,6 +63,8 @@ START_SECONDS = 60.0  # crash recovery included
 STOP_SECONDS = 20.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.02
+# From clean to hard: fast shutdown, immediate shutdown, and the end of a process that does not listen.
+ENDINGS = ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS), (signal.SIGKILL, KILL_SECONDS))
 LOG_BYTES = 4 * 2**20  # the log starts anew when it is larger at start
 
 SHARED_MEMORY_HELD = "is still in use"  # the last word of such a server's log
@@ -105,13 +107,8 @@ class EmbeddedPostgres:
         began = self._world.monotonic()
         await asyncio.to_thread(self._take_lock)
         try:
-            account = await asyncio.to_thread(self._prepare)
-            binaries = await asyncio.to_thread(find_binaries, _version(self.data))
-            launcher = _launcher(account, self.directory, binaries)
             await self._stop_orphan()
-            if not self.data.exists():
-                await asyncio.to_thread(self._initialize, binaries, launcher, account)
-            launch = partial(self._launch, binaries, launcher, account)
+            launch = await asyncio.to_thread(self._prepare)
             self._process = await asyncio.to_thread(launch)
             await self._wait_until_ready(launch)
         except BaseException:
@@ -122,7 +119,7 @@ class EmbeddedPostgres:
 
     async def stop(self) -> None:
         """Stop the server cleanly: open transactions are rolled back, data written. Stops it hard after a deadline."""
-        await self._end((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS), (signal.SIGKILL, KILL_SECONDS))
+        await self._end(*ENDINGS)
 
     async def clear(self) -> None:
         """Stop a server that outlived its manager, without starting one. Raises as ``start`` does."""
@@ -156,13 +153,16 @@ class EmbeddedPostgres:
             self._unlock()
             raise Conflict(f"Another process runs the database in {self.directory}.") from None
 
-    def _prepare(self) -> "Account | None":
-        """Give our folders to the account the server runs as."""
+    def _prepare(self) -> Callable[[], Popen]:
+        """Make what is missing, owned by the account the server runs as; returns what starts the server."""
         account = _account(self.directory)
         for folder in {self.directory, self.socket_folder}:
             _own(folder, account)
-        shutil.rmtree(self.directory / "data.new", ignore_errors=True)  # an initdb that was interrupted
-        return account
+        binaries = find_binaries(_version(self.data))
+        launcher = _launcher(account, self.directory, binaries)
+        if not self.data.exists():
+            self._initialize(binaries, launcher, account)
+        return partial(self._launch, binaries, launcher, account)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -180,6 +180,7 @@ class EmbeddedPostgres:
     def _initialize(self, binaries: Path, launcher: list[str], account: "Account | None") -> None:
         """Make the cluster beside its final place, so that a half made one is never taken for data."""
         fresh = self.directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)  # of an initdb that was interrupted
         command = [binaries / "initdb", "-D", fresh, "-U", "nova", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
         options = ["--no-sync", "--no-instructions", "--wal-segsize=4"]
         try:
@@ -262,20 +263,26 @@ class EmbeddedPostgres:
 
     async def _stop_orphan(self) -> None:
         """Stop a server that outlived the manager which started it, and clear what a dead one left."""
-        orphan = _postmaster(self.data)
+        orphan = await asyncio.to_thread(_postmaster, self.data)
         if orphan is not None:
             logger.warning("postgres.orphan", directory=str(self.directory), pid=orphan)
-            for way, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
-                deadline = self._world.monotonic() + seconds
+            for way, seconds in ENDINGS:
                 _signal(orphan, way)
-                while _postmaster(self.data) == orphan and self._world.monotonic() < deadline:
-                    await self._world.sleep(POLL_SECONDS)
-                if _postmaster(self.data) != orphan:
+                if await self._is_gone(orphan, seconds):
                     break
             else:
                 raise Unavailable(f"A PostgreSQL server (process {orphan}) in {self.directory} cannot be stopped.")
         for stale in (self.data / "postmaster.pid", self.socket_folder / f".s.PGSQL.{PORT}.lock"):
             await asyncio.to_thread(stale.unlink, missing_ok=True)
+
+    async def _is_gone(self, orphan: int, seconds: float) -> bool:
+        """Whether the orphan ends within so many seconds; it is no child of ours, so its pid file and /proc tell."""
+        deadline = self._world.monotonic() + seconds
+        while await asyncio.to_thread(_postmaster, self.data) == orphan:
+            if self._world.monotonic() > deadline:
+                return False
+            await self._world.sleep(POLL_SECONDS)
+        return True
 
 
 class Account:

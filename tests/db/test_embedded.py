@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from blockbuster import blockbuster_ctx
 
 from nova_async.db import embedded
 from nova_async.db.embedded import EmbeddedPostgres
@@ -48,6 +49,15 @@ async def ask(url: str, statement: str) -> object:
         return await conn.fetchval(statement)
     finally:
         await conn.close(timeout=5)
+
+
+async def test_the_loop_is_never_blocked(directory: Path, world: RealWorld) -> None:
+    with blockbuster_ctx("nova_async") as guard:
+        guard.functions["os.stat"].can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")  # ~/.pgpass
+        server = EmbeddedPostgres(directory, world, durable=False)
+        for _ in range(2):  # with and without data
+            await server.start()
+            await server.stop()
 
 
 async def test_data_survive_stop_and_crash(directory: Path, world: RealWorld) -> None:

@@ -1,0 +1,258 @@
+"""A real Keystone: who is behind a token, and tokens for this process's own user."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from datetime import datetime
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from nova_async import log
+from nova_async.config import Identity
+from nova_async.context import Context
+from nova_async.errors import Unauthorized, Unavailable
+from nova_async.world import World
+
+DEADLINE_SECONDS = 10.0
+CONNECTIONS = 32
+MAX_ANSWER_OCTETS = 2**20
+CACHE_SECONDS = 30.0  # how long a token revoked elsewhere may still be taken for good
+REFUSAL_SECONDS = 5.0
+MAX_CACHED = 10_000
+RENEW_AT = 0.8  # of a token's life
+LONGEST_PAUSE = 30.0
+logger = log.get("identity.remote")
+T = TypeVar("T")
+
+
+class _Domain(msgspec.Struct):
+    id: str = "default"
+
+
+class _User(msgspec.Struct):
+    id: str
+    domain: _Domain = msgspec.field(default_factory=_Domain)
+
+
+class _Role(msgspec.Struct):
+    name: str
+
+
+class _Token(msgspec.Struct):
+    """What we read of Keystone's token document."""
+
+    expires_at: datetime
+    issued_at: datetime
+    user: _User
+    project: _User | None = None
+    domain: dict[str, Any] | None = None
+    system: dict[str, Any] | None = None
+    roles: list[_Role] = []
+
+
+class _Document(msgspec.Struct):
+    token: _Token
+
+
+class Keystone:
+    """HTTP to one Keystone with deadlines and bounds. The session is made on first use; ``close`` it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/").removesuffix("/v3") + "/v3"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any, bytes]:
+        """Status, headers and body. Raises ``Unavailable`` when there is no usable answer."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)
+            self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+        try:
+            async with self._session.request(method, self.url + path, allow_redirects=False, **more) as got:
+                body = await _bounded(got.content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable("The identity service does not answer.", detail=type(error).__name__) from None
+        if got.status >= 500 or got.status in (408, 429):
+            raise Unavailable("The identity service does not answer.", detail=f"HTTP {got.status}")
+        return got.status, got.headers, body
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class TokenSource:
+    """Tokens for this process's own user, renewed before they end."""
+
+    def __init__(self, options: Identity, world: World) -> None:
+        self._keystone = Keystone(options.url)
+        self._options = options
+        self._world = world
+        self._lock = asyncio.Lock()
+        self._token = ""
+        self._renew_at = self._ends_at = float("-inf")
+        self._failures = 0
+        self._not_before = float("-inf")
+
+    async def token(self) -> str:
+        """A token that is good for a while. Raises ``Unavailable`` when none can be had."""
+        if self._world.monotonic() < self._renew_at:
+            return self._token
+        async with self._lock:
+            now = self._world.monotonic()
+            if now >= self._renew_at:
+                await self._renew(now)
+            return self._token
+
+    def forget(self, token: str) -> None:
+        """A service refused this token: get another next time."""
+        if token == self._token:
+            self._renew_at = self._ends_at = float("-inf")
+
+    async def close(self) -> None:
+        await self._keystone.close()
+
+    async def _renew(self, now: float) -> None:
+        """Log in; while that fails an old token serves as long as it lives, and attempts are spaced out."""
+        if now < self._not_before:
+            return self._fall_back("the last login failed", now)
+        try:
+            text, life = await self._login()
+        except Unavailable as error:
+            self._failures += 1
+            pause = min(2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+            self._not_before = self._world.monotonic() + pause * self._world.random.uniform(0.5, 1.0)
+            logger.warning("identity.login_failed", username=self._options.username, error=error.message, detail=error.detail)
+            return self._fall_back(error.detail or error.message, now)
+        self._failures = 0
+        self._token, self._renew_at, self._ends_at = text, now + life * RENEW_AT, now + life
+
+    def _fall_back(self, why: str, now: float) -> None:
+        if now >= self._ends_at:
+            raise Unavailable("The identity service does not give this process a token.", detail=why)
+
+    async def _login(self) -> tuple[str, float]:
+        """A token and the seconds that it lives, by Keystone's own clock."""
+        status, headers, body = await self._keystone.ask("POST", "/auth/tokens?nocatalog", json=self._credentials())
+        text = headers.get("X-Subject-Token", "")
+        if status != 201 or not text:
+            raise Unavailable("The identity service refuses the user that identity.username names.", detail=f"HTTP {status}")
+        token = _parse(body)
+        return text, (token.expires_at - token.issued_at).total_seconds()
+
+    def _credentials(self) -> dict[str, Any]:
+        domain = {"id": "default"}
+        user = {"name": self._options.username, "domain": domain, "password": self._options.password}
+        scope = {"project": {"name": self._options.project, "domain": domain}}
+        return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+
+
+class RemoteTokens:
+    """Asks Keystone who is behind a token, and remembers the answer for ``CACHE_SECONDS``.
+
+    Satisfies ``services.web.Tokens``. Callers with the same token share one question.
+    """
+
+    def __init__(self, options: Identity, world: World, source: TokenSource | None = None) -> None:
+        self.source = source or TokenSource(options, world)
+        self._keystone = Keystone(options.url)
+        self._world = world
+        self._known: OrderedDict[bytes, tuple[float, datetime | None, Context | None]] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[Context | None]] = {}
+
+    async def validate(self, token: str) -> Context:
+        """The caller behind a token. Raises ``Unauthorized`` or ``Unavailable``."""
+        if not token or len(token) > 16_384 or not token.isascii() or not token.isprintable():
+            raise Unauthorized()
+        key = hashlib.sha256(token.encode()).digest()
+        until, ends, context = self._known.get(key, (float("-inf"), None, None))
+        if self._world.monotonic() >= until:
+            context = await self._shared(key, token)
+        elif ends is not None and ends <= self._world.now():
+            context = None
+        if context is None:
+            raise Unauthorized()
+        return context
+
+    async def close(self) -> None:
+        for task in self._asking.values():
+            task.cancel()
+        await self._keystone.close()
+        await self.source.close()
+
+    async def _shared(self, key: bytes, token: str) -> Context | None:
+        """One question for all who ask the same; it goes on when the first of them is cancelled."""
+        task = self._asking.get(key)
+        if task is None:
+            if len(self._asking) >= MAX_CACHED:
+                raise Unavailable()
+            task = self._asking[key] = asyncio.create_task(self._ask(key, token), name="identity.validate")
+            task.add_done_callback(lambda done: self._answered(key, done))
+        return await asyncio.shield(task)
+
+    def _answered(self, key: bytes, task: asyncio.Task[Context | None]) -> None:
+        self._asking.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # seen, even when all who asked are gone
+
+    async def _ask(self, key: bytes, token: str) -> Context | None:
+        asked_at = self._world.monotonic()
+        status, body = await self._look(token)
+        if status == 404:
+            self._remember(key, asked_at + REFUSAL_SECONDS, None, None)
+            return None
+        if status != 200:
+            raise Unavailable("The identity service does not let this process check tokens.", detail=f"HTTP {status}")
+        said = _parse(body)
+        if said.expires_at <= self._world.now():
+            return None
+        context = _context(said)
+        self._remember(key, asked_at + CACHE_SECONDS, said.expires_at, context)
+        return context
+
+    async def _look(self, token: str) -> tuple[int, bytes]:
+        """Ask with our own token; when Keystone no longer takes that, once more with a new one."""
+        for _ in range(2):
+            own = await self.source.token()
+            headers = {"X-Auth-Token": own, "X-Subject-Token": token}
+            status, _headers, body = await self._keystone.ask("GET", "/auth/tokens?nocatalog", headers=headers)
+            if status != 401:
+                break
+            self.source.forget(own)
+        return status, body
+
+    def _remember(self, key: bytes, until: float, ends: datetime | None, context: Context | None) -> None:
+        self._known[key] = (until, ends, context)
+        self._known.move_to_end(key)
+        while len(self._known) > MAX_CACHED:
+            self._known.popitem(last=False)
+
+
+def _context(token: _Token) -> Context:
+    """As ``builtin.context``: the roles of a domain-scoped token are for identity alone."""
+    return Context(
+        request_id="",
+        user_id=token.user.id,
+        project_id=token.project.id if token.project else "",
+        user_domain_id=token.user.domain.id,
+        project_domain_id=token.project.domain.id if token.project else "default",
+        roles=() if token.domain else tuple(r.name for r in token.roles),
+        system_scope=token.system is not None,
+    )
+
+
+def _parse(body: bytes) -> _Token:
+    try:
+        return msgspec.json.decode(body, type=_Document).token
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Unavailable("The identity service gives no usable answer.", detail="not a token document") from None
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_chunked(65_536):
+        body += chunk
+        if len(body) > MAX_ANSWER_OCTETS:
+            raise aiohttp.ClientPayloadError("answer too large")
+    return bytes(body)

@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -24,6 +25,7 @@ from nova_async.world import RealWorld
 
 PREFIX = "nova-async-tests-"
 TEMPLATE = "migrated"
+YOUNG_SECONDS = 60
 numbers = count(1)
 
 
@@ -99,8 +101,10 @@ async def _administer(server: EmbeddedPostgres, statement: str) -> None:
 
 
 def _abandoned(folder: Path) -> bool:
-    """Whether nobody holds the folder's lock; a folder without one is only just being made."""
+    """Whether nobody holds the folder's lock; a folder without one, or a young one, may only just be made."""
     try:
+        if time.time() - folder.stat().st_mtime < YOUNG_SECONDS:
+            return False
         with (folder / "lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

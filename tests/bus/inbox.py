@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from nova_async.bus import Bus
+from nova_async.bus.dead_letters import DeadLetter
 from nova_async.bus.messages import Message
 from nova_async.bus.messages.conductor import WorkflowReady
 
@@ -48,5 +50,15 @@ class Inbox:
 
 async def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the conditions are of many kinds
             await asyncio.sleep(0.01)
+
+
+async def letters_for(bus: Bus, target: str, count: int = 0) -> list[DeadLetter]:
+    """The dead letters of one target, once there are at least ``count``."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            letters = [letter for letter in await bus.dead_letters.list() if letter.target == target]
+            if len(letters) >= count:
+                return letters
+            await asyncio.sleep(0.05)

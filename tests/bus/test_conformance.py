@@ -5,22 +5,10 @@ import asyncio
 import pytest
 
 from nova_async.bus import Bus
-from nova_async.bus.dead_letters import DeadLetter
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import ConsoleOutput
 from nova_async.errors import Conflict, Error, Invalid, NotFound, TooLarge, Unavailable
-from tests.bus.inbox import Inbox, until, work
-
-
-async def letters_for(bus: Bus, target: str) -> list[DeadLetter]:
-    return [letter for letter in await bus.dead_letters.list() if letter.target == target]
-
-
-async def a_letter_for(bus: Bus, target: str) -> DeadLetter:
-    async with asyncio.timeout(15):
-        while not (letters := await letters_for(bus, target)):
-            await asyncio.sleep(0.05)
-    return letters[0]
+from tests.bus.inbox import Inbox, letters_for, until, work
 
 
 async def test_casts_are_handled_in_the_order_they_were_sent(bus: Bus, target: str) -> None:
@@ -194,7 +182,7 @@ async def test_what_keeps_failing_is_parked_and_the_queue_behind_it_moves(bus: B
     for number in range(5):
         await bus.cast(target, work(number))
     await inbox.has(5)
-    letter = await a_letter_for(bus, target)
+    (letter,) = await letters_for(bus, target, 1)
     assert poison.seen == ["poison"] * 2
     assert (letter.type, letter.tries, letter.reason) == ("WorkflowReady", 2, "Invalid: no host of that name")
     assert letter.body() == {"workflow_id": "poison"}
@@ -204,14 +192,15 @@ async def test_what_keeps_failing_is_parked_and_the_queue_behind_it_moves(bus: B
 async def test_a_parked_message_does_not_show_the_text_of_a_foreign_exception(bus: Bus, target: str) -> None:
     await bus.serve(target, Inbox(failures=9, error=ValueError("password=hunter2")))
     await bus.cast(target, work(1))
-    assert (await a_letter_for(bus, target)).reason == "ValueError"
+    (letter,) = await letters_for(bus, target, 1)
+    assert letter.reason == "ValueError"
 
 
 async def test_a_dead_letter_can_be_sent_again(bus: Bus, target: str) -> None:
     inbox = Inbox(failures=2)
     await bus.serve(target, inbox)
     await bus.cast(target, work("second life"))
-    letter = await a_letter_for(bus, target)
+    (letter,) = await letters_for(bus, target, 1)
     assert await bus.dead_letters.requeue(letter.id) == letter
     assert await inbox.has(1) == ["second life"]
     assert not await letters_for(bus, target)
@@ -220,11 +209,9 @@ async def test_a_dead_letter_can_be_sent_again(bus: Bus, target: str) -> None:
 async def test_a_dead_letter_can_be_dropped_and_the_others_stay(bus: Bus, target: str) -> None:
     await bus.serve(target, Inbox(failures=9), prefetch=1)
     await bus.cast(target, work(1))
-    await a_letter_for(bus, target)
+    await letters_for(bus, target, 1)
     await bus.cast(target, work(2))
-    async with asyncio.timeout(15):
-        while len(letters := await letters_for(bus, target)) < 2:
-            await asyncio.sleep(0.05)
+    letters = await letters_for(bus, target, 2)
     await bus.dead_letters.drop(letters[0].id)
     assert await letters_for(bus, target) == letters[1:]
     with pytest.raises(NotFound):
@@ -242,7 +229,7 @@ async def test_what_cannot_be_read_is_parked_at_once(bus: Bus, target: str, fram
     await bus.send_frame(target, frame)  # type: ignore[attr-defined]
     await bus.cast(target, work("behind"))
     await inbox.has(1)
-    letter = await a_letter_for(bus, target)
+    (letter,) = await letters_for(bus, target, 1)
     assert letter.frame == frame
     assert letter.tries <= 1
     assert inbox.seen == ["behind"]

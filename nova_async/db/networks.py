@@ -1,5 +1,6 @@
 """Rows of the built-in network service."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ class Survey(msgspec.Struct, kw_only=True):
 
     default_group: str
     networks: list[dict[str, Any]]  # id, name, external, own, shared, cidrs, gateways, taken
-    ports: list[dict[str, Any]]  # id, network_id, device_id, addressed
+    ports: list[dict[str, Any]]  # id, network_id, in_use, addressed
     groups: list[dict[str, str]]  # id, name
 
 
@@ -41,12 +42,158 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     dns_name: str
 
 
+class NetworkRow(msgspec.Struct, kw_only=True):
+    id: str
+    project_id: str
+    name: str
+    description: str
+    shared: bool
+    external: bool
+    admin_state_up: bool
+    port_security_enabled: bool
+    mtu: int
+    dns_domain: str
+    tags: list[str]
+    revision: int
+    created_at: datetime
+    updated_at: datetime | None
+    subnets: list[str]
+
+
+class SubnetRow(msgspec.Struct, kw_only=True):
+    id: str
+    network_id: str
+    project_id: str
+    name: str
+    description: str
+    cidr: str
+    gateway: str | None
+    enable_dhcp: bool
+    dns_servers: list[str]
+    host_routes: list[dict[str, str]]  # destination, nexthop
+    pools: list[dict[str, str]]  # start, end
+    tags: list[str]
+    revision: int
+    created_at: datetime
+    updated_at: datetime | None
+
+
+class PortRow(msgspec.Struct, kw_only=True):
+    id: str
+    network_id: str
+    project_id: str
+    name: str
+    description: str
+    admin_state_up: bool
+    port_security_enabled: bool
+    mac: str
+    device_id: str
+    device_owner: str
+    host: str
+    dns_name: str
+    allowed_address_pairs: list[dict[str, str]]
+    profile: dict[str, Any]
+    tags: list[str]
+    revision: int
+    created_at: datetime
+    updated_at: datetime | None
+    fixed_ips: list[dict[str, str]]  # subnet_id, ip_address
+    security_groups: list[str]
+
+
+class GroupRow(msgspec.Struct, kw_only=True):
+    id: str
+    project_id: str
+    name: str
+    description: str
+    stateful: bool
+    is_default: bool
+    tags: list[str]
+    revision: int
+    created_at: datetime
+    updated_at: datetime | None
+    rules: list[dict[str, Any]]  # fields of RuleRow
+
+
+class RuleRow(msgspec.Struct, kw_only=True):
+    id: str
+    security_group_id: str
+    project_id: str
+    direction: str
+    ethertype: str
+    protocol: str | None
+    port_range_min: int | None
+    port_range_max: int | None
+    remote_ip_prefix: str | None
+    remote_group_id: str | None
+    description: str
+    revision: int
+    created_at: datetime
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """How many of each a project has."""
+
+    network: int
+    subnet: int
+    port: int
+    security_group: int
+    security_group_rule: int
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows of a list; None leaves a condition out. ``project_id`` None shows all projects'."""
+
+    project_id: str | None = None
+    ids: list[str] | None = None
+    names: list[str] | None = None
+    after: str | None = None
+    limit: int | None = None
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return (self.project_id, self.ids, self.names, self.after, self.limit)
+
+
 BOOTSTRAP: Query[None] = Query("networks", "bootstrap")
 SURVEY = Query("networks_ports", "survey", Survey)
 BIND = Query("networks_ports", "bind", BoundPort)
 UNBIND: Query[None] = Query("networks_ports", "unbind")
 BOUND = Query("networks_ports", "bound", BoundPort)
 GROUP_NAMES = Query("networks_ports", "group_names", str)
+NETWORKS = Query("networks", "networks", NetworkRow)
+SUBNETS = Query("networks", "subnets", SubnetRow)
+OVERLAPPING = Query("networks", "overlapping", str)
+COUNTS = Query("networks", "counts", Counts)
+PORTS = Query("networks_ports", "ports", PortRow)
+GROUPS = Query("networks_groups", "groups", GroupRow)
+RULES = Query("networks_groups", "rules", RuleRow)
+DEFAULT_GROUP = Query("networks_groups", "default_group", str)
+SERVERS_BEHIND = Query("networks_groups", "servers_behind", str)
+INSERT_NETWORK: Query[None] = Query("networks", "insert_network")
+UPDATE_NETWORK: Query[None] = Query("networks", "update_network")
+DELETE_NETWORK: Query[None] = Query("networks", "delete_network")
+LOCK_SUBNETS: Query[None] = Query("networks", "lock_subnets")
+INSERT_SUBNET: Query[None] = Query("networks", "insert_subnet")
+UPDATE_SUBNET: Query[None] = Query("networks", "update_subnet")
+DELETE_SUBNET: Query[None] = Query("networks", "delete_subnet")
+INSERT_PORT: Query[None] = Query("networks_ports", "insert_port")
+UPDATE_PORT: Query[None] = Query("networks_ports", "update_port")
+DELETE_PORT: Query[None] = Query("networks_ports", "delete_port")
+GIVE_ADDRESSES: Query[None] = Query("networks_ports", "give_addresses")
+DROP_ADDRESSES: Query[None] = Query("networks_ports", "drop_addresses")
+PUT_INTO_GROUPS: Query[None] = Query("networks_ports", "put_into_groups")
+INSERT_GROUP: Query[None] = Query("networks_groups", "insert_group")
+UPDATE_GROUP: Query[None] = Query("networks_groups", "update_group")
+DELETE_GROUP: Query[None] = Query("networks_groups", "delete_group")
+INSERT_RULE: Query[None] = Query("networks_groups", "insert_rule")
+DELETE_RULE: Query[None] = Query("networks_groups", "delete_rule")
+TAGS: dict[str, Query[None]] = {
+    "network": Query("networks", "tag_network"),
+    "subnet": Query("networks", "tag_subnet"),
+    "port": Query("networks_ports", "tag_port"),
+    "group": Query("networks_groups", "tag_group"),
+}
 
 
 async def bootstrap(
@@ -89,3 +236,199 @@ async def bound(conn: Connection, instance_id: str) -> list[BoundPort]:
 
 async def group_names(conn: Connection, instance_id: str) -> list[str]:
     return await GROUP_NAMES.all(conn, instance_id)
+
+
+async def networks(conn: Connection, page: Page) -> list[NetworkRow]:
+    return await NETWORKS.all(conn, *page.args)
+
+
+async def insert_network(conn: Connection, row: NetworkRow) -> None:
+    await INSERT_NETWORK.run(conn, row.id, row.project_id, *_network_values(row))
+
+
+async def update_network(conn: Connection, row: NetworkRow) -> None:
+    await UPDATE_NETWORK.run(conn, row.id, *_network_values(row))
+
+
+def _network_values(row: NetworkRow) -> tuple[Any, ...]:
+    return (
+        row.name,
+        row.description,
+        row.shared,
+        row.external,
+        row.admin_state_up,
+        row.port_security_enabled,
+        row.mtu,
+        row.dns_domain,
+    )
+
+
+async def delete_network(conn: Connection, network_id: str) -> None:
+    """With its subnets; raises ``Conflict`` while it has ports."""
+    await DELETE_NETWORK.run(conn, network_id)
+
+
+async def subnets(conn: Connection, page: Page, network_ids: list[str] | None = None) -> list[SubnetRow]:
+    return await SUBNETS.all(conn, *page.args, network_ids)
+
+
+async def lock_subnets(conn: Connection) -> None:
+    """Until the transaction ends nobody else makes a subnet."""
+    await LOCK_SUBNETS.run(conn)
+
+
+async def overlapping(conn: Connection, cidr: str) -> str | None:
+    """A subnet that has addresses of this range."""
+    return await OVERLAPPING.maybe(conn, cidr)
+
+
+async def insert_subnet(conn: Connection, row: SubnetRow) -> None:
+    await INSERT_SUBNET.run(
+        conn,
+        row.id,
+        row.network_id,
+        row.project_id,
+        row.name,
+        row.description,
+        row.cidr,
+        row.gateway,
+        row.enable_dhcp,
+        row.dns_servers,
+        row.host_routes,
+        row.pools,
+    )
+
+
+async def update_subnet(conn: Connection, row: SubnetRow) -> None:
+    await UPDATE_SUBNET.run(
+        conn, row.id, row.name, row.description, row.gateway, row.enable_dhcp, row.dns_servers, row.host_routes, row.pools
+    )
+
+
+async def delete_subnet(conn: Connection, subnet_id: str) -> None:
+    """Raises ``Conflict`` while ports have addresses of it."""
+    await DELETE_SUBNET.run(conn, subnet_id)
+
+
+async def ports(conn: Connection, page: Page, network_ids: list[str] | None = None, device_ids: list[str] | None = None) -> list[PortRow]:
+    return await PORTS.all(conn, *page.args, network_ids, device_ids)
+
+
+async def insert_port(conn: Connection, row: PortRow, seed: int) -> None:
+    """``row.mac`` empty: one is made from ``seed``. Raises ``Conflict`` when the MAC is taken."""
+    await INSERT_PORT.run(
+        conn,
+        row.id,
+        row.network_id,
+        row.project_id,
+        row.name,
+        row.description,
+        row.admin_state_up,
+        row.port_security_enabled,
+        row.mac or None,
+        seed,
+        row.device_id,
+        row.device_owner,
+        row.host,
+        row.dns_name,
+        row.allowed_address_pairs,
+        row.profile,
+    )
+
+
+async def update_port(conn: Connection, row: PortRow) -> None:
+    await UPDATE_PORT.run(
+        conn,
+        row.id,
+        row.name,
+        row.description,
+        row.admin_state_up,
+        row.port_security_enabled,
+        row.mac,
+        row.device_id,
+        row.device_owner,
+        row.host,
+        row.dns_name,
+        row.allowed_address_pairs,
+        row.profile,
+    )
+
+
+async def delete_port(conn: Connection, port_id: str) -> None:
+    await DELETE_PORT.run(conn, port_id)
+
+
+async def give_addresses(conn: Connection, port_id: str, network_id: str, wishes: list[dict[str, str]] | None, seed: int) -> None:
+    """Addresses as wished ({ip_address, subnet_id}, either may be missing), or one of each version the network has."""
+    await GIVE_ADDRESSES.run(conn, port_id, network_id, wishes, seed)
+
+
+async def drop_addresses(conn: Connection, port_id: str, keep: list[str]) -> None:
+    await DROP_ADDRESSES.run(conn, port_id, keep)
+
+
+async def put_into_groups(conn: Connection, port_id: str, groups: list[str]) -> None:
+    """Into exactly these groups."""
+    await PUT_INTO_GROUPS.run(conn, port_id, groups)
+
+
+async def default_group(conn: Connection, project_id: str) -> str:
+    """The id of the project's default group, made on first use."""
+    return await DEFAULT_GROUP.one(conn, project_id)
+
+
+async def groups(conn: Connection, page: Page) -> list[GroupRow]:
+    return await GROUPS.all(conn, *page.args)
+
+
+async def insert_group(conn: Connection, row: GroupRow, rule_ids: tuple[str, str]) -> None:
+    """With two rules that let everything out, as Neutron makes them."""
+    await INSERT_GROUP.run(conn, row.id, row.project_id, row.name, row.description, row.stateful, *rule_ids)
+
+
+async def update_group(conn: Connection, row: GroupRow) -> None:
+    await UPDATE_GROUP.run(conn, row.id, row.name, row.description, row.stateful)
+
+
+async def delete_group(conn: Connection, group_id: str) -> None:
+    """Raises ``Conflict`` while ports are in it."""
+    await DELETE_GROUP.run(conn, group_id)
+
+
+async def rules(conn: Connection, page: Page, group_ids: list[str] | None = None) -> list[RuleRow]:
+    return await RULES.all(conn, *page.args, group_ids)
+
+
+async def insert_rule(conn: Connection, row: RuleRow) -> None:
+    await INSERT_RULE.run(
+        conn,
+        row.id,
+        row.security_group_id,
+        row.project_id,
+        row.direction,
+        row.ethertype,
+        row.protocol,
+        row.port_range_min,
+        row.port_range_max,
+        row.remote_ip_prefix,
+        row.remote_group_id,
+        row.description,
+    )
+
+
+async def delete_rule(conn: Connection, rule_id: str) -> None:
+    await DELETE_RULE.run(conn, rule_id)
+
+
+async def servers_behind(conn: Connection, group_id: str) -> list[str]:
+    """The servers that a change of the group's rules or members concerns."""
+    return await SERVERS_BEHIND.all(conn, group_id)
+
+
+async def tag(conn: Connection, kind: str, thing_id: str, tags: list[str]) -> None:
+    """``kind`` is network, subnet, port or group."""
+    await TAGS[kind].run(conn, thing_id, tags)
+
+
+async def counts(conn: Connection, project_id: str) -> Counts:
+    return await COUNTS.one(conn, project_id)

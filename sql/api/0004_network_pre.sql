@@ -82,7 +82,8 @@ CREATE TABLE ports (
     admin_state_up          boolean NOT NULL DEFAULT true,
     port_security_enabled   boolean NOT NULL DEFAULT true,
     mac                     text NOT NULL,                    -- lower case, with colons
-    device_id               text NOT NULL DEFAULT '',         -- the server's id once it is bound
+    device_id               text NOT NULL DEFAULT '',         -- whatever its owner says; the server's id once it is bound
+    bound_to                text NOT NULL DEFAULT '',         -- the server that has it: only binding sets this
     device_owner            text NOT NULL DEFAULT '',         -- compute:<zone>
     host                    text NOT NULL DEFAULT '',
     position                integer NOT NULL DEFAULT 0,       -- the order of a server's cards
@@ -98,7 +99,8 @@ CREATE TABLE ports (
     CONSTRAINT ports_mac_key UNIQUE (network_id, mac)
 );
 CREATE INDEX ports_project ON ports (project_id);
-CREATE INDEX ports_device ON ports (device_id) WHERE device_id <> '';
+CREATE INDEX ports_device ON ports (device_id);
+CREATE INDEX ports_bound ON ports (bound_to);
 CREATE UNIQUE INDEX ports_made_once ON ports (made_for, position) WHERE made_for IS NOT NULL;
 
 CREATE TABLE addresses (
@@ -118,7 +120,7 @@ CREATE INDEX port_security_groups_group ON port_security_groups (security_group_
 
 -- All that a host needs to plug a port (model/guests.py: PortSpec).
 CREATE VIEW port_specs AS
-SELECT p.id, p.network_id, p.mac, p.device_id, p.host, p.position, p.tag, n.mtu, n.name AS network_label,
+SELECT p.id, p.network_id, p.mac, p.bound_to, p.host, p.position, p.tag, n.mtu, n.name AS network_label,
        p.port_security_enabled AS port_security,
        COALESCE((
            SELECT jsonb_agg(jsonb_build_object(
@@ -245,11 +247,12 @@ BEGIN
         position integer, network_id uuid, port_id uuid, fixed_ip text, tag text, new_id uuid, seed bigint) ORDER BY 1
     LOOP
         IF wish.port_id IS NOT NULL THEN
-            UPDATE ports p SET device_id = server, device_owner = owner, host = on_host, position = wish.position, tag = wish.tag,
+            UPDATE ports p SET bound_to = server, device_id = server, device_owner = owner, host = on_host, position = wish.position,
+                   tag = wish.tag,
                    dns_name = CASE WHEN p.dns_name = '' THEN dns ELSE p.dns_name END, revision = revision + 1, updated_at = now()
-            WHERE p.id = wish.port_id AND p.device_id IN ('', server)
-              AND (p.device_id = '' OR p.host <> on_host OR p.position <> wish.position);
-            IF NOT EXISTS (SELECT FROM ports p WHERE p.id = wish.port_id AND p.device_id = server) THEN
+            WHERE p.id = wish.port_id AND p.bound_to IN ('', server) AND p.device_id IN ('', server)
+              AND (p.bound_to = '' OR p.host <> on_host OR p.position <> wish.position);
+            IF NOT EXISTS (SELECT FROM ports p WHERE p.id = wish.port_id AND p.bound_to = server) THEN
                 RAISE EXCEPTION 'port is taken' USING ERRCODE = 'check_violation', CONSTRAINT = 'port_is_free';
             END IF;
             CONTINUE;
@@ -257,9 +260,10 @@ BEGIN
         UPDATE ports p SET host = on_host, device_owner = owner WHERE p.made_for = server AND p.position = wish.position;
         CONTINUE WHEN FOUND;
         FOR attempt IN 0..15 LOOP
-            INSERT INTO ports (id, network_id, project_id, mac, device_id, device_owner, host, position, made_for, tag, dns_name,
+            INSERT INTO ports (id, network_id, project_id, mac, bound_to, device_id, device_owner, host, position, made_for, tag, dns_name,
                                port_security_enabled)
-            SELECT wish.new_id, n.id, project, mac_of(wish.seed + attempt), server, owner, on_host, wish.position, server, wish.tag, dns,
+            SELECT wish.new_id, n.id, project, mac_of(wish.seed + attempt), server, server, owner, on_host, wish.position, server,
+                   wish.tag, dns,
                    n.port_security_enabled
             FROM networks n WHERE n.id = wish.network_id ON CONFLICT ON CONSTRAINT ports_mac_key DO NOTHING;
             made := FOUND;
@@ -273,7 +277,7 @@ BEGIN
         INSERT INTO port_security_groups SELECT wish.new_id, g FROM unnest(groups) g
         WHERE (SELECT port_security_enabled FROM ports p WHERE p.id = wish.new_id);
     END LOOP;
-    RETURN QUERY SELECT * FROM port_specs s WHERE s.device_id = server ORDER BY s.position, s.id;
+    RETURN QUERY SELECT * FROM port_specs s WHERE s.bound_to = server ORDER BY s.position, s.id;
 END $$;
 
 -- fa:16:3e is the prefix that OpenStack clouds use.

@@ -7,3 +7,78 @@ WITH network AS (
 )
 INSERT INTO subnets (id, network_id, project_id, name, cidr, gateway, pools, dns_servers)
 SELECT $5, network.id, $2, $3 || '-subnet', $6::text::cidr, $7::text::inet, $8, $9::text[] FROM network
+
+-- networks --
+-- What a project may see, or everything. Network lists are ordered by id.
+-- $1 project, null for all; $2 ids or null; $3 names or null; $4 the id after which to start, or null; $5 how many, or null
+SELECT n.id, n.project_id, n.name, n.description, n.shared, n.external, n.admin_state_up, n.port_security_enabled, n.mtu, n.dns_domain,
+       n.tags, n.revision, n.created_at, n.updated_at,
+       ARRAY(SELECT s.id FROM subnets s WHERE s.network_id = n.id ORDER BY s.created_at, s.id) AS subnets
+FROM networks n
+WHERE ($1::text IS NULL OR n.project_id = $1 OR n.shared OR n.external)
+  AND ($2::uuid[] IS NULL OR n.id = ANY($2)) AND ($3::text[] IS NULL OR n.name = ANY($3)) AND ($4::uuid IS NULL OR n.id > $4)
+ORDER BY n.id LIMIT $5::integer
+
+-- insert_network --
+-- $1 id, $2 project, $3 name, $4 description, $5 shared, $6 external, $7 up, $8 port security, $9 MTU, $10 DNS domain
+INSERT INTO networks (id, project_id, name, description, shared, external, admin_state_up, port_security_enabled, mtu, dns_domain)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+
+-- update_network --
+-- $1 id, then as in insert_network from $2 name on
+UPDATE networks SET name = $2, description = $3, shared = $4, external = $5, admin_state_up = $6, port_security_enabled = $7, mtu = $8,
+       dns_domain = $9, revision = revision + 1, updated_at = now()
+WHERE id = $1
+
+-- delete_network --
+-- $1 id
+DELETE FROM networks WHERE id = $1
+
+-- tag_network --
+-- $1 id, $2 tags
+UPDATE networks SET tags = $2::text[], revision = revision + 1, updated_at = now() WHERE id = $1
+
+-- subnets --
+-- Those of the networks that a project may see. Parameters as in networks, and $6 ids of networks, or null
+SELECT s.id, s.network_id, s.project_id, s.name, s.description, s.cidr::text AS cidr, host(s.gateway) AS gateway, s.enable_dhcp,
+       s.dns_servers, s.host_routes, s.pools, s.tags, s.revision, s.created_at, s.updated_at
+FROM subnets s JOIN networks n ON n.id = s.network_id
+WHERE ($1::text IS NULL OR s.project_id = $1 OR n.project_id = $1 OR n.shared)
+  AND ($2::uuid[] IS NULL OR s.id = ANY($2)) AND ($3::text[] IS NULL OR s.name = ANY($3)) AND ($4::uuid IS NULL OR s.id > $4)
+  AND ($6::uuid[] IS NULL OR s.network_id = ANY($6))
+ORDER BY s.id LIMIT $5::integer
+
+-- lock_subnets --
+-- Keep two overlapping subnets from being made at once: held until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('network/subnets', 0))
+
+-- overlapping --
+-- A subnet whose addresses collide with this range. $1 CIDR
+SELECT s.cidr::text AS cidr FROM subnets s WHERE s.cidr && $1::text::cidr LIMIT 1
+
+-- insert_subnet --
+-- $1 id, $2 network, $3 project, $4 name, $5 description, $6 CIDR, $7 gateway or null, $8 DHCP, $9 DNS servers, $10 routes, $11 pools
+INSERT INTO subnets (id, network_id, project_id, name, description, cidr, gateway, enable_dhcp, dns_servers, host_routes, pools)
+VALUES ($1, $2, $3, $4, $5, $6::text::cidr, $7::text::inet, $8, $9::text[], $10, $11)
+
+-- update_subnet --
+-- $1 id, $2 name, $3 description, $4 gateway or null, $5 DHCP, $6 DNS servers, $7 routes, $8 pools
+UPDATE subnets SET name = $2, description = $3, gateway = $4::text::inet, enable_dhcp = $5, dns_servers = $6::text[], host_routes = $7,
+       pools = $8, revision = revision + 1, updated_at = now()
+WHERE id = $1
+
+-- delete_subnet --
+-- $1 id
+DELETE FROM subnets WHERE id = $1
+
+-- tag_subnet --
+-- $1 id, $2 tags
+UPDATE subnets SET tags = $2::text[], revision = revision + 1, updated_at = now() WHERE id = $1
+
+-- counts --
+-- What a project has. $1 project
+SELECT (SELECT count(*) FROM networks WHERE project_id = $1) AS network,
+       (SELECT count(*) FROM subnets WHERE project_id = $1) AS subnet,
+       (SELECT count(*) FROM ports WHERE project_id = $1) AS port,
+       (SELECT count(*) FROM security_groups WHERE project_id = $1) AS security_group,
+       (SELECT count(*) FROM security_group_rules WHERE project_id = $1) AS security_group_rule

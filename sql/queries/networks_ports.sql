@@ -12,7 +12,7 @@ SELECT
         FROM networks n WHERE n.project_id = $1 OR n.shared OR n.external AND n.id = ANY($3::uuid[]) OR $2 AND n.id = ANY($3::uuid[])), '[]'
     ) AS networks,
     COALESCE((
-        SELECT jsonb_agg(jsonb_build_object('id', p.id, 'network_id', p.network_id, 'device_id', p.device_id,
+        SELECT jsonb_agg(jsonb_build_object('id', p.id, 'network_id', p.network_id, 'in_use', p.bound_to <> '' OR p.device_id <> '',
             'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
         FROM ports p WHERE p.id = ANY($4::uuid[]) AND (p.project_id = $1 OR $2)), '[]') AS ports,
     COALESCE((
@@ -26,17 +26,67 @@ FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 -- unbind --
 -- $1 server
 WITH freed AS (
-    UPDATE ports SET device_id = '', device_owner = '', host = '', tag = NULL, revision = revision + 1, updated_at = now()
-    WHERE device_id = $1 AND made_for IS DISTINCT FROM $1
+    UPDATE ports SET bound_to = '', device_id = '', device_owner = '', host = '', tag = NULL, revision = revision + 1, updated_at = now()
+    WHERE bound_to = $1 AND made_for IS DISTINCT FROM $1
 )
 DELETE FROM ports WHERE made_for = $1
 
 -- bound --
 -- $1 server
 SELECT id, network_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules
-FROM port_specs WHERE device_id = $1 ORDER BY position, id
+FROM port_specs WHERE bound_to = $1 ORDER BY position, id
 
 -- group_names --
 -- Names of the groups on a server's ports. $1 server
 SELECT DISTINCT g.name FROM ports p JOIN port_security_groups b ON b.port_id = p.id JOIN security_groups g ON g.id = b.security_group_id
-WHERE p.device_id = $1 ORDER BY g.name
+WHERE p.bound_to = $1 ORDER BY g.name
+
+-- ports --
+-- A project's ports, or all.
+-- $1 project, null for all; $2 ids or null; $3 names or null; $4 the id after which to start, or null; $5 how many, or null;
+-- $6 networks or null; $7 devices or null
+SELECT p.id, p.network_id, p.project_id, p.name, p.description, p.admin_state_up, p.port_security_enabled, p.mac, p.device_id,
+       p.device_owner, p.host, p.dns_name, p.allowed_address_pairs, p.profile, p.tags, p.revision, p.created_at, p.updated_at,
+       COALESCE((SELECT jsonb_agg(jsonb_build_object('subnet_id', a.subnet_id, 'ip_address', host(a.address)) ORDER BY a.address)
+                 FROM addresses a WHERE a.port_id = p.id), '[]') AS fixed_ips,
+       ARRAY(SELECT g.security_group_id FROM port_security_groups g WHERE g.port_id = p.id ORDER BY 1) AS security_groups
+FROM ports p
+WHERE ($1::text IS NULL OR p.project_id = $1)
+  AND ($2::uuid[] IS NULL OR p.id = ANY($2)) AND ($3::text[] IS NULL OR p.name = ANY($3)) AND ($4::uuid IS NULL OR p.id > $4)
+  AND ($6::uuid[] IS NULL OR p.network_id = ANY($6)) AND ($7::text[] IS NULL OR p.device_id = ANY($7))
+ORDER BY p.id LIMIT $5::integer
+
+-- insert_port --
+-- $1 id, $2 network, $3 project, $4 name, $5 description, $6 up, $7 port security, $8 MAC or null for one made from $9, $9 seed,
+-- $10 device, $11 device owner, $12 host, $13 DNS name, $14 address pairs, $15 profile
+INSERT INTO ports (id, network_id, project_id, name, description, admin_state_up, port_security_enabled, mac, device_id, device_owner, host,
+                   dns_name, allowed_address_pairs, profile)
+VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8, mac_of($9)), $10, $11, $12, $13, $14, $15)
+
+-- update_port --
+-- $1 id, $2 name, $3 description, $4 up, $5 port security, $6 MAC, $7 device, $8 device owner, $9 host, $10 DNS name, $11 address pairs,
+-- $12 profile
+UPDATE ports SET name = $2, description = $3, admin_state_up = $4, port_security_enabled = $5, mac = $6, device_id = $7,
+       device_owner = $8, host = $9, dns_name = $10, allowed_address_pairs = $11, profile = $12, revision = revision + 1, updated_at = now()
+WHERE id = $1
+
+-- delete_port --
+-- $1 id
+DELETE FROM ports WHERE id = $1
+
+-- tag_port --
+-- $1 id, $2 tags
+UPDATE ports SET tags = $2::text[], revision = revision + 1, updated_at = now() WHERE id = $1
+
+-- give_addresses --
+-- $1 port, $2 network, $3 wishes [{ip_address, subnet_id}] or null for one of each version, $4 seed
+SELECT take_addresses($1, $2, $3, $4)::text AS done
+
+-- drop_addresses --
+-- All but those to be kept. $1 port, $2 addresses to keep
+DELETE FROM addresses WHERE port_id = $1 AND address <> ALL($2::text[]::inet[])
+
+-- put_into_groups --
+-- $1 port, $2 groups
+WITH gone AS (DELETE FROM port_security_groups WHERE port_id = $1 AND security_group_id <> ALL($2::uuid[]))
+INSERT INTO port_security_groups SELECT $1, g FROM unnest($2::uuid[]) g ON CONFLICT DO NOTHING

@@ -3,6 +3,7 @@
 import ipaddress
 import uuid
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from nova_async import log
@@ -17,6 +18,7 @@ from nova_async.world import World
 
 BOOTSTRAP_NAME = "private"
 BOOTSTRAP_PROJECT = ""  # owned by nobody: only an administrator may change it
+Changed = Callable[[list[str]], Awaitable[None]]
 logger = log.get("network")
 
 
@@ -26,6 +28,7 @@ class BuiltinNetworks:
     def __init__(self, db: Database, config: Config, world: World) -> None:
         self.db, self.config, self.world = db, config, world
         self.plug = plugs_ports(config)
+        self.on_change: Changed | None = None
 
     @classmethod
     async def open(cls, db: Database, config: Config, world: World) -> Self:
@@ -109,6 +112,11 @@ class BuiltinNetworks:
     async def security_groups(self, ctx: Context, *, instance_id: str) -> list[str]:
         async with self.db.connection() as conn:
             return await rows.group_names(conn, instance_id)
+
+    async def tell(self, instance_ids: list[str]) -> None:
+        """Say that the rules or addresses of these servers' ports changed, so that their hosts plug them again."""
+        if self.on_change is not None and instance_ids:
+            await self.on_change(instance_ids)
 
     def _wish(self, position: int, request: NetworkRequest) -> dict[str, Any]:
         """One element of ``bind_ports``' wishes; ``seed`` decides the MAC and where to look for a free address."""
@@ -256,7 +264,7 @@ def _usable_port(port_id: str, survey: rows.Survey) -> None:
     port = next((p for p in survey.ports if p["id"] == port_id), None)
     if port is None:
         raise Invalid(f"Port id {port_id} could not be found.")
-    if port["device_id"]:
+    if port["in_use"]:
         raise Conflict(f"Port {port_id} is still in use.")
     if not port["addressed"]:
         raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")

@@ -1,0 +1,307 @@
+"""Neutron v2.0 over HTTP, mounted at ``/network``."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from nova_async.config import Config
+from nova_async.db import networks as rows
+from nova_async.errors import Forbidden, Invalid, NotFound, Unsupported
+from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.network.collection import Collection, Query, scope
+from nova_async.services.network.networks import Networks, Subnets
+from nova_async.services.network.ports import Ports
+from nova_async.services.network.security_groups import SecurityGroupRules, SecurityGroups
+from nova_async.services.web import STATUS, Tokens, context_of, edge, json_body, json_response
+from nova_async.world import World
+
+COLLECTIONS: dict[str, type[Collection[Any]]] = {
+    "networks": Networks,
+    "subnets": Subnets,
+    "ports": Ports,
+    "security-groups": SecurityGroups,
+    "security-group-rules": SecurityGroupRules,
+}
+# What a client may list and finds empty: this service does not have them.
+EMPTY = {
+    "routers": "router",
+    "floatingips": "floatingip",
+    "agents": "agent",
+    "subnetpools": "subnetpool",
+    "address-scopes": "address_scope",
+    "address-groups": "address_group",
+    "rbac-policies": "rbac_policy",
+    "trunks": "trunk",
+    "service-providers": "service_provider",
+    "segments": "segment",
+    "flavors": "flavor",
+}
+EXTENSIONS = {
+    "allowed-address-pairs": "Allowed Address Pairs",
+    "availability_zone": "Availability Zone",
+    "binding": "Port Binding",
+    "dns-integration": "DNS Integration",
+    "external-net": "Neutron external network",
+    "net-mtu": "Network MTU",
+    "net-mtu-writable": "Network MTU (writable)",
+    "network_availability_zone": "Network Availability Zone",
+    "pagination": "Pagination support",
+    "port-security": "Port Security",
+    "project-id": "project_id field enabled",
+    "quota_details": "Quota details management support",
+    "quotas": "Quota management support",
+    "security-group": "security-group",
+    "sorting": "Sorting support",
+    "standard-attr-description": "standard-attr-description",
+    "standard-attr-revisions": "Resource revision numbers",
+    "standard-attr-tag": "Tag support for resources with standard attributes",
+    "standard-attr-timestamp": "Resource timestamps",
+    "stateful-security-group": "Stateful security group",
+}
+UNLIMITED = ("floatingip", "network", "port", "rbac_policy", "router", "security_group", "security_group_rule", "subnet", "subnetpool")
+WRITERS = frozenset({"admin", "manager", "member"})
+ERROR_TYPES = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "PolicyNotAuthorized",
+    404: "NotFound",
+    409: "Conflict",
+    501: "NotImplementedError",
+}
+OPEN = "versions"
+Call = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config: Config) -> web.Application:
+    """The application; the caller mounts it with ``add_subapp("/network", ...)``."""
+    api = Api(networks, config)
+    guard = edge(world, tokens, _fault, lambda request: request.match_info.route.name == OPEN)
+    app = web.Application(middlewares=[guard, _writers_only], client_max_size=config.api.max_body_bytes)
+    app.add_routes(
+        [
+            web.get("/", api.versions, name=OPEN),
+            web.get("/v2.0", api.resources),
+            web.get("/v2.0/", api.resources),
+            web.get("/v2.0/extensions", api.extensions),
+            web.get("/v2.0/extensions/{alias}", api.extension),
+            web.get("/v2.0/availability_zones", api.zones),
+            web.get("/v2.0/quotas", api.quotas),
+            web.get("/v2.0/quotas/{project}", api.quota),
+            web.get("/v2.0/quotas/{project}/default", api.quota),
+            web.get("/v2.0/quotas/{project}/details", api.quota_details),
+            web.get("/v2.0/quotas/{project}/details.json", api.quota_details),
+            web.put("/v2.0/quotas/{project}", api.refuse),
+            web.delete("/v2.0/quotas/{project}", api.refuse),
+            web.get("/v2.0/network-ip-availabilities", api.availabilities),
+        ]
+    )
+    for path in EMPTY:
+        app.router.add_get(f"/v2.0/{path}", api.empty)
+        app.router.add_get(f"/v2.0/{path}/{{id}}", api.absent)
+        app.router.add_post(f"/v2.0/{path}", api.refuse)
+        app.router.add_put(f"/v2.0/{path}/{{id}}", api.absent)
+        app.router.add_delete(f"/v2.0/{path}/{{id}}", api.absent)
+    for path, kind in COLLECTIONS.items():
+        _add_collection(app, f"/v2.0/{path}", CollectionApi(kind(networks), config))
+    return app
+
+
+def _add_collection(app: web.Application, path: str, api: "CollectionApi") -> None:
+    app.router.add_get(path, api.index)
+    app.router.add_post(path, api.create)
+    app.router.add_get(path + "/{id}", api.show)
+    app.router.add_put(path + "/{id}", api.update)
+    app.router.add_delete(path + "/{id}", api.delete)
+    app.router.add_get(path + "/{id}/tags", api.tags)
+    app.router.add_put(path + "/{id}/tags", api.set_tags)
+    app.router.add_post(path + "/{id}/tags", api.add_tags)
+    app.router.add_delete(path + "/{id}/tags", api.clear_tags)
+    app.router.add_get(path + "/{id}/tags/{tag}", api.has_tag)
+    app.router.add_put(path + "/{id}/tags/{tag}", api.add_tag)
+    app.router.add_delete(path + "/{id}/tags/{tag}", api.remove_tag)
+
+
+class CollectionApi:
+    """The requests that every collection answers."""
+
+    def __init__(self, things: Collection[Any], config: Config) -> None:
+        self.things, self.config = things, config
+
+    async def index(self, request: web.Request) -> web.Response:
+        query = _query(request)
+        listing = await self.things.listing(context_of(request), query)
+        body: dict[str, Any] = {self.things.plural: listing.views}
+        if listing.more and "id" in listing.views[-1]:
+            following = request.rel_url.update_query(marker=listing.views[-1]["id"])
+            body[f"{self.things.plural}_links"] = [{"rel": "next", "href": f"{self.config.public_url}{following}"}]
+        return json_response(body)
+
+    async def create(self, request: web.Request) -> web.Response:
+        ctx = context_of(request)
+        row = await self.things.create(ctx, await json_body(request))
+        return json_response({self.things.name: self.things.view(row, ctx)}, 201)
+
+    async def show(self, request: web.Request) -> web.Response:
+        ctx = context_of(request)
+        row = await self.things.get(ctx, request.match_info["id"])
+        return json_response({self.things.name: self.things.view(row, ctx)})
+
+    async def update(self, request: web.Request) -> web.Response:
+        ctx = context_of(request)
+        row = await self.things.update(ctx, await self._own(request), await json_body(request))
+        return json_response({self.things.name: self.things.view(row, ctx)})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        await self.things.delete(context_of(request), await self._own(request))
+        return web.Response(status=204)
+
+    async def tags(self, request: web.Request) -> web.Response:
+        row = await self.things.get(context_of(request), request.match_info["id"])
+        return json_response({"tags": row.tags})
+
+    async def set_tags(self, request: web.Request) -> web.Response:
+        row, tags = await self._own(request), await _tags(request)
+        await self.things.tag(row, tags)
+        return json_response({"tags": sorted(set(tags))})
+
+    async def add_tags(self, request: web.Request) -> web.Response:
+        row, tags = await self._own(request), await _tags(request)
+        await self.things.tag(row, {*row.tags, *tags})
+        return json_response({"tags": sorted({*row.tags, *tags})})
+
+    async def clear_tags(self, request: web.Request) -> web.Response:
+        await self.things.tag(await self._own(request), [])
+        return web.Response(status=204)
+
+    async def has_tag(self, request: web.Request) -> web.Response:
+        row = await self.things.get(context_of(request), request.match_info["id"])
+        _require_tag(row.tags, request.match_info["tag"])
+        return web.Response(status=204)
+
+    async def add_tag(self, request: web.Request) -> web.Response:
+        row = await self._own(request)
+        await self.things.tag(row, {*row.tags, request.match_info["tag"]})
+        return web.Response(status=201)
+
+    async def remove_tag(self, request: web.Request) -> web.Response:
+        row = await self._own(request)
+        _require_tag(row.tags, request.match_info["tag"])
+        await self.things.tag(row, set(row.tags) - {request.match_info["tag"]})
+        return web.Response(status=204)
+
+    async def _own(self, request: web.Request) -> Any:
+        return await self.things.get_own(context_of(request), request.match_info["id"])
+
+
+class Api:
+    """What is not a collection."""
+
+    def __init__(self, service: BuiltinNetworks, config: Config) -> None:
+        self.service, self.config = service, config
+
+    async def versions(self, request: web.Request) -> web.Response:
+        link = {"rel": "self", "href": f"{self.config.public_url}/network/v2.0/"}
+        return json_response({"versions": [{"id": "v2.0", "status": "CURRENT", "links": [link]}]})
+
+    async def resources(self, request: web.Request) -> web.Response:
+        base = f"{self.config.public_url}/network/v2.0"
+        names = [(kind.name, kind.plural, path) for path, kind in COLLECTIONS.items()]
+        return json_response(
+            {
+                "resources": [
+                    {"name": name, "collection": plural, "links": [{"rel": "self", "href": f"{base}/{path}"}]}
+                    for name, plural, path in names
+                ]
+            }
+        )
+
+    async def extensions(self, request: web.Request) -> web.Response:
+        return json_response({"extensions": [_extension(alias) for alias in EXTENSIONS]})
+
+    async def extension(self, request: web.Request) -> web.Response:
+        alias = request.match_info["alias"]
+        if alias not in EXTENSIONS:
+            raise NotFound(f"Extension with alias {alias} does not exist")
+        return json_response({"extension": _extension(alias)})
+
+    async def zones(self, request: web.Request) -> web.Response:
+        return json_response({"availability_zones": [{"name": "nova", "resource": "network", "state": "available"}]})
+
+    async def quotas(self, request: web.Request) -> web.Response:
+        return json_response({"quotas": []})
+
+    async def quota(self, request: web.Request) -> web.Response:
+        _own_quota(request)
+        return json_response({"quota": dict.fromkeys(UNLIMITED, -1)})
+
+    async def quota_details(self, request: web.Request) -> web.Response:
+        project = _own_quota(request)
+        async with self.service.db.connection() as conn:
+            used = msgspec.structs.asdict(await rows.counts(conn, project))
+        return json_response({"quota": {name: {"limit": -1, "used": used.get(name, 0), "reserved": 0} for name in UNLIMITED}})
+
+    async def availabilities(self, request: web.Request) -> web.Response:
+        return json_response({"network_ip_availabilities": []})
+
+    async def empty(self, request: web.Request) -> web.Response:
+        path = request.path.rpartition("/")[2]
+        return json_response({f"{EMPTY[path]}s" if not path.endswith("policies") else "rbac_policies": []})
+
+    async def absent(self, request: web.Request) -> web.Response:
+        path = request.path.rsplit("/", 2)[1]
+        raise NotFound(f"{EMPTY[path].capitalize()} {request.match_info['id']} could not be found.")
+
+    async def refuse(self, request: web.Request) -> web.Response:
+        raise Unsupported("The built-in network service does not have this. Configure network.url to use Neutron.")
+
+
+@web.middleware
+async def _writers_only(request: web.Request, handler: Call) -> web.StreamResponse:
+    """Readers change nothing."""
+    if request.method not in ("GET", "HEAD", "OPTIONS") and not WRITERS & set(context_of(request).roles):
+        raise Forbidden("rule:member is disallowed by policy")
+    return await handler(request)
+
+
+def _fault(status: int, message: str) -> dict[str, Any]:
+    kind = ERROR_TYPES.get(status, "HTTPInternalServerError" if status == 500 else STATUS_NAMES.get(status, "HTTPError"))
+    if status == 404 and " could not be found" in message:
+        kind = "".join(word.capitalize() for word in message.split(" could not")[0].split()[:-1]) + "NotFound"
+    return {"NeutronError": {"type": kind, "message": message, "detail": ""}}
+
+
+STATUS_NAMES = {status: kind.__name__ for kind, status in STATUS.items()}
+
+
+def _query(request: web.Request) -> Query:
+    query: dict[str, list[str]] = {}
+    for name, value in request.query.items():
+        query.setdefault(name, []).append(value)
+    return query
+
+
+async def _tags(request: web.Request) -> list[str]:
+    body = await json_body(request)
+    try:
+        return msgspec.convert(body.get("tags"), list[str])
+    except msgspec.ValidationError:
+        raise Invalid("Invalid input for tags: a list of texts is expected.") from None
+
+
+def _require_tag(tags: list[str], tag: str) -> None:
+    if tag not in tags:
+        raise NotFound(f"Tag {tag} could not be found.")
+
+
+def _extension(alias: str) -> dict[str, Any]:
+    name = EXTENSIONS[alias]
+    return {"alias": alias, "name": name, "description": name, "updated": "2026-01-01T00:00:00-00:00", "links": []}
+
+
+def _own_quota(request: web.Request) -> str:
+    project, ctx = request.match_info["project"], context_of(request)
+    if scope(ctx) not in (None, project):
+        raise Forbidden("rule:admin_or_owner is disallowed by policy")
+    return project

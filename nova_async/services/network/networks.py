@@ -1,0 +1,304 @@
+"""Networks and subnets over the API."""
+
+import ipaddress
+import itertools
+from typing import Any
+
+import msgspec
+
+from nova_async.context import Context
+from nova_async.db import Connection
+from nova_async.db import networks as rows
+from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.services.network import fields as f
+from nova_async.services.network.builtin import plugs_ports, usable_address
+from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
+from nova_async.services.network.views import dates
+
+NETWORK_CHANGES: dict[str, f.Reader] = {
+    "name": f.text(255),
+    "description": f.text(255),
+    "admin_state_up": f.boolean,
+    "shared": f.boolean,
+    "router:external": f.boolean,
+    "port_security_enabled": f.boolean,
+    "mtu": f.integer(1280, 9216),
+    "dns_domain": f.host_name,
+    "is_default": f.ignored,
+    "qos_policy_id": f.maybe(f.identifier),
+}
+NETWORK_FIELDS = {
+    **NETWORK_CHANGES,
+    "project_id": f.text(255),
+    "availability_zone_hints": f.list_of(f.text(255)),
+    "vlan_transparent": f.ignored,
+}
+SUBNET_CHANGES: dict[str, f.Reader] = {
+    "name": f.text(255),
+    "description": f.text(255),
+    "gateway_ip": f.maybe(f.address),
+    "enable_dhcp": f.boolean,
+    "dns_nameservers": f.list_of(f.address, 5),
+    "host_routes": f.list_of(f.record(destination=f.prefix, nexthop=f.address), 20),
+    "allocation_pools": f.list_of(f.record(start=f.address, end=f.address)),
+    "dns_publish_fixed_ip": f.ignored,
+    "service_types": f.ignored,
+}
+SUBNET_FIELDS = {
+    **SUBNET_CHANGES,
+    "project_id": f.text(255),
+    "network_id": f.identifier,
+    "cidr": f.prefix,
+    "ip_version": f.one_of(4, 6, "4", "6"),
+    "ipv6_ra_mode": f.ignored,
+    "ipv6_address_mode": f.ignored,
+    "subnetpool_id": f.maybe(f.identifier),
+    "use_default_subnetpool": f.ignored,
+}
+
+
+class Networks(Collection[rows.NetworkRow]):
+    name, plural, label, tagged_as = "network", "networks", "Network", "network"
+
+    async def find(self, conn: Connection, page: rows.Page, indexed: Query) -> list[rows.NetworkRow]:
+        return await rows.networks(conn, page)
+
+    def view(self, row: rows.NetworkRow, ctx: Context) -> dict[str, Any]:
+        view = {
+            "id": row.id,
+            "name": row.name,
+            "description": row.description,
+            "project_id": row.project_id,
+            "tenant_id": row.project_id,
+            "admin_state_up": row.admin_state_up,
+            "status": "ACTIVE",
+            "shared": row.shared,
+            "router:external": row.external,
+            "is_default": False,
+            "port_security_enabled": row.port_security_enabled,
+            "mtu": row.mtu,
+            "dns_domain": row.dns_domain,
+            "subnets": row.subnets,
+            "availability_zone_hints": [],
+            "availability_zones": ["nova"],
+            "ipv4_address_scope": None,
+            "ipv6_address_scope": None,
+            "qos_policy_id": None,
+            "tags": row.tags,
+            **dates(row),
+        }
+        if ctx.is_admin:
+            view |= {"provider:network_type": "local", "provider:physical_network": None, "provider:segmentation_id": None}
+        return view
+
+    async def create(self, ctx: Context, body: dict[str, Any]) -> rows.NetworkRow:
+        values = f.read(body, self.name, NETWORK_FIELDS)
+        admin_only(ctx, values, ("shared", "router:external"))
+        row = rows.NetworkRow(
+            id=self.service.world.uuid(),
+            project_id=project_of(ctx, values),
+            name="",
+            description="",
+            shared=False,
+            external=False,
+            admin_state_up=True,
+            port_security_enabled=True,
+            mtu=self.service.config.network.mtu,
+            dns_domain="",
+            tags=[],
+            revision=1,
+            created_at=self.service.world.now(),
+            updated_at=None,
+            subnets=[],
+        )
+        async with self.service.db.connection() as conn:
+            await rows.insert_network(conn, _changed_network(row, values))
+        return await self.get(ctx, row.id)
+
+    async def update(self, ctx: Context, row: rows.NetworkRow, body: dict[str, Any]) -> rows.NetworkRow:
+        values = f.read(body, self.name, NETWORK_CHANGES)
+        admin_only(ctx, values, ("shared", "router:external"))
+        async with self.service.db.connection() as conn:
+            await rows.update_network(conn, _changed_network(row, values))
+        return await self.get(ctx, row.id)
+
+    async def delete(self, ctx: Context, row: rows.NetworkRow) -> None:
+        try:
+            async with self.service.db.connection() as conn:
+                await rows.delete_network(conn, row.id)
+        except Conflict as error:
+            text = f"Unable to complete operation on network {row.id}. There are one or more ports still in use on the network."
+            raise Conflict(text, detail=error.detail) from None
+
+
+def _changed_network(row: rows.NetworkRow, values: dict[str, Any]) -> rows.NetworkRow:
+    columns = {"router:external": "external"}
+    known = {columns.get(name, name): value for name, value in values.items()}
+    return msgspec.structs.replace(row, **{name: value for name, value in known.items() if name in row.__struct_fields__})
+
+
+class Subnets(Collection[rows.SubnetRow]):
+    name, plural, label, tagged_as = "subnet", "subnets", "Subnet", "subnet"
+    indexed = ("network_id",)
+
+    async def find(self, conn: Connection, page: rows.Page, indexed: Query) -> list[rows.SubnetRow]:
+        return await rows.subnets(conn, page, uuids(indexed.get("network_id")))
+
+    def view(self, row: rows.SubnetRow, ctx: Context) -> dict[str, Any]:
+        return {
+            "id": row.id,
+            "name": row.name,
+            "description": row.description,
+            "project_id": row.project_id,
+            "tenant_id": row.project_id,
+            "network_id": row.network_id,
+            "ip_version": ipaddress.ip_network(row.cidr).version,
+            "cidr": row.cidr,
+            "gateway_ip": row.gateway,
+            "enable_dhcp": row.enable_dhcp,
+            "dns_nameservers": row.dns_servers,
+            "host_routes": row.host_routes,
+            "allocation_pools": row.pools,
+            "ipv6_ra_mode": None,
+            "ipv6_address_mode": None,
+            "subnetpool_id": None,
+            "service_types": [],
+            "dns_publish_fixed_ip": False,
+            "tags": row.tags,
+            **dates(row),
+        }
+
+    async def create(self, ctx: Context, body: dict[str, Any]) -> rows.SubnetRow:
+        values = f.read(body, self.name, SUBNET_FIELDS)
+        for required in ("network_id", "cidr"):
+            if not values.get(required):
+                raise Invalid(f"Failed to parse request. Required attribute '{required}' not specified")
+        cidr = _usable_range(values["cidr"], values.get("ip_version"))
+        owner = project_of(ctx, values)
+        gateway = values["gateway_ip"] if "gateway_ip" in values else str(cidr[1])
+        row = rows.SubnetRow(
+            id=self.service.world.uuid(),
+            network_id=values["network_id"],
+            project_id=owner,
+            name=values.get("name", ""),
+            description=values.get("description", ""),
+            cidr=str(cidr),
+            gateway=_gateway(gateway, cidr),
+            enable_dhcp=values.get("enable_dhcp", True),
+            dns_servers=values.get("dns_nameservers", []),
+            host_routes=_routes(values.get("host_routes", []), cidr),
+            pools=_pools(values.get("allocation_pools") or default_pools(cidr, gateway), cidr, gateway),
+            tags=[],
+            revision=1,
+            created_at=self.service.world.now(),
+            updated_at=None,
+        )
+        await self._insert(ctx, row)
+        return await self.get(ctx, row.id)
+
+    async def _insert(self, ctx: Context, row: rows.SubnetRow) -> None:
+        """One at a time: ranges are unique in the whole deployment where hosts route all of them side by side."""
+        async with self.service.db.transaction() as conn:
+            network = await Networks(self.service).get(ctx, row.network_id, conn)
+            require_owner(ctx, network)
+            await rows.lock_subnets(conn)
+            if plugs_ports(self.service.config):
+                other = await rows.overlapping(conn, row.cidr)
+            else:
+                beside = await rows.subnets(conn, rows.Page(), [row.network_id])
+                other = next((s.cidr for s in beside if _overlap(s.cidr, row.cidr)), None)
+            if other is not None:
+                raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
+            await rows.insert_subnet(conn, row)
+
+    async def update(self, ctx: Context, row: rows.SubnetRow, body: dict[str, Any]) -> rows.SubnetRow:
+        values = f.read(body, self.name, SUBNET_CHANGES)
+        cidr = ipaddress.ip_network(row.cidr)
+        gateway = _gateway(values["gateway_ip"], cidr) if "gateway_ip" in values else row.gateway
+        changed = msgspec.structs.replace(
+            row,
+            name=values.get("name", row.name),
+            description=values.get("description", row.description),
+            gateway=gateway,
+            enable_dhcp=values.get("enable_dhcp", row.enable_dhcp),
+            dns_servers=values.get("dns_nameservers", row.dns_servers),
+            host_routes=_routes(values.get("host_routes", row.host_routes), cidr),
+            pools=_pools(values.get("allocation_pools", row.pools), cidr, gateway),
+        )
+        async with self.service.db.connection() as conn:
+            await rows.update_subnet(conn, changed)
+        return await self.get(ctx, row.id)
+
+    async def delete(self, ctx: Context, row: rows.SubnetRow) -> None:
+        try:
+            async with self.service.db.connection() as conn:
+                await rows.delete_subnet(conn, row.id)
+        except Conflict as error:
+            text = f"Unable to complete operation on subnet {row.id}: One or more ports have an IP allocation from this subnet."
+            raise Conflict(text, detail=error.detail) from None
+
+
+def default_pools(cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network", gateway: str | None) -> list[dict[str, str]]:
+    """All host addresses but the gateway's."""
+    first, last = (cidr[1], cidr[-2]) if cidr.version == 4 and cidr.num_addresses > 2 else (cidr[1 if cidr.version == 6 else 0], cidr[-1])
+    if gateway is None or not first <= ipaddress.ip_address(gateway) <= last:  # type: ignore[operator]
+        return [{"start": str(first), "end": str(last)}]
+    taken = ipaddress.ip_address(gateway)
+    around = ((first, taken - 1), (taken + 1, last))
+    return [{"start": str(start), "end": str(end)} for start, end in around if start <= end]  # type: ignore[operator]
+
+
+def _usable_range(text: str, version: Any) -> "ipaddress.IPv4Network | ipaddress.IPv6Network":
+    cidr = ipaddress.ip_network(text)
+    if version is not None and cidr.version != int(version):
+        raise Invalid(f"Invalid input for operation: CIDR '{text}' does not match the ip_version '{version}'.")
+    if cidr.prefixlen < (8 if cidr.version == 4 else 48) or cidr.num_addresses < 4:
+        raise Invalid(f"Invalid input for operation: CIDR '{text}' is too large or has no room for a gateway and a server.")
+    if cidr.is_loopback or cidr.is_link_local or cidr.is_multicast or cidr.is_unspecified or text.startswith("0."):
+        raise Invalid(f"Invalid input for operation: servers cannot have addresses of '{text}'.")
+    return cidr
+
+
+def _gateway(text: str | None, cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network") -> str | None:
+    if text is not None and not usable_address(ipaddress.ip_address(text), cidr):
+        raise Invalid(f"Invalid input for operation: Gateway {text} is not valid on subnet {cidr}.")
+    return text
+
+
+def _routes(routes: list[dict[str, str]], cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network") -> list[dict[str, str]]:
+    for route in routes:
+        if set(route) != {"destination", "nexthop"}:
+            raise Invalid("Invalid input for host_routes: each needs a destination and a nexthop.")
+        versions = {ipaddress.ip_network(route["destination"]).version, ipaddress.ip_address(route["nexthop"]).version}
+        if versions != {cidr.version}:
+            raise Invalid("Invalid input for host_routes: destination and nexthop must be of the subnet's IP version.")
+    return routes
+
+
+def _pools(pools: list[dict[str, str]], cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network", gateway: str | None) -> list[dict[str, str]]:
+    """Inside the range, without the gateway, and apart from each other."""
+    spans = []
+    for pool in pools:
+        if set(pool) != {"start", "end"}:
+            raise Invalid("Invalid input for allocation_pools: each needs a start and an end.")
+        start, end = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
+        if start.version != end.version or not (usable_address(start, cidr) and usable_address(end, cidr)) or int(start) > int(end):
+            raise Invalid(f"The allocation pool {pool['start']}-{pool['end']} spans beyond the subnet cidr {cidr}.")
+        spans.append((int(start), int(end)))
+    spans.sort()
+    if any(left[1] >= right[0] for left, right in itertools.pairwise(spans)):
+        raise Invalid("Found overlapping allocation pools.")
+    if gateway is not None and any(start <= int(ipaddress.ip_address(gateway)) <= end for start, end in spans):
+        raise Conflict(f"Gateway ip {gateway} conflicts with an allocation pool.")
+    return pools
+
+
+def _overlap(one: str, other: str) -> bool:
+    a, b = ipaddress.ip_network(one), ipaddress.ip_network(other)
+    return a.version == b.version and a.overlaps(b)
+
+
+def forbid_external(row: rows.NetworkRow, ctx: Context) -> None:
+    """Ports of an external network belong to administrators, unless it is shared as well."""
+    if row.external and not row.shared and not ctx.is_admin and row.project_id != ctx.project_id:
+        raise Forbidden(f"It is not allowed to create an interface on external network {row.id}")

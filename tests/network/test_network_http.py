@@ -1,0 +1,406 @@
+"""The network API as its clients see it."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+
+from nova_async.config import load
+from nova_async.context import Context
+from nova_async.db import Database
+from nova_async.errors import Unauthorized
+from nova_async.services.network import NetworkRequest
+from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.network.http import application
+from nova_async.world import RealWorld
+
+CALLERS = {
+    "alice": Context(request_id="", user_id="alice", project_id="alice", roles=("member", "reader")),
+    "bob": Context(request_id="", user_id="bob", project_id="bob", roles=("member", "reader")),
+    "looker": Context(request_id="", user_id="looker", project_id="alice", roles=("reader",)),
+    "admin": Context(request_id="", user_id="admin", project_id="ops", roles=("admin", "member", "reader")),
+}
+
+
+class Words:
+    """``Tokens`` where a caller's name is the token."""
+
+    async def validate(self, token: str) -> Context:
+        if token not in CALLERS:
+            raise Unauthorized()
+        return CALLERS[token]
+
+
+class Api:
+    """One caller's requests: each answers with the status and the decoded body."""
+
+    def __init__(self, session: ClientSession, url: str) -> None:
+        self.session, self.url = session, url
+
+    async def __call__(self, who: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        headers = {"X-Auth-Token": who} if who else {}
+        async with self.session.request(method, f"{self.url}{path}", json=body, headers=headers) as response:
+            text = await response.text()
+            return response.status, json.loads(text) if text else None
+
+    async def make(self, who: str, path: str, **values: Any) -> dict[str, Any]:
+        name = path.removeprefix("/v2.0/").replace("-", "_").removesuffix("s")
+        status, body = await self(who, "POST", path, {name: values})
+        assert status == 201, body
+        return body[name]  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def networks(database: Database, world: RealWorld) -> BuiltinNetworks:
+    return await BuiltinNetworks.open(database, load(None, {}, compute__driver="fake"), world)
+
+
+@pytest.fixture
+async def api(networks: BuiltinNetworks, world: RealWorld) -> AsyncIterator[Api]:
+    root = web.Application()
+    root.add_subapp("/network", application(networks, Words(), world, networks.config))
+    runner = web.AppRunner(root, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    networks.config.api.public_url = f"http://127.0.0.1:{port}"
+    async with ClientSession() as session:
+        yield Api(session, f"http://127.0.0.1:{port}/network")
+    await runner.cleanup()
+
+
+async def test_a_stranger_sees_the_versions_and_nothing_else(api: Api) -> None:
+    status, body = await api("", "GET", "/")
+    assert (status, body["versions"][0]["id"]) == (200, "v2.0")
+
+    status, body = await api("", "GET", "/v2.0/networks")
+
+    assert status == 401
+    assert body["NeutronError"]["type"] == "Unauthorized"
+    assert (await api("wrong", "GET", "/v2.0/ports"))[0] == 401
+
+
+async def test_a_network_is_made_seen_changed_kept_while_in_use_and_deleted(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks", name="web", mtu=1400)
+    assert (network["mtu"], network["subnets"], network["shared"]) == (1400, [], False)
+    subnet = await api.make(
+        "alice", "/v2.0/subnets", network_id=network["id"], cidr="10.9.0.0/29", ip_version=4, dns_nameservers=["9.9.9.9"]
+    )
+    assert (subnet["gateway_ip"], subnet["allocation_pools"]) == ("10.9.0.1", [{"start": "10.9.0.2", "end": "10.9.0.6"}])
+    port = await api.make("alice", "/v2.0/ports", network_id=network["id"])
+    assert port["fixed_ips"][0]["subnet_id"] == subnet["id"]
+
+    for path in (f"/v2.0/networks/{network['id']}", f"/v2.0/subnets/{subnet['id']}"):
+        status, body = await api("alice", "DELETE", path)
+        assert (status, "in use" in body["NeutronError"]["message"] or "allocation" in body["NeutronError"]["message"]) == (409, True)
+    status, body = await api("alice", "PUT", f"/v2.0/networks/{network['id']}", {"network": {"name": "www"}})
+    assert (status, body["network"]["name"], body["network"]["revision_number"]) == (200, "www", 2)
+    assert (await api("alice", "DELETE", f"/v2.0/ports/{port['id']}"))[0] == 204
+    assert (await api("alice", "DELETE", f"/v2.0/networks/{network['id']}"))[0] == 204
+    status, body = await api("alice", "GET", f"/v2.0/networks/{network['id']}")
+    assert (status, body["NeutronError"]["type"]) == (404, "NetworkNotFound")
+
+
+async def test_projects_do_not_see_each_other_and_an_administrator_sees_all(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks", name="hers")
+    subnet = await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="10.9.0.0/24")
+    port = await api.make("alice", "/v2.0/ports", network_id=network["id"])
+    group = await api.make("alice", "/v2.0/security-groups", name="hers")
+    rule = group["security_group_rules"][0]
+
+    for path, thing in (
+        ("networks", network),
+        ("subnets", subnet),
+        ("ports", port),
+        ("security-groups", group),
+        ("security-group-rules", rule),
+    ):
+        key = path.replace("-", "_")
+        for method in ("GET", "PUT", "DELETE"):
+            assert (await api("bob", method, f"/v2.0/{path}/{thing['id']}", {key[:-1]: {}}))[0] == 404, (method, path)
+        assert (await api("bob", "PUT", f"/v2.0/{path}/{thing['id']}/tags/x"))[0] == 404
+        for query in ("", "?project_id=alice", "?tenant_id=alice", f"?id={thing['id']}"):
+            _, body = await api("bob", "GET", f"/v2.0/{path}{query}")
+            assert thing["id"] not in {t["id"] for t in body[key]}
+        _, body = await api("admin", "GET", f"/v2.0/{path}")
+        assert thing["id"] in {t["id"] for t in body[key]}
+    assert (await api("bob", "POST", "/v2.0/subnets", {"subnet": {"network_id": network["id"], "cidr": "10.8.0.0/24"}}))[0] == 404
+    assert (await api("bob", "POST", "/v2.0/ports", {"port": {"network_id": network["id"]}}))[0] == 404
+    assert (await api("bob", "POST", "/v2.0/networks", {"network": {"project_id": "alice"}}))[0] == 403
+
+
+async def test_a_shared_network_can_be_used_but_not_changed_or_abused(api: Api) -> None:
+    [private] = (await api("alice", "GET", "/v2.0/networks?name=private"))[1]["networks"]
+    path = f"/v2.0/networks/{private['id']}"
+
+    assert (await api("alice", "PUT", path, {"network": {"name": "mine"}}))[0] == 403
+    assert (await api("alice", "DELETE", path))[0] == 403
+    assert (await api("alice", "PUT", f"{path}/tags/mine"))[0] == 403
+    assert (await api("alice", "POST", "/v2.0/subnets", {"subnet": {"network_id": private["id"], "cidr": "10.8.0.0/24"}}))[0] == 403
+    for abuse in (
+        {"port_security_enabled": False},
+        {"mac_address": "fa:16:3e:00:00:01"},
+        {"allowed_address_pairs": [{"ip_address": "10.77.0.1"}]},
+        {"binding:host_id": "h1"},
+    ):
+        assert (await api("alice", "POST", "/v2.0/ports", {"port": {"network_id": private["id"], **abuse}}))[0] == 403, abuse
+    await api.make("alice", "/v2.0/ports", network_id=private["id"])
+    for wish in ({"shared": True}, {"router:external": True}):
+        assert (await api("alice", "POST", "/v2.0/networks", {"network": wish}))[0] == 403
+
+
+async def test_a_reader_changes_nothing(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks", name="web")
+
+    assert (await api("looker", "GET", f"/v2.0/networks/{network['id']}"))[0] == 200
+    assert (await api("looker", "POST", "/v2.0/networks", {"network": {}}))[0] == 403
+    assert (await api("looker", "DELETE", f"/v2.0/networks/{network['id']}"))[0] == 403
+    assert (await api("looker", "PUT", f"/v2.0/networks/{network['id']}/tags/x"))[0] == 403
+
+
+async def test_ports_are_found_by_server_network_and_address(api: Api, networks: BuiltinNetworks, world: RealWorld) -> None:
+    [private] = (await api("alice", "GET", "/v2.0/networks?name=private"))[1]["networks"]
+    server = world.uuid()
+    ctx = CALLERS["alice"]
+    [bound] = await networks.bind(
+        ctx,
+        instance_id=server,
+        hostname="web",
+        host="h1",
+        availability_zone="nova",
+        requests=[NetworkRequest(network_id=private["id"], fixed_ip="10.77.0.99")],
+        security_groups=["default"],
+    )
+    await api.make("alice", "/v2.0/ports", network_id=private["id"], name="other")
+
+    for query in (f"device_id={server}", "fixed_ips=ip_address%3D10.77.0.99", "fixed_ips=ip_address_substr%3D77.0.99", "status=ACTIVE"):
+        _, body = await api("alice", "GET", f"/v2.0/ports?{query}")
+        assert [p["id"] for p in body["ports"]] == [bound.id], query
+    _, body = await api("alice", "GET", f"/v2.0/ports?network_id={private['id']}&fields=id&fields=name&name=other")
+    assert [set(p) for p in body["ports"]] == [{"id", "name"}]
+    _, body = await api("admin", "GET", f"/v2.0/ports/{bound.id}")
+    assert (body["port"]["binding:host_id"], body["port"]["device_owner"]) == ("h1", "compute:nova")
+    assert (await api("alice", "GET", "/v2.0/ports?colour=red"))[0] == 400
+
+
+async def test_claiming_another_servers_id_does_not_put_a_port_on_it(api: Api, networks: BuiltinNetworks, world: RealWorld) -> None:
+    [private] = (await api("bob", "GET", "/v2.0/networks?name=private"))[1]["networks"]
+    server = world.uuid()
+
+    await api.make("bob", "/v2.0/ports", network_id=private["id"], device_id=server, device_owner="compute:nova")
+
+    assert await networks.ports(CALLERS["alice"], instance_id=server) == []
+
+
+async def test_pages_follow_each_other_without_loss(api: Api) -> None:
+    made = {(await api.make("alice", "/v2.0/security-groups", name=f"g{n}"))["id"] for n in range(5)}
+    seen: list[str] = []
+    path = "/v2.0/security-groups?limit=2"
+
+    while path:
+        _, body = await api("alice", "GET", path)
+        seen += [g["id"] for g in body["security_groups"]]
+        links = body.get("security_groups_links", [])
+        path = links[0]["href"].partition("/network")[2] if links else ""
+
+    assert len(seen) == len(set(seen)) == 6
+    assert made <= set(seen)
+    _, body = await api("alice", "GET", "/v2.0/security-groups?sort_key=name&sort_dir=desc&limit=2")
+    assert [g["name"] for g in body["security_groups"]] == ["g4", "g3"]
+    assert (await api("alice", "GET", "/v2.0/security-groups?limit=-1"))[0] == 400
+
+
+async def test_a_projects_default_group_appears_by_itself_and_stays(api: Api) -> None:
+    _, body = await api("alice", "GET", "/v2.0/security-groups")
+
+    [group] = body["security_groups"]
+    assert (group["name"], len(group["security_group_rules"])) == ("default", 4)
+    assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 409
+    assert (await api("alice", "POST", "/v2.0/security-groups", {"security_group": {"name": "default"}}))[0] == 409
+
+
+async def test_rules_are_made_once_and_only_when_they_make_sense(api: Api) -> None:
+    group = await api.make("alice", "/v2.0/security-groups", name="web")
+    rule = {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
+    made = await api.make("alice", "/v2.0/security-group-rules", **rule)
+    assert (made["ethertype"], made["remote_ip_prefix"]) == ("IPv4", None)
+
+    assert (await api("alice", "POST", "/v2.0/security-group-rules", {"security_group_rule": rule}))[0] == 409
+    for wrong in (
+        {"port_range_min": 90, "port_range_max": 80},
+        {"protocol": None},
+        {"protocol": "nonsense"},
+        {"protocol": "icmp", "port_range_min": 300},
+        {"direction": "sideways"},
+        {"remote_ip_prefix": "::/0"},
+        {"remote_ip_prefix": "10.0.0.0/33"},
+        {"colour": "red"},
+    ):
+        assert (await api("alice", "POST", "/v2.0/security-group-rules", {"security_group_rule": {**rule, **wrong}}))[0] == 400, wrong
+    assert (await api("alice", "DELETE", f"/v2.0/security-group-rules/{made['id']}"))[0] == 204
+    assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 204
+
+
+async def test_a_group_in_use_stays_until_its_ports_are_gone(api: Api) -> None:
+    [private] = (await api("alice", "GET", "/v2.0/networks?name=private"))[1]["networks"]
+    group = await api.make("alice", "/v2.0/security-groups", name="web")
+    port = await api.make("alice", "/v2.0/ports", network_id=private["id"], security_groups=[group["id"]])
+
+    assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 409
+    status, body = await api("alice", "PUT", f"/v2.0/ports/{port['id']}", {"port": {"security_groups": []}})
+
+    assert (status, body["port"]["security_groups"]) == (200, [])
+    assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 204
+
+
+async def test_servers_hear_of_changed_rules(api: Api, networks: BuiltinNetworks, world: RealWorld) -> None:
+    told: list[str] = []
+
+    async def listen(servers: list[str]) -> None:
+        told.extend(servers)
+
+    networks.on_change = listen
+    requests = await networks.check(CALLERS["alice"], None, [], 1)
+    server = world.uuid()
+    await networks.bind(
+        CALLERS["alice"], instance_id=server, hostname="w", host="h1", availability_zone="", requests=requests, security_groups=[]
+    )
+    _, body = await api("alice", "GET", "/v2.0/security-groups?name=default")
+
+    await api.make(
+        "alice", "/v2.0/security-group-rules", security_group_id=body["security_groups"][0]["id"], direction="ingress", protocol="icmp"
+    )
+
+    assert told == [server]
+    [port] = await networks.ports(CALLERS["alice"], instance_id=server)
+    assert any(rule.get("protocol") == "icmp" for rule in port.security_rules)
+
+
+async def test_addresses_of_a_port_can_be_exchanged(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks")
+    subnet = await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="10.9.0.0/24")
+    port = await api.make("alice", "/v2.0/ports", network_id=network["id"], fixed_ips=[{"ip_address": "10.9.0.7"}])
+
+    status, body = await api(
+        "alice", "PUT", f"/v2.0/ports/{port['id']}", {"port": {"fixed_ips": [{"ip_address": "10.9.0.8"}, {"subnet_id": subnet["id"]}]}}
+    )
+
+    addresses = [ip["ip_address"] for ip in body["port"]["fixed_ips"]]
+    assert (status, len(addresses), "10.9.0.8" in addresses, "10.9.0.7" in addresses) == (200, 2, True, False)
+    status, body = await api(
+        "alice", "POST", "/v2.0/ports", {"port": {"network_id": network["id"], "fixed_ips": [{"ip_address": "10.9.0.8"}]}}
+    )
+    assert (status, "already in use" in body["NeutronError"]["message"]) == (409, True)
+    status, _ = await api(
+        "alice", "POST", "/v2.0/ports", {"port": {"network_id": network["id"], "fixed_ips": [{"ip_address": "10.1.0.8"}]}}
+    )
+    assert status == 400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cidr": "10.9.0.0/24", "ip_version": 6},
+        {"cidr": "127.0.0.0/24"},
+        {"cidr": "0.0.0.0/0"},
+        {"cidr": "169.254.0.0/16"},
+        {"cidr": "10.9.0.0/24\ndhcp-script=/x"},
+        {"cidr": "10.9.0.0/24", "gateway_ip": "10.8.0.1"},
+        {"cidr": "10.9.0.0/24", "dns_nameservers": ["9.9.9.9,1"]},
+        {"cidr": "10.9.0.0/24", "host_routes": [{"destination": "10.0.0.0/8"}]},
+        {"cidr": "10.9.0.0/24", "allocation_pools": [{"start": "10.9.0.5", "end": "10.9.1.5"}]},
+        {"cidr": "10.9.0.0/24", "allocation_pools": [{"start": "10.9.0.5", "end": "10.9.0.9"}, {"start": "10.9.0.9", "end": "10.9.0.10"}]},
+        {},
+    ],
+)
+async def test_subnets_that_make_no_sense_are_refused(api: Api, wrong: dict[str, Any]) -> None:
+    network = await api.make("alice", "/v2.0/networks")
+
+    status, body = await api("alice", "POST", "/v2.0/subnets", {"subnet": {"network_id": network["id"], **wrong}})
+
+    assert (status, body["NeutronError"]["type"]) == (400, "BadRequest")
+
+
+async def test_two_subnets_of_a_network_do_not_overlap_even_when_made_at_once(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks")
+    body = {"subnet": {"network_id": network["id"], "cidr": "10.9.0.0/24"}}
+
+    statuses = sorted([s for s, _ in await asyncio.gather(*(api("alice", "POST", "/v2.0/subnets", body) for _ in range(4)))])
+
+    assert statuses == [201, 400, 400, 400]
+
+
+async def test_things_this_service_does_not_have_are_empty_or_refused(api: Api) -> None:
+    for path, key in (("routers", "routers"), ("floatingips", "floatingips"), ("agents", "agents"), ("rbac-policies", "rbac_policies")):
+        assert (await api("alice", "GET", f"/v2.0/{path}")) == (200, {key: []})
+    assert (await api("alice", "POST", "/v2.0/routers", {"router": {}}))[0] == 501
+    assert (await api("alice", "GET", "/v2.0/floatingips/x"))[0] == 404
+    assert (await api("alice", "GET", "/v2.0/nonsense"))[0] == 404
+    assert (await api("alice", "GET", "/v2.0/quotas/alice"))[1]["quota"]["port"] == -1
+    assert (await api("alice", "GET", "/v2.0/quotas/alice/details"))[1]["quota"]["port"] == {"limit": -1, "used": 0, "reserved": 0}
+    assert (await api("alice", "GET", "/v2.0/quotas/bob"))[0] == 403
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"network": 5}', b'{"network": {"name": 7}}', b'{"network": {"name": "\\u0000"}}', b"\xff"])
+async def test_nonsense_is_answered_with_400(api: Api, body: bytes) -> None:
+    async with api.session.post(f"{api.url}/v2.0/networks", data=body, headers={"X-Auth-Token": "alice"}) as response:
+        assert response.status == 400
+
+
+async def openstack(api: Api, who: str, commands: str) -> list[Any]:
+    """Run the real client against our endpoint, one command a line; returns what those that print JSON printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(Path(sys.executable).parent / "openstack", "--os-auth-type", "admin_token", "--os-endpoint", api.url, "--os-token", who),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+    )
+    out, err = await asyncio.wait_for(process.communicate(commands.encode()), 100)
+    assert not err.strip(), err.decode()
+    text, found = out.decode().replace("(openstack) ", ""), []
+    while text.strip():
+        value, end = json.JSONDecoder().raw_decode(text.strip())
+        text = text.strip()[end:]
+        found.append(value)
+    return found
+
+
+async def test_the_openstack_command_makes_lists_changes_and_deletes(api: Api) -> None:
+    network, subnet, port, _, rule, listed, shown, rules, ports, changed, left = await openstack(
+        api,
+        "admin",
+        """\
+network create web --mtu 1400 --tag blue -f json
+subnet create --network web --subnet-range 10.9.0.0/24 web-v4 -f json
+port create --network web --fixed-ip subnet=web-v4,ip-address=10.9.0.9 p1 -f json
+security group create sg1 -f json
+security group rule create --protocol tcp --dst-port 22 sg1 -f json
+network list -f json
+network show web -f json
+security group rule list sg1 -f json
+port set --security-group sg1 p1
+port list --network web -f json
+subnet set --dns-nameserver 9.9.9.9 web-v4
+subnet show web-v4 -f json
+port delete p1
+security group delete sg1
+subnet delete web-v4
+network delete web
+network list -f json
+""",
+    )
+
+    assert (network["mtu"], subnet["gateway_ip"], rule["port_range_max"]) == (1400, "10.9.0.1", 22)
+    assert port["fixed_ips"][0]["ip_address"] == "10.9.0.9"
+    assert {n["Name"] for n in listed} == {"private", "web"}
+    assert (shown["tags"], len(rules), [p["Name"] for p in ports]) == (["blue"], 3, ["p1"])
+    assert changed["dns_nameservers"] == ["9.9.9.9"]
+    assert [n["Name"] for n in left] == ["private"]

@@ -357,11 +357,11 @@ async def test_nonsense_is_answered_with_400(api: Api, body: bytes) -> None:
 async def openstack(api: Api, who: str, commands: str) -> list[Any]:
     """Run the real client against our endpoint, one command a line; returns what those that print JSON printed."""
     process = await asyncio.create_subprocess_exec(
-        *(Path(sys.executable).parent / "openstack", "--os-auth-type", "admin_token", "--os-endpoint", api.url, "--os-token", who),
+        Path(sys.executable).parent / "openstack",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "OS_AUTH_TYPE": "admin_token", "OS_ENDPOINT": api.url, "OS_TOKEN": who},
     )
     out, err = await asyncio.wait_for(process.communicate(commands.encode()), 100)
     assert not err.strip(), err.decode()

@@ -1,0 +1,60 @@
+"""From a server's row to what its documents are made of."""
+
+import base64
+import binascii
+
+import msgspec
+
+from nova_async.config import Config
+from nova_async.metadata.documents import InstanceMetadata, random_seed
+from nova_async.model.guests import PortSpec
+from nova_async.model.instances import Instance
+from nova_async.world import RealWorld, World
+
+
+def metadata_of(
+    instance: Instance,
+    ports: tuple[PortSpec, ...] | None,
+    zone: str,
+    config: Config,
+    *,
+    world: World | None = None,
+    security_groups: tuple[str, ...] = (),
+    admin_pass: str = "",
+) -> InstanceMetadata:
+    """``ports`` None means those in the row, ``security_groups`` empty those asked for at boot. Without a world the
+    random seed for the guest comes straight from the operating system."""
+    key = instance.key_data
+    domain = config.metadata.dhcp_domain
+    return InstanceMetadata(
+        uuid=instance.uuid,
+        number=instance.number,
+        project_id=instance.project_id,
+        name=instance.display_name,
+        hostname=f"{instance.hostname}.{domain}" if domain else instance.hostname,
+        launch_index=instance.launch_index,
+        reservation_id=instance.reservation_id,
+        availability_zone=zone or instance.availability_zone or "",
+        metadata=instance.metadata,
+        user_data=decoded(instance.user_data),
+        keys=({"name": key["name"], "type": key.get("type", "ssh"), "data": key["public_key"]},) if key else (),
+        security_groups=security_groups or tuple(instance.security_groups) or ("default",),
+        flavor_name=instance.flavor.get("name", ""),
+        image_id=instance.image_id or "",
+        kernel_id=instance.kernel_id,
+        ramdisk_id=instance.ramdisk_id,
+        root_device=instance.root_device_name or "/dev/vda",
+        ports=ports if ports is not None else tuple(msgspec.convert(port, PortSpec) for port in instance.ports),
+        files=tuple((item["path"], item["contents"]) for item in instance.injected_files),
+        password=instance.password_data,
+        random_seed=random_seed(world or RealWorld()),
+        admin_pass=admin_pass,
+    )
+
+
+def decoded(user_data: str | None) -> bytes | None:
+    """User data as the guest wants it; the API has proved that it is base64."""
+    try:
+        return base64.b64decode(user_data) if user_data else None
+    except (binascii.Error, ValueError):
+        return None

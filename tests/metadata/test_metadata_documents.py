@@ -1,0 +1,155 @@
+"""The documents a guest reads, in both forms and on the config drive."""
+
+import base64
+import json
+
+import pytest
+
+from nova_async.errors import NotFound
+from nova_async.metadata.documents import (
+    EC2_VERSIONS,
+    OPENSTACK_VERSIONS,
+    InstanceMetadata,
+    config_drive_files,
+    ec2,
+    openstack,
+    random_seed,
+)
+from nova_async.model.guests import FixedIp, PortSpec
+from nova_async.world import RealWorld
+
+PORT = PortSpec(
+    id="0f52b9ae-9a1c-4f12-8c39-7d8b37d8a111",
+    network_id="5e3f1c1e-6d7c-4a08-b50b-6dd1b1f6b222",
+    mac="fa:16:3e:01:02:03",
+    bridge="nab5e3f1c1e6d7",
+    device="tap0f52b9ae-9a",
+    mtu=1450,
+    fixed_ips=(FixedIp(address="10.77.0.9", subnet_id="s", cidr="10.77.0.0/24"),),
+    gateway="10.77.0.1",
+    dns_servers=("9.9.9.9",),
+    tag="nic0",
+)
+SERVER = InstanceMetadata(
+    uuid="8b6e5e2c-94f2-4c9f-8f39-0e8c6f0f3333",
+    number=11,
+    project_id="alice",
+    name="web",
+    hostname="web.novalocal",
+    reservation_id="r-1",
+    availability_zone="nova",
+    metadata={"role": "front"},
+    user_data=b"#!/bin/sh\necho hi\n",
+    keys=({"name": "laptop", "type": "ssh", "data": "ssh-ed25519 AAAA me"},),
+    security_groups=("default", "web"),
+    flavor_name="m1.small",
+    image_id="12345678-94f2-4c9f-8f39-0e8c6f0f3333",
+    ports=(PORT,),
+    files=(("/etc/motd", base64.b64encode(b"hello").decode()),),
+    random_seed=base64.b64encode(b"x" * 512).decode(),
+    admin_pass="hidden",
+)
+
+
+def lines(text: bytes) -> list[str]:
+    return text.decode().split("\n")
+
+
+def test_ec2_lists_its_versions_at_the_root() -> None:
+    assert lines(ec2(SERVER, "/")) == lines(ec2(SERVER, "/ec2/")) == [*EC2_VERSIONS, "latest"]
+
+
+def test_ec2_lists_and_answers_every_key() -> None:
+    assert lines(ec2(SERVER, "/latest/")) == ["meta-data/", "user-data"]
+    keys = lines(ec2(SERVER, "/latest/meta-data/"))
+    assert keys == sorted(keys)
+    assert {"public-keys/", "placement/", "block-device-mapping/", "ami-id"} <= set(keys)
+    for path, text in {
+        "ami-id": "ami-12345678",
+        "instance-id": "i-0000000b",
+        "hostname": "web.novalocal",
+        "local-ipv4": "10.77.0.9",
+        "instance-type": "m1.small",
+        "security-groups": "default\nweb",
+        "public-keys": "0=laptop",
+        "public-keys/0": "openssh-key",
+        "public-keys/0/openssh-key": "ssh-ed25519 AAAA me",
+        "placement/availability-zone": "nova",
+        "block-device-mapping/root": "/dev/vda",
+    }.items():
+        assert ec2(SERVER, f"/latest/meta-data/{path}").decode() == text, path
+    assert ec2(SERVER, "/2009-04-04/user-data") == b"#!/bin/sh\necho hi\n"
+
+
+@pytest.mark.parametrize("path", ["/2030-01-01/", "/latest/meta-data/nothing", "/latest/meta-data/hostname/x", "/latest/nothing", "/ec2/x"])
+def test_ec2_does_not_know_other_paths(path: str) -> None:
+    with pytest.raises(NotFound):
+        ec2(SERVER, path)
+
+
+def test_ec2_keys_appear_with_their_version() -> None:
+    assert "placement/" not in lines(ec2(SERVER, "/2007-12-15/meta-data/"))
+    assert "placement/" in lines(ec2(SERVER, "/2008-02-01/meta-data/"))
+    assert "public-ipv4" not in lines(ec2(SERVER, "/1.0/meta-data/"))
+
+
+def test_openstack_lists_versions_and_the_documents_of_each() -> None:
+    assert lines(openstack(SERVER, "/openstack")) == [*OPENSTACK_VERSIONS, "latest"]
+    assert set(lines(openstack(SERVER, "/openstack/2012-08-10"))) == {"meta_data.json", "user_data"}
+    assert set(lines(openstack(SERVER, "/openstack/latest"))) == {
+        *("meta_data.json", "user_data", "password", "vendor_data.json", "network_data.json", "vendor_data2.json")
+    }
+
+
+def test_meta_data_grows_with_its_version_and_never_tells_the_password_over_http() -> None:
+    newest = json.loads(openstack(SERVER, "/openstack/latest/meta_data.json"))
+    oldest = json.loads(openstack(SERVER, "/openstack/2012-08-10/meta_data.json"))
+
+    assert newest["uuid"] == SERVER.uuid
+    assert newest["meta"] == {"role": "front"}
+    assert newest["public_keys"] == {"laptop": "ssh-ed25519 AAAA me"}
+    assert newest["devices"] == [{"type": "nic", "mac": PORT.mac, "bus": "none", "address": "none", "tags": ["nic0"], "vf_trusted": False}]
+    assert len(base64.b64decode(newest["random_seed"])) == 512
+    assert newest["files"] == [{"content_path": "/content/0000", "path": "/etc/motd"}]
+    assert set(newest) - set(oldest) == {"random_seed", "project_id", "devices", "dedicated_cpus"}
+    assert "admin_pass" not in newest
+    assert openstack(SERVER, "/openstack/content/0000") == b"hello"
+
+
+def test_network_data_describes_links_networks_and_dns() -> None:
+    data = json.loads(openstack(SERVER, "/openstack/latest/network_data.json"))
+    assert data["links"] == [
+        {"id": "tap0f52b9ae-9a", "vif_id": PORT.id, "type": "bridge", "mtu": 1450, "ethernet_mac_address": "fa:16:3e:01:02:03"}
+    ]
+    assert data["networks"][0]["type"] == "ipv4_dhcp"
+    assert data["services"] == [{"type": "dns", "address": "9.9.9.9"}]
+
+
+@pytest.mark.parametrize("path", ["/openstack/1999-01-01", "/openstack/latest/x", "/openstack/content/0001", "/openstack/content/../0000"])
+def test_openstack_does_not_know_other_paths(path: str) -> None:
+    with pytest.raises(NotFound):
+        openstack(SERVER, path)
+
+
+def test_the_config_drive_holds_every_version_and_the_password_but_not_its_document() -> None:
+    files = config_drive_files(SERVER)
+
+    assert json.loads(files["openstack/latest/meta_data.json"])["admin_pass"] == "hidden"
+    assert files["openstack/2013-04-04/user_data"] == "#!/bin/sh\necho hi\n"
+    assert files["openstack/content/0000"] == "hello"
+    assert json.loads(files["ec2/latest/meta-data.json"])["hostname"] == "web.novalocal"
+    assert not [path for path in files if path.endswith("password")]
+    assert "ec2/1.0/meta-data.json" not in files
+
+
+def test_texts_of_users_stay_texts(world: RealWorld) -> None:
+    nasty = '"}\n</x>\x01\u2028;$(reboot)'
+    server = InstanceMetadata(
+        uuid="u", number=1, project_id="p", name=nasty, hostname="h", metadata={nasty: nasty}, random_seed=random_seed(world)
+    )
+
+    document = json.loads(openstack(server, "/openstack/latest/meta_data.json"))
+
+    assert document["name"] == nasty
+    assert document["meta"] == {nasty: nasty}
+    assert openstack(server, "/openstack/latest").decode().count("\n") == 4

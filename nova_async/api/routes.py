@@ -5,12 +5,29 @@ Columns: method, path, handler, what it does; then by name the body's action key
 thing it is decided for, body schema, query schema, view. See ``route.Route``.
 """
 
-from nova_async.api.handlers import flavors, versions
+from msgspec.structs import replace
+
+from nova_async.api.handlers import actions, flavors, keypairs, limits, quota_class_sets, quota_sets, server_create, servers, versions
 from nova_async.api.route import Route, removed
+from nova_async.api.schemas import actions as action_schemas
 from nova_async.api.schemas import flavors as flavor_schemas
+from nova_async.api.schemas import keypairs as keypair_schemas
+from nova_async.api.schemas import limits as limit_schemas
+from nova_async.api.schemas import quota_sets as quota_schemas
+from nova_async.api.schemas import servers as server_schemas
+from nova_async.api.schemas.actions import bare
 from nova_async.api.versions import V
 from nova_async.api.views import flavors as flavor_views
+from nova_async.api.views import keypairs as keypair_views
+from nova_async.api.views import limits as limit_views
+from nova_async.api.views import quota_sets as quota_views
+from nova_async.api.views import servers as server_views
 from nova_async.policy import flavors as flavor_policy
+from nova_async.policy import keypairs as keypair_policy
+from nova_async.policy import limits as limit_policy
+from nova_async.policy import quota_class_sets as quota_class_policy
+from nova_async.policy import quota_sets as quota_policy
+from nova_async.policy import servers as server_policy
 from nova_async.policy import versions as version_policy
 
 # fmt: off
@@ -30,9 +47,130 @@ ROUTES: tuple[Route, ...] = (
           since=V.FLAVOR_DESCRIPTION, policy=flavor_policy.UPDATE, body=flavor_schemas.UPDATE, view=flavor_views.SHOW),
     Route("DELETE", "/flavors/{id}", flavors.delete, "Delete a flavor.", success=202, policy=flavor_policy.DELETE),
 
+    # Servers
+    Route("GET", "/servers", servers.index, "List servers.",
+          policy=server_policy.INDEX, query=server_schemas.LIST, view=server_views.LIST),
+    Route("POST", "/servers", server_create.create, "Create servers.",
+          success=202, policy=server_policy.CREATE, body=server_schemas.CREATE, view=server_views.CREATED),
+    Route("GET", "/servers/detail", servers.detail, "List servers with all that is known of them.",
+          policy=server_policy.DETAIL, query=server_schemas.LIST, view=server_views.DETAIL),
+    Route("GET", "/servers/{id}", servers.show, "Show a server.",
+          policy=server_policy.SHOW, target="server", view=server_views.SHOW),
+    Route("PUT", "/servers/{id}", servers.update, "Change a server's name, description, addresses and the like.",
+          policy=server_policy.UPDATE, target="server", body=server_schemas.UPDATE, view=server_views.UPDATE),
+    Route("DELETE", "/servers/{id}", servers.delete, "Delete a server.", success=204, policy=server_policy.DELETE, target="server"),
+
+    # Actions on servers
+    Route("POST", "/servers/{id}/action", actions.start, "Start a server that is off.", action="os-start",
+          success=202, policy=server_policy.START, target="server", body=bare("os-start")),
+    Route("POST", "/servers/{id}/action", actions.stop, "Shut a server down.", action="os-stop",
+          success=202, policy=server_policy.STOP, target="server", body=bare("os-stop")),
+    Route("POST", "/servers/{id}/action", actions.reboot, "Restart a server, SOFT or HARD.", action="reboot",
+          success=202, policy=server_policy.REBOOT, target="server", body=action_schemas.REBOOT),
+    Route("POST", "/servers/{id}/action", actions.pause, "Freeze a server.", action="pause",
+          success=202, policy=server_policy.PAUSE, target="server", body=bare("pause")),
+    Route("POST", "/servers/{id}/action", actions.unpause, "Let a frozen server run on.", action="unpause",
+          success=202, policy=server_policy.UNPAUSE, target="server", body=bare("unpause")),
+    Route("POST", "/servers/{id}/action", actions.suspend, "Save a server's memory to disk and stop it.", action="suspend",
+          success=202, policy=server_policy.SUSPEND, target="server", body=bare("suspend")),
+    Route("POST", "/servers/{id}/action", actions.resume, "Go on from what suspend saved.", action="resume",
+          success=202, policy=server_policy.RESUME, target="server", body=bare("resume")),
+    Route("POST", "/servers/{id}/action", actions.lock, "Forbid changes to a server.", action="lock",
+          success=202, policy=server_policy.LOCK, target="server", body=action_schemas.LOCK),
+    Route("POST", "/servers/{id}/action", actions.unlock, "Allow changes again.", action="unlock",
+          success=202, policy=server_policy.UNLOCK, target="server", body=bare("unlock")),
+    Route("POST", "/servers/{id}/action", actions.console_output, "Read the end of the console's log.", action="os-getConsoleOutput",
+          policy=server_policy.CONSOLE_OUTPUT, target="server", body=action_schemas.CONSOLE_OUTPUT),
+    Route("POST", "/servers/{id}/action", actions.reset_state, "Say what state a server is in.", action="os-resetState",
+          success=202, policy=server_policy.RESET_STATE, target="server", body=action_schemas.RESET_STATE),
+
+    # Key pairs
+    Route("GET", "/os-keypairs", keypairs.index, "List key pairs.",
+          policy=keypair_policy.INDEX, target="later", query=keypair_schemas.LIST, view=keypair_views.LIST),
+    Route("POST", "/os-keypairs", keypairs.create, "Import or create a key pair.", success={V.BASE: 200, V.KEYPAIR_TYPES: 201},
+          policy=keypair_policy.CREATE, target="later", body=keypair_schemas.CREATE, view=keypair_views.CREATE),
+    Route("GET", "/os-keypairs/{id}", keypairs.show, "Show a key pair.",
+          policy=keypair_policy.SHOW, target="later", query=keypair_schemas.SHOW, view=keypair_views.SHOW),
+    Route("DELETE", "/os-keypairs/{id}", keypairs.delete, "Delete a key pair.", success={V.BASE: 202, V.KEYPAIR_TYPES: 204},
+          policy=keypair_policy.DELETE, target="later", query=keypair_schemas.SHOW),
+
+    # Limits
+    Route("GET", "/os-quota-sets/{id}", quota_sets.show, "Show the limits of a project, or of one of its users.",
+          policy=quota_policy.SHOW, target="later", query=quota_schemas.SHOW, view=quota_views.SHOW),
+    Route("GET", "/os-quota-sets/{id}/detail", quota_sets.detail, "Show limits, and what is used of them.",
+          policy=quota_policy.DETAIL, target="later", query=quota_schemas.SHOW, view=quota_views.SHOW),
+    Route("GET", "/os-quota-sets/{id}/defaults", quota_sets.defaults, "Show the limits that hold where none are set.",
+          policy=quota_policy.DEFAULTS, target="later", query=quota_schemas.DEFAULTS, view=quota_views.SHOW),
+    Route("PUT", "/os-quota-sets/{id}", quota_sets.update, "Set limits of a project, or of one of its users.",
+          policy=quota_policy.UPDATE, target="later", body=quota_schemas.UPDATE, query=quota_schemas.SHOW, view=quota_views.UPDATED),
+    Route("DELETE", "/os-quota-sets/{id}", quota_sets.delete, "Return to the default limits.", success=202,
+          policy=quota_policy.DELETE, target="later", query=quota_schemas.SHOW),
+    Route("GET", "/os-quota-class-sets/{id}", quota_class_sets.show, "Show the limits of a class.",
+          policy=quota_class_policy.SHOW, view=quota_views.SHOW_CLASS),
+    Route("PUT", "/os-quota-class-sets/{id}", quota_class_sets.update, "Set the limits of a class.",
+          policy=quota_class_policy.UPDATE, body=quota_schemas.UPDATE_CLASS, view=quota_views.UPDATED_CLASS),
+    Route("GET", "/limits", limits.show, "Show all limits of a project.",
+          policy=limit_policy.SHOW, query=limit_schemas.SHOW, view=limit_views.SHOW),
+
     # Gone for good
     removed("GET", "/os-agents"),
     removed("POST", "/os-agents"),
     removed("PUT", "/os-agents/{id}"),
     removed("DELETE", "/os-agents/{id}"),
+    removed("POST", "/os-cells"),
+    removed("GET", "/os-cells"),
+    removed("GET", "/os-cells/capacities"),
+    removed("GET", "/os-cells/detail"),
+    removed("GET", "/os-cells/info"),
+    removed("POST", "/os-cells/sync_instances"),
+    removed("GET", "/os-cells/{id}"),
+    removed("PUT", "/os-cells/{id}"),
+    removed("DELETE", "/os-cells/{id}"),
+    removed("GET", "/os-cells/{id}/capacities"),
+    removed("POST", "/os-certificates"),
+    removed("GET", "/os-certificates/{id}"),
+    removed("GET", "/os-cloudpipe"),
+    removed("POST", "/os-cloudpipe"),
+    removed("PUT", "/os-cloudpipe/{id}"),
+    removed("GET", "/os-fixed-ips/{id}"),
+    removed("POST", "/os-fixed-ips/{id}/action", "reserve"),
+    removed("POST", "/os-fixed-ips/{id}/action", "unreserve"),
+    removed("GET", "/os-floating-ip-dns"),
+    removed("PUT", "/os-floating-ip-dns/{id}"),
+    removed("DELETE", "/os-floating-ip-dns/{id}"),
+    removed("GET", "/os-floating-ip-dns/{domain_id}/entries/{id}"),
+    removed("PUT", "/os-floating-ip-dns/{domain_id}/entries/{id}"),
+    removed("DELETE", "/os-floating-ip-dns/{domain_id}/entries/{id}"),
+    removed("GET", "/os-floating-ips-bulk"),
+    removed("POST", "/os-floating-ips-bulk"),
+    removed("GET", "/os-floating-ips-bulk/{id}"),
+    removed("PUT", "/os-floating-ips-bulk/{id}"),
+    removed("GET", "/os-fping"),
+    removed("GET", "/os-fping/{id}"),
+    removed("POST", "/os-networks"),
+    removed("POST", "/os-networks/add"),
+    removed("DELETE", "/os-networks/{id}"),
+    removed("POST", "/os-networks/{id}/action", "disassociate"),
+    removed("POST", "/os-networks/{id}/action", "disassociate_host"),
+    removed("POST", "/os-networks/{id}/action", "disassociate_project"),
+    removed("POST", "/os-networks/{id}/action", "associate_host"),
+    removed("GET", "/os-security-group-default-rules"),
+    removed("POST", "/os-security-group-default-rules"),
+    removed("GET", "/os-security-group-default-rules/{id}"),
+    removed("DELETE", "/os-security-group-default-rules/{id}"),
+    removed("POST", "/os-tenant-networks"),
+    removed("DELETE", "/os-tenant-networks/{id}"),
+    removed("POST", "/servers/{id}/action", "resetNetwork"),
+    removed("GET", "/servers/{server_id}/consoles"),
+    removed("POST", "/servers/{server_id}/consoles"),
+    removed("GET", "/servers/{server_id}/consoles/{id}"),
+    removed("DELETE", "/servers/{server_id}/consoles/{id}"),
+    removed("GET", "/servers/{server_id}/os-virtual-interfaces"),
+)
+
+# Everything under /servers was also to be had under /os-volumes_boot.
+ROUTES += tuple(
+    replace(route, path=route.path.replace("/servers", "/os-volumes_boot"), until=V.NO_VOLUMES_BOOT - 1)
+    for route in ROUTES
+    if route.handler is not None and route.path in ("/servers", "/servers/detail", "/servers/{id}", "/servers/{id}/action")
 )

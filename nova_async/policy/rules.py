@@ -1,6 +1,21 @@
 """The list of all policies, gathered from one module per noun, and the basic rules that they are made of."""
 
-from nova_async.policy import flavors, servers, versions
+from nova_async.policy import (
+    availability_zones,
+    flavors,
+    hypervisors,
+    instance_actions,
+    keypairs,
+    limits,
+    quota_class_sets,
+    quota_sets,
+    server_ips,
+    server_metadata,
+    server_tags,
+    servers,
+    services,
+    versions,
+)
 from nova_async.policy.rule import Rule
 
 BASIC: tuple[Rule, ...] = (
@@ -17,4 +32,20 @@ BASIC: tuple[Rule, ...] = (
     Rule("service_or_admin", "rule:service_api or rule:context_is_admin"),
 )
 
-RULES: tuple[Rule, ...] = (*BASIC, *versions.RULES, *flavors.RULES, *servers.RULES)
+RULES: tuple[Rule, ...] = (
+    *BASIC,
+    *versions.RULES,
+    *flavors.RULES,
+    *keypairs.RULES,
+    *quota_sets.RULES,
+    *quota_class_sets.RULES,
+    *limits.RULES,
+    *availability_zones.RULES,
+    *hypervisors.RULES,
+    *services.RULES,
+    *servers.RULES,
+    *server_metadata.RULES,
+    *server_tags.RULES,
+    *server_ips.RULES,
+    *instance_actions.RULES,
+)

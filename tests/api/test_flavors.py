@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api.conftest import OTHER_PROJECT, PROJECT
+from tests.api.conftest import OTHER_PROJECT, PROJECT
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "api" / "samples"
 

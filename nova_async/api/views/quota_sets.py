@@ -1,0 +1,44 @@
+"""What limits look like: of projects and users, and of classes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from nova_async.api.render import Field, Fields, One
+from nova_async.api.request import Request
+from nova_async.api.versions import LATEST, V
+from nova_async.model.quotas import GROUPS, INJECTED, NETWORK, SERVERS
+
+INTEGER = {"type": "integer"}
+
+
+class QuotaSet(NamedTuple):
+    """``values``: resource to what is shown of it; ``id``: project or class, where the view has it."""
+
+    values: Mapping[str, Any]
+    id: str = ""
+
+
+def _value(name: str, since: int = V.BASE, until: int = LATEST) -> Field:
+    def how(row: QuotaSet, request: Request) -> Any:
+        return row.values[name]
+
+    return Field(name, how, since=since, until=until, type=INTEGER)
+
+
+ID = Field("id", "id", type={"type": "string"})
+OF_PROJECT = (
+    *(_value(name) for name in (*SERVERS, *GROUPS)),
+    *(_value(name, until=V.NO_PERSONALITY - 1) for name in INJECTED),
+    *(_value(name, until=V.NO_PROXIES - 1) for name in NETWORK),
+)
+OF_CLASS = (
+    *(_value(name) for name in SERVERS),
+    *(_value(name, since=V.QUOTA_CLASS_GROUPS) for name in GROUPS),
+    *(_value(name, until=V.NO_PERSONALITY - 1) for name in INJECTED),
+    *(_value(name, until=V.QUOTA_CLASS_GROUPS - 1) for name in NETWORK),
+)
+
+SHOW = One("quota_set", Fields((ID, *OF_PROJECT)))
+UPDATED = One("quota_set", Fields(OF_PROJECT))
+SHOW_CLASS = One("quota_class_set", Fields((ID, *OF_CLASS)))
+UPDATED_CLASS = One("quota_class_set", Fields(OF_CLASS))

@@ -1,0 +1,111 @@
+"""Keys of guests: fingerprints as Nova prints them, and new key pairs for those who ask the service to make one.
+
+Arithmetic of large numbers blocks, so that everything here runs in two threads of its own. Keys are drawn from the
+operating system's randomness: they must not be repeatable.
+"""
+
+import asyncio
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from hashlib import md5
+from typing import NamedTuple, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from nova_async.errors import Invalid
+from nova_async.model.keypairs import SSH
+
+BITS = 2048
+LONGEST_COMMON_NAME = 64
+CERTIFICATE_DAYS = 3650
+USER_PRINCIPAL_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
+UTF8_STRING = 0x0C
+
+T = TypeVar("T")
+threads = ThreadPoolExecutor(2, thread_name_prefix="keys")
+
+
+class Made(NamedTuple):
+    """A new pair; ``private_key`` is told to the caller once and not kept."""
+
+    private_key: str
+    public_key: str
+    fingerprint: str
+
+
+async def fingerprint(key_type: str, public_key: str) -> str:
+    """MD5 of an SSH key, SHA-1 of a certificate, in pairs of digits. Raises ``Invalid`` for what is neither."""
+    return await _in_thread(lambda: _of_ssh(public_key) if key_type == SSH else _of_certificate(public_key))
+
+
+async def make(key_type: str, user_id: str, now: datetime) -> Made:
+    """RSA of 2048 bits: for SSH in PEM, or as a client certificate for WinRM with a PKCS #12 file without a password, in base64."""
+    return await _in_thread(lambda: _make_ssh() if key_type == SSH else _make_certificate(user_id, now))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _of_ssh(public_key: str) -> str:
+    try:
+        serialization.load_ssh_public_key(public_key.encode())
+        return _pairs(md5(b64decode(public_key.split(" ")[1]), usedforsecurity=False).hexdigest())
+    except Exception:
+        raise Invalid("Keypair data is invalid: failed to generate fingerprint") from None
+
+
+def _of_certificate(text: str) -> str:
+    try:
+        return _pairs(x509.load_pem_x509_certificate(text.encode()).fingerprint(hashes.SHA1()).hex())
+    except Exception:
+        raise Invalid("Keypair data is invalid: failed to generate X509 fingerprint.") from None
+
+
+def _pairs(digits: str) -> str:
+    return ":".join(digits[i : i + 2] for i in range(0, len(digits), 2))
+
+
+def _make_ssh() -> Made:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    text = f"{public.decode()} Generated-by-Nova"
+    return Made(private.decode(), text, _of_ssh(text))
+
+
+def _make_certificate(user_id: str, now: datetime) -> Made:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, user_id[:LONGEST_COMMON_NAME])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=CERTIFICATE_DAYS))
+        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.OtherName(USER_PRINCIPAL_NAME, _utf8(f"{user_id}@localhost"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    bundle = pkcs12.serialize_key_and_certificates(None, key, certificate, None, serialization.NoEncryption())
+    public = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return Made(b64encode(bundle).decode(), public, _of_certificate(public))
+
+
+def _utf8(text: str) -> bytes:
+    """A DER UTF8String."""
+    content = text.encode()
+    size = len(content)
+    if size < 0x80:
+        length = bytes([size])
+    else:
+        octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+        length = bytes([0x80 | len(octets)]) + octets
+    return bytes([UTF8_STRING]) + length + content

@@ -96,9 +96,12 @@ class Service:
         command = Path(sys.executable).parent / "openstack"
         process = await asyncio.create_subprocess_exec(
             str(command),
-            "--os-auth-type=admin_token",
-            f"--os-token={token}",
-            f"--os-endpoint={self.url}",
+            f"--os-auth-url={self.config.public_url}/identity/v3",
+            "--os-identity-api-version=3",
+            f"--os-username={token}",
+            "--os-password=x",
+            "--os-user-domain-id=default",
+            f"--os-project-id={PEOPLE[token].project_id}",
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -108,9 +111,34 @@ class Service:
         return out.decode() + (err.decode() if status else "")
 
 
+class Login:
+    """As much of Keystone as a client needs to find the image service: the token is the user's name."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def version(self, _: web.Request) -> web.Response:
+        links = [{"rel": "self", "href": f"{self._url}/identity/v3/"}]
+        return web.json_response({"version": {"id": "v3.14", "status": "stable", "links": links}})
+
+    async def token(self, request: web.Request) -> web.Response:
+        name = (await request.json())["auth"]["identity"]["password"]["user"]["name"]
+        endpoint = {"id": "e", "interface": "public", "region": "R", "region_id": "R", "url": f"{self._url}/image"}
+        token = {
+            "expires_at": "2099-01-01T00:00:00.000000Z",
+            "issued_at": "2026-01-01T00:00:00.000000Z",
+            "methods": ["password"],
+            "user": {"id": name, "name": name, "domain": {"id": "default", "name": "Default"}},
+            "project": {"id": PEOPLE[name].project_id, "name": name, "domain": {"id": "default", "name": "Default"}},
+            "roles": [{"id": role, "name": role} for role in PEOPLE[name].roles],
+            "catalog": [{"id": "s", "type": "image", "name": "glance", "endpoints": [endpoint]}],
+        }
+        return web.json_response({"token": token}, status=201, headers={"X-Subject-Token": name})
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    limits = {"image__max_size_bytes": 2**23, "image__max_virtual_size_bytes": 2**30}
+    limits = {"image__max_size_bytes": 2**24, "image__max_virtual_size_bytes": 2**30}
     return load(environment={}, state_dir=str(tmp_path / "state"), api__listen=f"127.0.0.1:{unused_port()}", **limits)
 
 
@@ -119,6 +147,8 @@ async def service(database: Database, config: Config, world: RealWorld) -> Async
     images = await BuiltinImages.open(database, config, world)
     root = web.Application()
     root.add_subapp("/image", application(images, KnownTokens(), world, config))
+    login = Login(config.public_url)
+    root.add_routes([web.get("/identity/v3", login.version), web.post("/identity/v3/auth/tokens", login.token)])
     host, _, port = config.api.listen.partition(":")
     async with TestServer(root, host=host, port=int(port)), aiohttp.ClientSession() as session:
         yield Service(images, config, f"{config.public_url}/image", session)

@@ -30,7 +30,8 @@ def application(images: BuiltinImages, tokens: Tokens, world: World, config: Con
     app = web.Application(middlewares=[_as_accepted, guard], client_max_size=config.api.max_body_bytes)
     app.add_routes(
         [
-            web.get("/", api.choices, name=VERSIONS),
+            web.get("", api.choices, name=VERSIONS),
+            web.get("/", api.choices, name=VERSIONS + "-root"),
             web.get("/versions", api.versions, name=VERSIONS + "-list"),
             web.get("/v2/images", api.index),
             web.post("/v2/images", api.create),

@@ -151,7 +151,7 @@ class Query:
         if error is not None:
             raise Invalid(query_message(checked, error))
         known = checked.literal["properties"]
-        return {key: values for key, values in query.items() if key in known}
+        return {key: values for key, values in query.items() if key in known or (self.private and key.startswith("_"))}
 
     def _validator(self, version: int, relaxed: bool) -> Compiled:
         key = (max((s for s in self._steps if s <= version), default=0), relaxed)
@@ -173,8 +173,9 @@ class Query:
 
 
 def _is_base64(text: str) -> bool:
+    """White space between the characters is common, and harmless."""
     try:
-        b64decode(text.encode("ascii"), validate=False)
+        b64decode("".join(text.split()).encode("ascii"), validate=True)
     except ValueError:
         return False
     return True

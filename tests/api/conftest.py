@@ -29,6 +29,15 @@ IMAGE = "70a599e0-31e7-49b7-b260-868f441e862b"
 SMALL_IMAGE = "155d900f-4e14-4e4c-a73d-069cbf4541e6"
 QUEUED_IMAGE = "a2459075-d96c-40d5-893e-577ff92e721c"
 NETWORK = "6be775fa-6c0c-4f0a-9d1c-0b7e9a6a4b1c"
+PORTS = [
+    {
+        "id": "ce531f90-199f-48c0-816c-13e38010b442",
+        "network_id": NETWORK,
+        "network_label": "private",
+        "mac": "fa:16:3e:4c:2c:30",
+        "fixed_ips": [{"address": "10.0.0.5", "subnet_id": "f8a6e8f8-c2ec-497c-9f23-da9616de54ef", "cidr": "10.0.0.0/24", "version": 4}],
+    }
+]
 
 CALLERS: dict[str, Context] = {
     "reader": Context(request_id="", user_id="reader-user", project_id=PROJECT, roles=("reader",)),
@@ -237,6 +246,27 @@ class Api:
         answer = await self.post("/flavors", {"flavor": asked}, "admin", "2.55")
         assert answer.status == 200, answer
         return answer.body["flavor"]  # type: ignore[no-any-return]
+
+    async def server(self, caller: str = "member", state: str | None = "active", **fields: Any) -> str:
+        """The id of a new server, made by ``caller``, settled in ``state`` on host1 (None: left as it is, being built)."""
+        async with self.database.connection() as conn:
+            known = await conn.fetchval("SELECT count(*) FROM flavors WHERE flavorid = '1'")
+        if not known:
+            await self.flavor("1")
+        answer = await self.post("/servers", {"server": {"name": "web", "imageRef": IMAGE, "flavorRef": "1"} | fields}, caller)
+        assert answer.status == 202, answer
+        server_id: str = answer.body["server"]["id"]
+        if state is not None:
+            await self.settle(server_id, state)
+        return server_id
+
+    async def settle(self, server_id: str, state: str = "active", **columns: Any) -> None:
+        """As if the conductor had finished: on host1, with an address."""
+        placed = {"host": "host1", "node": "host1", "availability_zone": "nova", "launched_at": datetime.now(UTC), "ports": PORTS}
+        await self.starter.finish(server_id, vm_state=state, power_state=1, **placed | columns)
+
+    async def act(self, server_id: str, action: str, value: Any = None, caller: str = "member", version: str | None = None) -> Answer:
+        return await self.post(f"/servers/{server_id}/action", {action: value}, caller, version)
 
 
 @pytest.fixture

@@ -1,18 +1,54 @@
-"""The server in a path, as far as the caller may know of it."""
+"""The server in a path: as far as the caller may know of it, and held still while an action is begun."""
+
+import re
 
 from nova_async.api.request import Request
-from nova_async.api.schema import UUID
-from nova_async.errors import NotFound
+from nova_async.db import Connection, instances
+from nova_async.db.instances import State
+from nova_async.errors import Conflict, NotFound
 from nova_async.model.instances import Instance
+from nova_async.model.states import LEGAL
+
+UUID = re.compile(r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
 
 
 async def visible(request: Request, server_id: str) -> Instance:
     """The live server; raises ``NotFound``, also for one of another project unless the caller is an administrator."""
+    if UUID.match(server_id):
+        async with request.parts.database.connection() as conn:
+            found = await instances.get(conn, server_id, None if request.is_admin else request.ctx.project_id)
+        if found is not None:
+            return found
     raise missing(server_id)
 
 
 def missing(server_id: str) -> NotFound:
-    return NotFound(f"Instance {server_id} could not be found.")
+    return NotFound(f"Instance {server_id[:255]} could not be found.")
 
 
-__all__ = ["UUID", "missing", "visible"]
+async def hold(request: Request, conn: Connection, server: Instance) -> State:
+    """The server's state, locked until the transaction ends. Raises ``NotFound`` when it is gone by now."""
+    state = await instances.hold(conn, server.uuid)
+    if state is None:
+        raise missing(server.uuid)
+    return state
+
+
+def refuse_locked(request: Request, server: Instance, state: State) -> None:
+    """Raises ``Conflict`` for a locked server, unless an administrator asks."""
+    if state.locked_by is not None and not request.is_admin:
+        raise Conflict(f"Instance {server.uuid} is locked")
+
+
+def refuse_illegal(server: Instance, state: State, action: str, rule: str | None = None) -> None:
+    """Raises ``Conflict`` where the server's state forbids ``action`` (its name in texts; ``rule`` its name in ``LEGAL``)."""
+    if state.vm_state not in LEGAL[rule or action]:
+        raise illegal(server, action, "vm_state", state.vm_state)
+    if server.task_state is not None:
+        raise illegal(server, action, "task_state", server.task_state)
+    if state.launched_at is None:
+        raise Conflict(f"Instance {server.uuid} is in an invalid state for '{action}'")
+
+
+def illegal(server: Instance, action: str, attribute: str, value: str) -> Conflict:
+    return Conflict(f"Cannot '{action}' instance {server.uuid} while it is in {attribute} {value}")

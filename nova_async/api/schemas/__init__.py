@@ -35,6 +35,6 @@ def truth(value: bool | str) -> bool:
     return value if isinstance(value, bool) else value.lower() in TRUE_WORDS
 
 
-def body(key: str, inner: Literal, **beside: Any) -> Literal:
+def body(key: str, inner: Any, **beside: Any) -> Literal:
     """The schema of ``{key: inner}``, with optional keys beside it."""
     return {"type": "object", "properties": {key: inner, **beside}, "required": [key], "additionalProperties": False}

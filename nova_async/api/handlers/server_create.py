@@ -1,0 +1,308 @@
+"""``POST /servers``: look, check, and in one transaction count, insert and begin."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from nova_async import quota
+from nova_async.api.handlers.block_devices import checked_devices
+from nova_async.api.request import Request
+from nova_async.api.schemas import truth
+from nova_async.api.versions import V
+from nova_async.db import instances
+from nova_async.db.instances import Prepared
+from nova_async.errors import Forbidden, Invalid, NotFound
+from nova_async.policy import servers as policy
+from nova_async.services.image import Image
+from nova_async.services.network import NetworkRequest
+
+GIB = 2**30
+MOST_AT_ONCE = 1000
+DISK_PREFIX = {"scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"}
+
+
+class Wish(msgspec.Struct, kw_only=True):
+    """What the body asks for, in our words."""
+
+    name: str
+    flavorid: str
+    image_id: str
+    least: int
+    most: int
+    zone: str | None
+    hosts: dict[str, str]  # forced_host, forced_node, requested_host, requested_node
+    networks: list[NetworkRequest] | None  # None: the service's choice
+    security_groups: list[str]
+    body: dict[str, Any]
+    hints: dict[str, Any]
+
+
+async def create(request: Request) -> dict[str, Any]:
+    """The answer names the first server; the others share its reservation."""
+    wish = _read(request)
+    image = await _image(request, wish)
+    wish.networks = await request.parts.networks.check(request.ctx, wish.networks, wish.security_groups, wish.most)
+    password = wish.body.get("adminPass") or request.parts.world.secret(9)
+    reservation = f"r-{request.parts.world.uuid()[:8]}"
+    async with request.parts.database.transaction() as conn:
+        prepared = await _prepare(request, conn, wish)
+        _check_flavor(request, prepared.flavor, image)
+        limits = _check_quota(request, wish, prepared)
+        shared = _columns(request, wish, image, prepared, reservation)
+        ids, names, hostnames = _names(request, wish)
+        made = await instances.insert(conn, shared, ids, names, hostnames, _counted(limits), wish.least)
+        if not made.made:
+            raise _over_quota(wish, prepared.flavor, limits, made)
+        ids = ids[: len(made.made)]
+        workflows = [await request.parts.starter.begin(conn, request.ctx, "create", server_id, **wish.hosts) for server_id in ids]
+    request.parts.starter.go(workflows)
+    return _answer(request, wish, ids[0], shared, password, reservation)
+
+
+def _read(request: Request) -> Wish:
+    """The body as a wish; everything that can be refused without a look elsewhere is refused."""
+    body = request.body["server"]
+    zone, forced = _zone(body.get("availability_zone"))
+    if forced:
+        request.require(policy.CREATE_FORCED_HOST)
+    requested = {name: body[key] for key, name in (("host", "requested_host"), ("hypervisor_hostname", "requested_node")) if body.get(key)}
+    if requested:
+        request.require(policy.CREATE_DESTINATION)
+        if forced:
+            raise Invalid(
+                "One mechanism with host and/or hypervisor_hostname and another mechanism with zone:host:node are mutually exclusive."
+            )
+    if body.get("trusted_image_certificates"):
+        request.require(policy.CREATE_TRUSTED_CERTS)
+    least, most = _counts(body)
+    if most > 1 and body.get("hostname"):
+        raise Invalid("Unable to allocate a single hostname to multiple instances")
+    networks = _networks(request, body.get("networks"), most)
+    if body.get("block_device_mapping") or body.get("block_device_mapping_v2"):
+        request.require(policy.CREATE_ATTACH_VOLUME)
+    return Wish(
+        name=body["name"].strip(),
+        flavorid=str(body["flavorRef"]).rpartition("/")[2],
+        image_id=body.get("imageRef") or "",
+        least=least,
+        most=most,
+        zone=zone,
+        hosts=forced | requested,
+        networks=networks,
+        security_groups=list(dict.fromkeys(g["name"] for g in body.get("security_groups") or () if g.get("name"))),
+        body=body,
+        hints=request.body.get("os:scheduler_hints") or request.body.get("OS-SCH-HNT:scheduler_hints") or {},
+    )
+
+
+def _zone(text: str | None) -> tuple[str | None, dict[str, str]]:
+    """``zone``, ``zone:host``, ``zone:host:node`` or ``zone::node``."""
+    if text is None or ":" not in text:
+        return text, {}
+    parts = text.split(":")
+    if len(parts) > 3:
+        raise Invalid("Invalid input received: Unable to parse availability_zone")
+    forced = {key: part for key, part in zip(("forced_host", "forced_node"), parts[1:], strict=False) if part}
+    return parts[0] or None, forced
+
+
+def _counts(body: dict[str, Any]) -> tuple[int, int]:
+    least = int(body.get("min_count", 1))
+    most = int(body.get("max_count", least))
+    if least > most:
+        raise Invalid("min_count must be <= max_count")
+    if most > MOST_AT_ONCE:
+        raise Invalid(f"At most {MOST_AT_ONCE} servers can be made by one request; max_count is {most}.")
+    return least, most
+
+
+def _networks(request: Request, asked: Any, count: int) -> list[NetworkRequest] | None:
+    """None where the choice is the network service's."""
+    if asked is None or asked == "auto":
+        return None
+    if asked == "none":
+        return []
+    networks = [_network(one) for one in asked]
+    ports = [n.port_id for n in networks if n.port_id]
+    for port in ports:
+        if ports.count(port) > 1:
+            raise Invalid(f"Port ID '{port}' was specified twice: you cannot attach a port multiple times.")
+    if count > 1 and ports:
+        raise Invalid(
+            "Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different "
+            "ports."
+        )
+    if count > 1 and any(n.fixed_ip for n in networks):
+        raise Invalid("Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.")
+    if networks:
+        request.require(policy.CREATE_ATTACH_NETWORK)
+    return networks or (None if not request.has(V.NETWORKS_MANDATORY) else [])
+
+
+def _network(asked: dict[str, Any]) -> NetworkRequest:
+    address, port, network = asked.get("fixed_ip"), asked.get("port"), asked.get("uuid")
+    if port:
+        if address is not None:
+            raise Invalid(f"Specified Fixed IP '{address}' cannot be used with port '{port}': the two cannot be specified together.")
+        return NetworkRequest(port_id=port, tag=asked.get("tag"))
+    if network is None:
+        raise Invalid("Bad network format: missing 'uuid'")
+    if not UUID.match(network):
+        raise Invalid(f"Bad networks format: network uuid is not in proper format ({network[:255]})")
+    return NetworkRequest(network_id=network, fixed_ip=address, tag=asked.get("tag"))
+
+
+UUID = re.compile(r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$")
+
+
+async def _image(request: Request, wish: Wish) -> Image:
+    """The image to boot from, ready to be used. Raises ``Invalid`` in Nova's words."""
+    if not wish.image_id:
+        if wish.body.get("block_device_mapping") or wish.body.get("block_device_mapping_v2"):
+            checked_devices(wish.body, None)
+            raise Invalid("Servers that boot from a volume are not possible here: this cloud has no volume service. Give an imageRef.")
+        raise Invalid("Missing imageRef attribute")
+    try:
+        image = await request.parts.images.get(request.ctx, wish.image_id)
+    except NotFound:
+        raise Invalid("Can not find requested image") from None
+    if image.status != "active":
+        raise Invalid(f"Image {image.id} is not active.")
+    if image.properties.get("cinder_encryption_key_id"):
+        raise Invalid(f"Image {image.id} is unacceptable: Direct booting of an image uploaded from an encrypted volume is unsupported.")
+    return image
+
+
+async def _prepare(request: Request, conn: Any, wish: Wish) -> Prepared:
+    """Flavor, key pair, limits, zone and hosts, with the project's lock. Raises ``Invalid``."""
+    key_name = wish.body.get("key_name")
+    prepared = await instances.prepare(
+        conn,
+        flavorid=wish.flavorid,
+        project_id=request.ctx.project_id,
+        private_flavors=request.is_admin,
+        user_id=request.ctx.user_id,
+        key_name=key_name,
+        zone=wish.zone,
+        hosts=sorted(wish.hosts.values()),
+    )
+    if prepared is None:
+        raise Invalid(f"Flavor {wish.flavorid[:255]} could not be found.")
+    if key_name is not None and prepared.key is None:
+        raise Invalid("Invalid key_name provided.")
+    if not prepared.zone_known:
+        raise Invalid("The requested availability zone is not available")
+    if prepared.unknown_hosts:
+        raise Invalid(f"Compute host {prepared.unknown_hosts[0]} could not be found.")
+    return prepared
+
+
+def _check_flavor(request: Request, flavor: dict[str, Any], image: Image) -> None:
+    """Whether the image fits the flavor. Raises ``Invalid``, ``Forbidden``."""
+    if flavor["memory_mb"] < image.min_ram:
+        raise Invalid("Flavor's memory is too small for requested image.")
+    disk, size = flavor["root_gb"] * GIB, image.size or 0
+    if disk == 0:
+        if not request.may(policy.CREATE_ZERO_DISK):
+            raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
+        return
+    if size > disk:
+        raise Invalid(f"Flavor's disk is too small for requested image. Flavor disk is {disk} bytes, image is {size} bytes.")
+    if image.min_disk * GIB > disk:
+        raise Invalid(
+            "Flavor's disk is smaller than the minimum size specified in image metadata. "
+            f"Flavor disk is {disk} bytes, minimum size is {image.min_disk * GIB} bytes."
+        )
+    option = image.properties.get("img_config_drive", "optional")
+    if option not in ("optional", "mandatory"):
+        raise Invalid(f"Image's config drive option '{option}' is invalid")
+
+
+def _check_quota(request: Request, wish: Wish, prepared: Prepared) -> dict[str, int]:
+    """The project's limits, once those that hold for a single server are kept."""
+    limits = quota.effective(request.parts.config.quota, prepared.limits)
+    quota.check_metadata(limits, len(wish.body.get("metadata") or ()))
+    files = wish.body.get("personality") or []
+    quota.check_injected_files(limits, [(f.get("path", ""), len(f.get("contents", "")) * 3 // 4) for f in files])
+    return limits
+
+
+def _counted(limits: dict[str, int]) -> tuple[int, int, int]:
+    return limits["instances"], limits["cores"], limits["ram"]
+
+
+def _over_quota(wish: Wish, flavor: dict[str, Any], limits: dict[str, int], made: instances.Made) -> Forbidden:
+    used = {"instances": made.instances, "cores": made.cores, "ram": made.ram}
+    added = {"instances": wish.most, "cores": wish.most * flavor["vcpus"], "ram": wish.most * flavor["memory_mb"]}
+    asked = {resource: str(amount) for resource, amount in added.items()}
+    if wish.least != wish.most:
+        asked["instances"] = f"{wish.least}-{wish.most}"
+    return quota.exceeded(limits, used, added, asked)
+
+
+def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, reservation: str) -> dict[str, Any]:
+    """What the servers of one request share."""
+    body, flavor, properties = wish.body, prepared.flavor, image.properties
+    disk_config = body.get("OS-DCF:diskConfig")
+    return {
+        "project_id": request.ctx.project_id,
+        "user_id": request.ctx.user_id,
+        "reservation_id": reservation,
+        "display_description": body.get("description") if request.has(V.DESCRIPTION) else wish.name,
+        "availability_zone": wish.zone,
+        "pinned_zone": wish.zone,
+        "image_id": image.id,
+        "image_properties": properties,
+        "kernel_id": properties.get("kernel_id", ""),
+        "ramdisk_id": properties.get("ramdisk_id", ""),
+        "flavor": flavor,
+        "flavor_id": flavor["id"],
+        "vcpus": flavor["vcpus"],
+        "memory_mb": flavor["memory_mb"],
+        "root_device_name": properties.get("root_device_name") or f"/dev/{DISK_PREFIX.get(properties.get('hw_disk_bus', ''), 'vd')}a",
+        "key_name": prepared.key["name"] if prepared.key else None,
+        "key_data": prepared.key,
+        "user_data": body.get("user_data"),
+        "config_drive": truth(body.get("config_drive", False)) or properties.get("img_config_drive") == "mandatory",
+        "auto_disk_config": disk_config == "AUTO" if disk_config else properties.get("auto_disk_config", "").lower() == "true",
+        "access_ip_v4": body.get("accessIPv4"),
+        "access_ip_v6": body.get("accessIPv6"),
+        "metadata": body.get("metadata") or {},
+        "system_metadata": {},
+        "tags": list(dict.fromkeys(body.get("tags") or ())),
+        "scheduler_hints": wish.hints,
+        "network_requests": msgspec.to_builtins(wish.networks or []),
+        "security_groups": wish.security_groups,
+        "block_devices": checked_devices(body, flavor),
+        "trusted_certs": body.get("trusted_image_certificates"),
+        "injected_files": [{"path": f.get("path", ""), "contents": f.get("contents", "")} for f in body.get("personality") or ()],
+    }
+
+
+def _names(request: Request, wish: Wish) -> tuple[list[str], list[str], list[str]]:
+    """Ids, display names and hostnames; several servers are numbered."""
+    ids = [request.parts.world.uuid() for _ in range(wish.most)]
+    if wish.most == 1:
+        hostname = wish.body.get("hostname") or sanitized(wish.name) or f"Server-{ids[0]}"
+        return ids, [wish.name], [hostname]
+    names = [f"{wish.name}-{number}" for number in range(1, wish.most + 1)]
+    return ids, names, [sanitized(name) or f"Server-{server_id}" for name, server_id in zip(names, ids, strict=True)]
+
+
+def sanitized(name: str) -> str:
+    """A display name as a host's name (RFC 1123): at most 63 of letters, digits and dashes."""
+    text = re.sub(r"[ _.]", "-", name.encode("latin-1", "ignore").decode("latin-1")[:63])
+    return re.sub(r"[^\w.-]+", "", text).lower().strip(".-")
+
+
+def _answer(request: Request, wish: Wish, server_id: str, shared: dict[str, Any], password: str, reservation: str) -> dict[str, Any]:
+    if truth(wish.body.get("return_reservation_id", False)):
+        return {"reservation_id": reservation}
+    request.headers["Location"] = request.here(f"servers/{server_id}")
+    return {
+        "uuid": server_id,
+        "auto_disk_config": shared["auto_disk_config"],
+        "security_groups": wish.body.get("security_groups") or [{"name": "default"}],
+        "password": password if request.parts.config.api.enable_admin_password else None,
+    }

@@ -1,0 +1,257 @@
+"""What a server looks like, from 2.1 to the newest."""
+
+from functools import lru_cache
+from hashlib import sha224
+from typing import Any
+
+from nova_async.api.render import LINKS, Field, Fields, Many, Omitted, One, Plain, microseconds, seconds
+from nova_async.api.request import Request
+from nova_async.api.versions import V
+from nova_async.model.instances import Instance
+from nova_async.model.states import BUILDING, status
+from nova_async.policy import servers as policy
+
+TEXT: dict[str, Any] = {"type": "string"}
+MAYBE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
+INTEGER: dict[str, Any] = {"type": "integer"}
+BOOLEAN: dict[str, Any] = {"type": "boolean"}
+OBJECT: dict[str, Any] = {"type": "object"}
+ARRAY: dict[str, Any] = {"type": "array"}
+
+SHOW_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
+SHOW_FAULT = frozenset({"ERROR", "DELETED"})
+IMAGE_PROPERTIES = ("hw_", "os_", "img_", "traits_", "vmware_", "xenapi_")
+MORE_IMAGE_PROPERTIES = frozenset({"architecture", "auto_disk_config", "hypervisor_type", "vm_mode", "mappings", "block_device_mapping"})
+
+
+def _links(server: Instance, request: Request) -> Any:
+    return request.links("servers", server.uuid)
+
+
+def _status(server: Instance, request: Request) -> str:
+    return status(server.vm_state, server.task_state)
+
+
+def _progress(server: Instance, request: Request) -> Any:
+    return server.progress if status(server.vm_state, server.task_state) in SHOW_PROGRESS else Omitted
+
+
+def _fault(server: Instance, request: Request) -> Any:
+    if not server.fault or status(server.vm_state, server.task_state) not in SHOW_FAULT:
+        return Omitted
+    shown = {key: server.fault.get(key) for key in ("code", "created", "message")}
+    if server.fault.get("details") and (request.is_admin or server.fault.get("code") != 500):
+        shown["details"] = server.fault["details"]
+    return shown
+
+
+@lru_cache(maxsize=4096)
+def host_id(project_id: str, host: str) -> str:
+    """The name of a host as one project sees it: two projects cannot compare theirs."""
+    return sha224(f"{project_id}{host}".encode()).hexdigest()
+
+
+def _host_id(server: Instance, request: Request) -> str:
+    return host_id(server.project_id, server.host) if server.host else ""
+
+
+def _image(server: Instance, request: Request) -> Any:
+    if server.image_id is None:
+        return ""
+    shown: dict[str, Any] = {
+        "id": server.image_id,
+        "links": [{"rel": "bookmark", "href": request.bookmark(f"images/{server.image_id}")}],
+    }
+    if request.has(V.IMAGE_PROPERTIES):
+        shown["properties"] = {
+            key: value
+            for key, value in server.image_properties.items()
+            if value is not None and (key.startswith(IMAGE_PROPERTIES) or key in MORE_IMAGE_PROPERTIES)
+        }
+    return shown
+
+
+def _flavor_link(server: Instance, request: Request) -> Any:
+    flavorid = server.flavor["flavorid"]
+    return {"id": flavorid, "links": [{"rel": "bookmark", "href": request.bookmark(f"flavors/{flavorid}")}]}
+
+
+def _flavor(server: Instance, request: Request) -> Any:
+    flavor = server.flavor
+    shown = {
+        "vcpus": flavor["vcpus"],
+        "ram": flavor["memory_mb"],
+        "disk": flavor["root_gb"],
+        "ephemeral": flavor["ephemeral_gb"],
+        "swap": flavor["swap"],
+        "original_name": flavor["name"],
+    }
+    if request.may(policy.SHOW_EXTRA_SPECS, project_id=server.project_id):
+        shown["extra_specs"] = flavor.get("extra_specs") or {}
+    return shown
+
+
+def addresses(server: Instance, *, extended: bool = True) -> dict[str, list[dict[str, Any]]]:
+    """Network label to addresses; ``extended`` adds kind and MAC. Empty while the server is being built."""
+    shown: dict[str, list[dict[str, Any]]] = {}
+    if server.vm_state == BUILDING:
+        return shown
+    for port in server.ports:
+        label = shown.setdefault(port.get("network_label") or port["network_id"], [])
+        for ip in port.get("fixed_ips", ()):
+            address = {"version": ip.get("version", 4), "addr": ip["address"]}
+            if extended:
+                address |= {"OS-EXT-IPS:type": "fixed", "OS-EXT-IPS-MAC:mac_addr": port["mac"]}
+            label.append(address)
+    return shown
+
+
+def _addresses(server: Instance, request: Request) -> Any:
+    return addresses(server)
+
+
+def _plain_addresses(server: Instance, request: Request) -> Any:
+    return addresses(server, extended=request.has(V.STRICT_QUERIES))
+
+
+def _security_groups(server: Instance, request: Request) -> Any:
+    names = server.security_groups or (["default"] if server.network_requests or server.ports else [])
+    return [{"name": name} for name in names] or Omitted
+
+
+def _volumes(server: Instance, request: Request) -> Any:
+    return [
+        {"id": device["volume_id"], "delete_on_termination": bool(device.get("delete_on_termination"))}
+        if request.has(V.EXTENDED_SERVER_ATTRIBUTES)
+        else {"id": device["volume_id"]}
+        for device in server.block_devices
+        if device.get("volume_id")
+    ]
+
+
+def _host_status(server: Instance, request: Request) -> Any:
+    """UP, DOWN, UNKNOWN (nothing heard yet), or empty for a server without a host."""
+    if not server.host:
+        shown = ""
+    elif request.parts.hosts.is_up(server.host):
+        shown = "UP"
+    else:
+        shown = "UNKNOWN" if request.parts.hosts.last_seen(server.host) is None else "DOWN"
+    return shown if shown == "UNKNOWN" or request.may(policy.SHOW_HOST_STATUS) else Omitted
+
+
+def _hints(server: Instance, request: Request) -> Any:
+    return {key: value if isinstance(value, list) else [value] for key, value in server.scheduler_hints.items()}
+
+
+def _sees_attributes(request: Request) -> bool:
+    return request.may(policy.EXTENDED_ATTRIBUTES)
+
+
+def _sees_hostname(request: Request) -> bool:
+    return request.has(V.HOSTNAME) or _sees_attributes(request)
+
+
+def _sees_host_status(request: Request) -> bool:
+    return request.may(policy.SHOW_HOST_STATUS) or request.may(policy.SHOW_UNKNOWN_HOST_STATUS)
+
+
+BRIEF = (Field("id", "uuid", type=TEXT), Field("name", "display_name", type=TEXT), Field("links", _links, type=LINKS))
+
+# Shown by show, detail, and in every version by update.
+CORE = (
+    *BRIEF,
+    Field("status", _status, type=TEXT),
+    Field("tenant_id", "project_id", type=TEXT),
+    Field("user_id", "user_id", type=TEXT),
+    Field("metadata", "metadata", type=OBJECT),
+    Field("hostId", _host_id, type=TEXT),
+    Field("image", _image),
+    Field("flavor", _flavor_link, until=V.EMBEDDED_FLAVOR - 1, type=OBJECT),
+    Field("flavor", _flavor, since=V.EMBEDDED_FLAVOR, type=OBJECT),
+    Field("created", lambda s, _: seconds(s.created_at), type=TEXT),
+    Field("updated", lambda s, _: seconds(s.updated_at or s.created_at), type=TEXT),
+    Field("accessIPv4", lambda s, _: s.access_ip_v4 or "", type=TEXT),
+    Field("accessIPv6", lambda s, _: s.access_ip_v6 or "", type=TEXT),
+    Field("OS-DCF:diskConfig", lambda s, _: "AUTO" if s.auto_disk_config else "MANUAL", type=TEXT),
+    Field("progress", _progress, optional=True, type=INTEGER),
+    Field("fault", _fault, optional=True, type=OBJECT),
+    Field("locked", lambda s, _: s.locked_by is not None, since=V.LOCKED, type=BOOLEAN),
+    Field("description", "display_description", since=V.DESCRIPTION, type=MAYBE_TEXT),
+    Field("tags", "tags", since=V.TAGS, type=ARRAY),
+    Field("trusted_image_certificates", "trusted_certs", since=V.TRUSTED_CERTIFICATES, type={"type": ["array", "null"]}),
+    Field("locked_reason", "locked_reason", since=V.LOCKED_REASON, type=MAYBE_TEXT),
+    Field("scheduler_hints", _hints, since=V.SCHEDULER_HINTS, type=OBJECT),
+    Field("OS-EXT-SRV-ATTR:hostname", "hostname", since=V.EXTENDED_SERVER_ATTRIBUTES, allowed=_sees_hostname, type=TEXT),
+)
+
+# Once extensions; update shows them since 2.75.
+EXTENDED = (
+    Field("OS-EXT-AZ:availability_zone", lambda s, _: s.availability_zone or "", type=TEXT),
+    Field("config_drive", lambda s, _: "True" if s.config_drive else "", type=TEXT),
+    Field("key_name", "key_name", type=MAYBE_TEXT),
+    Field("OS-SRV-USG:launched_at", lambda s, _: microseconds(s.launched_at), type=MAYBE_TEXT),
+    Field("OS-SRV-USG:terminated_at", lambda s, _: microseconds(s.terminated_at), type=MAYBE_TEXT),
+    Field("security_groups", _security_groups, optional=True, type=ARRAY),
+    Field("OS-EXT-STS:task_state", "task_state", type=MAYBE_TEXT),
+    Field("OS-EXT-STS:vm_state", "vm_state", type=TEXT),
+    Field("OS-EXT-STS:power_state", "power_state", type=INTEGER),
+    Field("os-extended-volumes:volumes_attached", _volumes, type=ARRAY),
+    Field("pinned_availability_zone", "pinned_zone", since=V.PINNED_ZONE, type=MAYBE_TEXT),
+    Field("host_status", _host_status, since=V.HOST_STATUS, allowed=_sees_host_status, optional=True, type=TEXT),
+    Field("OS-EXT-SRV-ATTR:host", "host", allowed=_sees_attributes, type=MAYBE_TEXT),
+    Field("OS-EXT-SRV-ATTR:hypervisor_hostname", "node", allowed=_sees_attributes, type=MAYBE_TEXT),
+    Field("OS-EXT-SRV-ATTR:instance_name", "name", allowed=_sees_attributes, type=TEXT),
+    *(
+        Field(f"OS-EXT-SRV-ATTR:{name}", name, since=V.EXTENDED_SERVER_ATTRIBUTES, allowed=_sees_attributes, type=kind)
+        for name, kind in {
+            "kernel_id": TEXT,
+            "launch_index": INTEGER,
+            "ramdisk_id": TEXT,
+            "reservation_id": TEXT,
+            "root_device_name": MAYBE_TEXT,
+            "user_data": MAYBE_TEXT,
+        }.items()
+    ),
+)
+ADDRESSES = Field("addresses", _addresses, type=OBJECT)
+PLAIN_ADDRESSES = Field("addresses", _plain_addresses, type=OBJECT)
+GROUPS = Field("server_groups", lambda s, _: [], since=V.SERVER_GROUPS_SHOWN, type=ARRAY)
+
+SHOW = One("server", Fields((*CORE, ADDRESSES, *EXTENDED, GROUPS)))
+DETAIL = Many("servers", Fields((*CORE, ADDRESSES, *EXTENDED)), links_since=V.BASE)
+LIST = Many("servers", Fields(BRIEF), links_since=V.BASE)
+UPDATE = One(
+    "server",
+    Fields((*CORE, PLAIN_ADDRESSES, *(f._replace(since=max(f.since, V.STRICT_QUERIES)) for f in EXTENDED), GROUPS)),
+)
+
+
+def _created(made: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``made``: uuid, auto_disk_config, security_groups, password (None: not shown), or reservation_id alone."""
+    if "reservation_id" in made:
+        return made
+    server: dict[str, Any] = {
+        "id": made["uuid"],
+        "links": request.links("servers", made["uuid"]),
+        "OS-DCF:diskConfig": "AUTO" if made["auto_disk_config"] else "MANUAL",
+        "security_groups": made["security_groups"],
+    }
+    if made["password"] is not None:
+        server["adminPass"] = made["password"]
+    return {"server": server}
+
+
+CREATED = Plain(
+    _created,
+    {
+        "type": "object",
+        "properties": {
+            "server": {
+                "type": "object",
+                "properties": {"id": TEXT, "links": LINKS, "OS-DCF:diskConfig": TEXT, "security_groups": ARRAY, "adminPass": TEXT},
+            },
+            "reservation_id": TEXT,
+        },
+    },
+)

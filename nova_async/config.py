@@ -129,6 +129,7 @@ class Network(Section):
 
 
 class Metadata(Section):
+    url: str = ""  # empty: <public_url>/metadata; workers forward their guests' requests there
     shared_secret: str = ""  # empty: made at first start and kept in state_dir
     dhcp_domain: str = "novalocal"
     cache_seconds: float = 15.0

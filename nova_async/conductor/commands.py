@@ -10,8 +10,9 @@ from typing import Any
 from nova_async import errors, log
 from nova_async.bus import Bus, Service
 from nova_async.bus.messages import Message
-from nova_async.bus.messages.compute import Command, CommandEnded, CommandProgress
+from nova_async.bus.messages.compute import Command, CommandEnded, CommandProgress, GuestList, ListGuests
 from nova_async.model.hosts import Liveness
+from nova_async.model.power import PowerState
 from nova_async.workflow.run import Run
 from nova_async.world import World
 
@@ -67,6 +68,13 @@ class HostCommands:
             return _outcome(await self._until_ended(host, command, waiting))
         finally:
             del self._waiting[key]
+
+    async def power_of(self, host: str, instance_id: str) -> PowerState | None:
+        """What a guest is now; None when the host has no such guest. Raises ``HostDown``, ``Unavailable``."""
+        await self._check_up(host)
+        answer = await self.bus.call(f"compute.{host}", ListGuests(), timeout=10)
+        assert isinstance(answer, GuestList)
+        return next((PowerState(g.power_state) for g in answer.guests if g.instance_id == instance_id), None)
 
     async def _until_ended(self, host: str, command: Command, waiting: _Waiting) -> CommandEnded:
         await self._check_up(host)

@@ -4,17 +4,20 @@ from typing import Any
 
 from nova_async.conductor.parts import Run
 from nova_async.db import Connection, instances
+from nova_async.errors import NotFound
 from nova_async.model.instances import Instance
 
 
 async def instance_of(run: Run, conn: Connection | None = None) -> Instance:
-    """The server of a workflow, read once per run and process. Raises ``NotFound``."""
+    """The server of a workflow, deleted or not, read once per run and process. Raises ``NotFound``."""
     if "instance" not in run.memo:
-        if conn is not None:
-            run.memo["instance"] = await instances.get(conn, run.subject_id)
-        else:
+        if conn is None:
             async with run.parts.database.connection() as own:
-                run.memo["instance"] = await instances.get(own, run.subject_id)
+                return await instance_of(run, own)
+        found = await instances.by_ids(conn, [run.subject_id])
+        if run.subject_id not in found:
+            raise NotFound(f"Instance {run.subject_id} could not be found.")
+        run.memo["instance"] = found[run.subject_id]
     return run.memo["instance"]  # type: ignore[no-any-return]
 
 

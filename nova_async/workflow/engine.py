@@ -398,7 +398,15 @@ class Engine(Generic[P]):
         results = {} if result is None else {current.name: msgspec.to_builtins(result)}
         passed = current.point_of_no_return
         if at + 1 == len(definition.steps):
-            return Move(state="done", step=current.name, results=results, events=[event], point_of_no_return=passed, keep_lease=False)
+            return Move(
+                state="done",
+                step=current.name,
+                attempt=run.attempt,
+                results=results,
+                events=[event],
+                point_of_no_return=passed,
+                keep_lease=False,
+            )
         following = definition.steps[at + 1]
         return _at(
             run,

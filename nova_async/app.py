@@ -1,0 +1,257 @@
+"""The composition root: which parts run in this process, and how they are put together. Nothing else does that.
+
+``app`` is the application (API, services, scheduler, conductor); ``compute`` is the worker of this host. The all-in-one has both.
+"""
+
+import asyncio
+import secrets
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+
+from nova_async import log, web_root
+from nova_async.bus import Bus
+from nova_async.bus.connect import connect as connect_bus
+from nova_async.compute.journal import Journal
+from nova_async.compute.plugs import NetworkPlugs, NoPlugs
+from nova_async.compute.worker import Worker
+from nova_async.config import Config
+from nova_async.db import Database
+from nova_async.errors import Invalid, Unavailable
+from nova_async.kept import kept
+from nova_async.services.image import ImageService
+from nova_async.services.image.worker import ImagesForWorker
+from nova_async.virt.driver import Driver
+from nova_async.world import World
+
+logger = log.get("app")
+APP, COMPUTE = "app", "compute"
+Say = Callable[[str], None]
+
+
+class App:
+    """One process. ``say`` hears of each stage of the start; ``on_ready`` runs once requests are answered."""
+
+    def __init__(self, config: Config, world: World, *, parts: frozenset[str], say: Say = lambda _: None) -> None:
+        self.config, self.world, self.parts, self.say = config, world, parts, say
+        self.ready = asyncio.Event()
+        self.bus: Bus
+        self.database: Database
+        self.workers: list[Worker] = []
+        self.task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises what keeps it from starting."""
+        async with AsyncExitStack() as stack:
+            self.bus = await connect_bus(self.config.bus, self.world)
+            stack.push_async_callback(self.bus.close)
+            images: ImageService | None = None
+            async with asyncio.TaskGroup() as group:
+                if APP in self.parts:
+                    images = await self._start_app(stack, group)
+                if COMPUTE in self.parts:
+                    await self._start_compute(stack, group, images)
+                if APP in self.parts:
+                    await self._answer(stack)
+                self.ready.set()
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait for ``stop``, or for the program's own end, which raises what ended it."""
+        assert self.task is not None
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({waiting, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self.task.done():
+            await self.task
+
+    # -- the application
+
+    async def _start_app(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> ImageService:
+        """Database, services, conductor; the API is put together but does not answer yet."""
+        from nova_async import bootstrap
+        from nova_async.api.app import Parts as ApiParts
+        from nova_async.api.app import application as compute_api
+        from nova_async.conductor.conductor import Conductor
+        from nova_async.metadata.instances import DatabaseMetadata
+        from nova_async.metadata.service import application as metadata_api
+        from nova_async.services.identity import http as identity_http
+        from nova_async.services.identity.builtin import BuiltinIdentity
+        from nova_async.services.image import http as image_http
+        from nova_async.services.image.builtin import BuiltinImages
+        from nova_async.services.network import http as network_http
+        from nova_async.services.network.builtin import BuiltinNetworks
+
+        config, world = self.config, self.world
+        url = config.database.url or await self._embedded_database(stack)
+        await bootstrap.migrate(url, world)
+        database = self.database = await Database.connect(
+            url, size=config.database.pool_size, statement_seconds=config.database.statement_seconds
+        )
+        stack.push_async_callback(database.close)
+        self.say("database is ready")
+
+        identity = await BuiltinIdentity.open(database, config, world)
+        stack.push_async_callback(identity.close)
+        images = await BuiltinImages.open(database, config, world)
+        stack.push_async_callback(images.close)
+        networks = await BuiltinNetworks.open(database, config, world)
+        self.secrets = await identity.bootstrap()
+        await networks.bootstrap()
+        await bootstrap.flavors(database)
+        self.images: BuiltinImages = images
+
+        conductor = self.conductor = Conductor(
+            config, world, database, self.bus, images, networks, name=self._name(), alone=not config.database.url
+        )
+        parts = ApiParts(
+            config=config,
+            world=world,
+            database=database,
+            bus=self.bus,
+            starter=conductor.engine,
+            tokens=identity,
+            images=images,
+            networks=networks,
+            hosts=conductor.table,
+        )
+        metadata = metadata_api(DatabaseMetadata(database, config), config, world, await self._metadata_secret())
+        self._site = web_root.site(
+            {
+                "/compute": compute_api(parts),
+                "/identity": identity_http.application(identity, world, config),
+                "/image": image_http.application(images, identity, world, config),
+                "/network": network_http.application(networks, identity, world, config),
+                "/metadata": metadata,
+            },
+            database,
+            config,
+        )
+        serving = asyncio.Event()
+        group.create_task(conductor.run(serving), name="conductor")
+        await serving.wait()
+        self.say("conductor is ready")
+        return images
+
+    async def _embedded_database(self, stack: AsyncExitStack) -> str:
+        from nova_async.db.embedded import EmbeddedPostgres
+
+        server = EmbeddedPostgres(self.config.state / "postgres", self.world)
+        url = await server.start()
+        stack.push_async_callback(server.stop)
+        return url
+
+    async def _answer(self, stack: AsyncExitStack) -> None:
+        runner = web.AppRunner(self._site, access_log=None, handle_signals=False, shutdown_timeout=5.0, keepalive_timeout=75.0)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        host, _, port = self.config.api.listen.rpartition(":")
+        try:
+            await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=1024).start()
+        except (OSError, ValueError) as error:
+            raise Invalid(f"api.listen: cannot listen on {self.config.api.listen} ({error})") from None
+        self.say(f"API answers at {self.config.public_url}")
+
+    def _name(self) -> str:
+        """This process's name on the bus and in os-services: the host's for one process, host and port for several."""
+        host = socket.gethostname()
+        return f"{host}-{self.config.api.listen.rpartition(':')[2]}" if self.config.database.url else host
+
+    async def _metadata_secret(self) -> str:
+        return self.config.metadata.shared_secret or await kept(self.config.state, "metadata", "shared_secret", secrets.token_urlsafe)
+
+    # -- the worker
+
+    async def _start_compute(self, stack: AsyncExitStack, group: asyncio.TaskGroup, images: ImageService | None) -> None:
+        config = self.config
+        identity = uuid.UUID(await kept(config.state, "compute", "host_id", self.world.uuid))
+        name = config.compute.host or socket.gethostname()
+        journal = Journal(config.state / "journal.jsonl")
+        await journal.start()
+        stack.push_async_callback(journal.close)
+        hosts = [name] if config.compute.fake_hosts == 1 else [f"{name}-{i + 1}" for i in range(config.compute.fake_hosts)]
+        drivers = [await self._driver(host, stack, images) for host in hosts]
+        waiting = []
+        for host, driver in zip(hosts, drivers, strict=True):
+            host_id = str(identity if host == name else uuid.uuid5(identity, host))
+            worker = Worker(host, host_id, driver, self.bus, config, self.world, journal, address=_own_address(config))
+            self.workers.append(worker)
+            serving = asyncio.Event()
+            group.create_task(worker.run(serving), name=f"worker-{host}")
+            waiting.append(serving.wait())
+        if APP in self.parts:
+            await asyncio.gather(*waiting)
+            self.say(f"{'host ' + hosts[0] if len(hosts) == 1 else f'{len(hosts)} hosts'} in service ({config.compute.driver})")
+        else:
+            for serving_wait in waiting:
+                await serving_wait
+
+    async def _driver(self, host: str, stack: AsyncExitStack, images: ImageService | None) -> Driver:
+        config = self.config
+        if config.compute.driver == "fake":
+            from nova_async.virt.fake import FakeDriver
+
+            folder = config.state / "fake"
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            return FakeDriver(self.world, host, state_file=folder / f"{host}.jsonl")
+        if config.compute.driver not in ("libvirt", "test"):
+            raise Invalid(f"compute.driver: {config.compute.driver!r} is not libvirt, test or fake")
+        try:
+            from nova_async.virt.libvirt.driver import LibvirtDriver
+        except ImportError as error:
+            raise Unavailable(
+                "The libvirt driver needs libvirt-python: install nova_async with the extra 'compute'.", detail=str(error)
+            ) from None
+        source = images if images is not None else await self._remote_images(stack)
+        return LibvirtDriver(config, self.world, ImagesForWorker(source, self.world), await self._plugs(stack), host)
+
+    async def _remote_images(self, stack: AsyncExitStack) -> ImageService:
+        from nova_async.services.identity.remote import TokenSource
+        from nova_async.services.image.remote import RemoteImages
+
+        config = self.config
+        if not (config.image.url and config.identity.url):
+            raise Invalid("A worker needs image.url and identity.url, with identity.username and identity.password.")
+        tokens = TokenSource(config.identity.url, config.identity, self.world)
+        stack.push_async_callback(tokens.close)
+        images = RemoteImages(config.image.url, tokens, self.world)
+        stack.push_async_callback(images.close)
+        return images
+
+    async def _plugs(self, stack: AsyncExitStack) -> NetworkPlugs:
+        config = self.config
+        if config.compute.driver != "libvirt" or config.network.mode == "none":
+            return NoPlugs()
+        from nova_async.compute.plugging import LinuxBridgePlugs
+
+        url = config.metadata.url or f"{config.public_url}/metadata"
+        plugs = LinuxBridgePlugs(self.world, config.state, url, await self._metadata_secret())
+        await plugs.start()
+        stack.push_async_callback(plugs.close)
+        return plugs
+
+
+def _own_address(config: Config) -> str:
+    host = config.api.listen.rpartition(":")[0].strip("[]")
+    return host if host not in ("", "0.0.0.0", "::") else "127.0.0.1"
+
+
+@asynccontextmanager
+async def running(
+    config: Config, world: World, *, parts: frozenset[str] = frozenset({APP, COMPUTE}), say: Say = lambda _: None
+) -> AsyncIterator[App]:
+    """An ``App`` that serves inside the block; what keeps it from starting is raised as it is."""
+    app = App(config, world, parts=parts, say=say)
+    task = app.task = asyncio.create_task(app.run(), name="app")
+    started = asyncio.create_task(app.ready.wait())
+    try:
+        await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+        yield app
+    finally:
+        started.cancel()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

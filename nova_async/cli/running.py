@@ -1,0 +1,59 @@
+"""What ``up``, ``serve`` and ``compute`` share: an event loop, signals, and errors in one line."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+from nova_async.errors import Error
+
+T = TypeVar("T")
+
+
+def run(work: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
+    """Run ``work(stop)``; ``stop`` is set by SIGINT or SIGTERM. Ends the process with status 1 and one line when it cannot start."""
+    try:
+        _runner()(_until_stopped(work))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BaseExceptionGroup as group:
+        errors = [e for e in _leaves(group) if isinstance(e, Error)]
+        if not errors:
+            raise
+        _refuse(errors[0])
+    except Error as error:
+        _refuse(error)
+
+
+def run_or_refuse(work: Callable[[], T]) -> T:
+    """The result of ``work``; ends the process with one line when it raises one of our errors."""
+    try:
+        return work()
+    except Error as error:
+        _refuse(error)
+
+
+def _refuse(error: Error) -> NoReturn:
+    print(f"nova-async: {error.message}" + (f" [{error.detail}]" if error.detail else ""), file=sys.stderr)
+    sys.exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    return [leaf for e in group.exceptions for leaf in (_leaves(e) if isinstance(e, BaseExceptionGroup) else [e])]
+
+
+def _runner() -> Callable[..., Any]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await work(stop)

@@ -1,0 +1,44 @@
+"""``nova-async serve`` and ``nova-async compute``: the parts of a cluster, for systemd or by hand."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+CONFIG = click.option(
+    "--config", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="The configuration file (TOML)."
+)
+
+
+@click.command()
+@CONFIG
+@click.option("--listen", metavar="ADDR:PORT", help="Overrides api.listen.")
+def serve(path: Path, listen: str | None) -> None:
+    """Run the application of a cluster: API, services, scheduler and conductor."""
+    _serve(path, "app", {"api__listen": listen} if listen else {})
+
+
+@click.command()
+@CONFIG
+@click.option("--host", metavar="NAME", help="Overrides compute.host.")
+def compute(path: Path, host: str | None) -> None:
+    """Run the worker of this hypervisor host. Guests live on when it stops."""
+    _serve(path, "compute", {"compute__host": host} if host else {})
+
+
+def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
+    from nova_async import app, log
+    from nova_async.cli.running import run, run_or_refuse
+    from nova_async.config import load
+    from nova_async.world import RealWorld
+
+    config = run_or_refuse(lambda: load(path, os.environ, **overrides))
+    log.configure(config.log.level, config.log.form)
+
+    async def work(stop: asyncio.Event) -> None:
+        async with app.running(config, RealWorld(), parts=frozenset({part})) as running:
+            print(f"ready {config.public_url if part == 'app' else running.workers[0].host}", flush=True)
+            await running.until(stop)
+
+    run(work)

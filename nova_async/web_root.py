@@ -1,0 +1,35 @@
+"""The one port: every service under its own path, and what operators ask."""
+
+from aiohttp import web
+
+from nova_async.config import Config
+from nova_async.db import Database
+from nova_async.db import query as queries
+from nova_async.errors import Unavailable
+from nova_async.services.web import json_response
+
+
+def site(services: dict[str, web.Application], database: Database, config: Config) -> web.Application:
+    """``/`` lists the services; ``/healthz`` says whether requests can be served; ``/metrics`` counts."""
+
+    async def index(request: web.Request) -> web.Response:
+        return json_response({"services": {path.strip("/"): config.public_url + path for path in services}})
+
+    async def health(request: web.Request) -> web.Response:
+        try:
+            async with database.connection() as conn:
+                await conn.execute("SELECT 1", timeout=2)
+        except Unavailable as error:
+            return json_response({"status": "unavailable", "reason": error.message}, 503, {"Retry-After": "5"})
+        return json_response({"status": "ok"})
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(text=f"# TYPE nova_async_sql_statements counter\nnova_async_sql_statements {queries.statements_run}\n")
+
+    root = web.Application()
+    root.router.add_get("/", index)
+    root.router.add_get("/healthz", health)
+    root.router.add_get("/metrics", metrics)
+    for path, service in services.items():
+        root.add_subapp(path, service)
+    return root

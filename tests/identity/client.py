@@ -42,11 +42,11 @@ class Client:
         return answer
 
 
-def password_auth(username: str, password: str, project: str | None = "demo", domain: str = "default", **scope: Any) -> dict[str, Any]:
-    user = {"name": username, "domain": {"id": domain}, "password": password}
+def password_auth(username: str, password: str, project: str | None = "demo", home: str = "default", **scope: Any) -> dict[str, Any]:
+    user = {"name": username, "domain": {"id": home}, "password": password}
     auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
     if scope:
         auth["scope"] = scope
     elif project:
-        auth["scope"] = {"project": {"name": project, "domain": {"id": domain}}}
+        auth["scope"] = {"project": {"name": project, "domain": {"id": home}}}
     return {"auth": auth}

@@ -46,7 +46,7 @@ async def served(identity: BuiltinIdentity, secrets: Secrets, world: RealWorld, 
     """The URL of /identity/v3."""
     root = web.Application()
     root.add_subapp("/identity", application(identity, world, config))
-    runner = web.AppRunner(root, access_log=None)
+    runner = web.AppRunner(root, access_log=None, lingering_time=0.1)
     await runner.setup()
     host, _, port = config.api.listen.partition(":")
     await web.TCPSite(runner, host, int(port)).start()

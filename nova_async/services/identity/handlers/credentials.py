@@ -90,8 +90,10 @@ async def _credential(conn: Connection, call: Call) -> db.Credential:
 
 
 async def _roles(conn: Connection, call: Call, wanted: list[bodies.RoleRef] | None) -> list[str]:
-    """Ids of the roles asked for, or of all that the token has. None beyond the token's."""
-    held = await db.roles_named(conn, call.token.roles)
+    """Ids of the roles asked for, or of all that the user has. None beyond those of the credential in use, if one is."""
+    held = await db.roles_in_scope(conn, call.token.user_id, call.token.project_id, None)
+    if call.token.credential_id:
+        held = [r for r in held if r.name in call.token.roles]
     if not wanted:
         return [r.id for r in held]
     ids = []

@@ -80,7 +80,7 @@ async def imply(call: Call) -> web.Response:
         if implied.name == "admin" and implied.domain_id is None:
             raise Forbidden("The role admin cannot be implied by another.")
         if prior.domain_id is None and implied.domain_id is not None:
-            raise Invalid("A role of no domain cannot imply a role of a domain.")
+            raise Forbidden("A role of no domain cannot imply a role of a domain.")
         if await db.implies(conn, implied.id, prior.id):
             raise Invalid("The roles would imply each other in a circle.")
         await db.implied_insert(conn, prior.id, implied.id)

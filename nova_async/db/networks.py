@@ -22,6 +22,7 @@ class BoundPort(msgspec.Struct, kw_only=True):
 
     id: str
     network_id: str
+    project_id: str
     mac: str
     position: int
     tag: str | None

@@ -38,6 +38,7 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     port_security: bool = True
     tag: str | None = None
     network_label: str = ""
+    project_id: str = ""  # of the port; the metadata proxy vouches for it
     plug: bool = True  # False: rows only, no device on the host (fake networks)
 
 

@@ -120,7 +120,7 @@ CREATE INDEX port_security_groups_group ON port_security_groups (security_group_
 
 -- All that a host needs to plug a port (model/guests.py: PortSpec).
 CREATE VIEW port_specs AS
-SELECT p.id, p.network_id, p.mac, p.bound_to, p.host, p.position, p.tag, n.mtu, n.name AS network_label,
+SELECT p.id, p.network_id, p.project_id, p.mac, p.bound_to, p.host, p.position, p.tag, n.mtu, n.name AS network_label,
        p.port_security_enabled AS port_security,
        COALESCE((
            SELECT jsonb_agg(jsonb_build_object(

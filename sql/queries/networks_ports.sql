@@ -20,7 +20,7 @@ SELECT
 
 -- bind --
 -- $1 server, $2 project, $3 device owner, $4 host, $5 host name of the server, $6 wishes (bind_ports), $7 names or ids of groups
-SELECT id, network_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules
+SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules
 FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
 -- unbind --
@@ -33,7 +33,7 @@ DELETE FROM ports WHERE made_for = $1
 
 -- bound --
 -- $1 server
-SELECT id, network_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules
+SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules
 FROM port_specs WHERE bound_to = $1 ORDER BY position, id
 
 -- group_names --

@@ -173,6 +173,7 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
         port_security=port.port_security,
         tag=port.tag,
         network_label=port.network_label,
+        project_id=port.project_id,
         plug=plug,
     )
 

@@ -62,6 +62,8 @@ def at(value: Any, version: int, *, relaxed: bool = False) -> Any:
         inner = {key: at(part, version, relaxed=relaxed) for key, part in value.items()}
         if relaxed and inner.get("additionalProperties") is False:
             del inner["additionalProperties"]
+        if inner.get("required") == []:  # draft 4 knows no empty one
+            del inner["required"]
         return {key: part for key, part in inner.items() if part is not Absent}
     if isinstance(value, list | tuple):
         return [part for part in (at(p, version, relaxed=relaxed) for p in value) if part is not Absent]

@@ -395,6 +395,7 @@ async def test_show_has_the_keys_of_the_sample(api, sample) -> None:
 @pytest.mark.parametrize("sample", samples("server-create-req.json"))
 async def test_the_sample_bodies_of_create_are_taken(api, sample) -> None:
     await api.flavor("1", disk=20, ram=2048)
+    await api.flavor("6", disk=20, ram=2048)
     async with api.database.connection() as conn:
         await conn.execute(
             "INSERT INTO hosts (id, name, service_id, availability_zone) VALUES (gen_random_uuid(), 'h', gen_random_uuid(), 'us-west')"

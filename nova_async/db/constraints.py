@@ -46,3 +46,5 @@ def translated() -> Iterator[None]:
         if isinstance(error, asyncpg.ForeignKeyViolationError):
             raise NotFound(detail=str(error)) from error
         raise
+    except asyncpg.InvalidRegularExpressionError as error:
+        raise Invalid(f"A filter is no valid regular expression: {error}") from None

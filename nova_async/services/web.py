@@ -37,11 +37,11 @@ class Tokens(Protocol):
         ...
 
 
-CONTEXT = web.AppKey("context", Context)
+CONTEXT = web.RequestKey("context", Context)
 
 
 def context_of(request: web.Request) -> Context:
-    return request["context"]  # type: ignore[no-any-return]
+    return request[CONTEXT]
 
 
 def status_of(error: errors.Error) -> int:
@@ -77,7 +77,7 @@ def edge(world: World, tokens: Tokens, form: Callable[[int, str], Any], open_to_
                     if not token:
                         raise errors.Unauthorized()
                     caller = await tokens.validate(token)
-                    request["context"] = msgspec.structs.replace(caller, request_id=request_id)
+                    request[CONTEXT] = msgspec.structs.replace(caller, request_id=request_id)
                 response = await handler(request)
             except errors.Error as error:
                 status = status_of(error)

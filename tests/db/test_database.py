@@ -3,7 +3,7 @@
 import pytest
 
 from nova_async.db import Database
-from nova_async.errors import Conflict, Unavailable
+from nova_async.errors import Conflict, Invalid, Unavailable
 from nova_async.world import RealWorld
 
 KEYPAIR = "INSERT INTO keypairs (user_id, name, type, public_key, fingerprint) VALUES ('u', $1, 'ssh', 'k', 'f')"
@@ -40,6 +40,12 @@ async def test_a_broken_constraint_is_the_error_that_its_name_means(database: Da
     with pytest.raises(Conflict, match="Key pair already exists"):
         async with database.connection() as conn:
             await conn.execute(KEYPAIR, "twice")
+
+
+async def test_a_bad_regular_expression_is_the_callers_error(database: Database) -> None:
+    with pytest.raises(Invalid, match="regular expression"):
+        async with database.connection() as conn:
+            await conn.fetch("SELECT 'a' ~ $1", "(")
 
 
 async def test_no_server_is_unavailable() -> None:

@@ -31,11 +31,15 @@ def canary(tmp_path: Path) -> Path:
     return path
 
 
-async def is_refused(anna: Client, service: Service, data: bytes, disk_format: str) -> str:
-    """The public message; the image must be left as if nothing had been sent."""
+async def is_refused(anna: Client, service: Service, data: bytes, disk_format: str, case: str = "") -> str:
+    """The public message; the image must be left as if nothing had been sent. ``case`` names itself where it fails."""
     container = disk_format if disk_format in ("ami", "aki", "ari") else "bare"
     image_id = await anna.image(disk_format=disk_format, container_format=container)
-    message = str((await anna.send(image_id, data, 400))["message"])
+    try:
+        message = str((await anna.send(image_id, data, 400))["message"])
+    except AssertionError as error:
+        error.add_note(f"{case} as {disk_format}")
+        raise
     assert (await anna.show(image_id))["status"] == "queued"
     assert service.files() == []
     assert CANARY.decode() not in message
@@ -64,17 +68,16 @@ def extension(kind: int, data: bytes) -> bytes:
 # SEC-002: backing files
 
 
-@pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize(
-    "form", ["{path}", "canary", 'json:{{"driver":"file","filename":"{path}"}}', "nbd:unix:{path}", "http://127.0.0.1/"]
-)
-async def test_sec_002_a_qcow2_with_a_backing_file_is_refused(
-    form: str, version: int, canary: Path, anna: Client, service: Service
-) -> None:
-    name = form.format(path=canary).encode()
-    lying = patched(QCOW2, (4, u32(version)), (8, u64(512)), (16, u32(len(name))), (512, name))
-    assert "backing file" in await is_refused(anna, service, lying, "qcow2")
-    await is_refused(anna, service, lying, "raw")
+NAMES = ("{path}", "canary", 'json:{{"driver":"file","filename":"{path}"}}', "nbd:unix:{path}", "http://127.0.0.1/")
+
+
+async def test_sec_002_a_qcow2_with_a_backing_file_is_refused(canary: Path, anna: Client, service: Service) -> None:
+    for form in NAMES:
+        name = form.format(path=canary).encode()
+        for version in (2, 3):
+            lying = patched(QCOW2, (4, u32(version)), (8, u64(512)), (16, u32(len(name))), (512, name))
+            assert "backing file" in await is_refused(anna, service, lying, "qcow2", form)
+            await is_refused(anna, service, lying, "raw", form)
     assert canary.read_bytes() == CANARY * 40
 
 
@@ -177,11 +180,11 @@ async def test_sec_005_a_plain_monolithic_sparse_vmdk_is_taken(anna: Client) -> 
     assert (await anna.show(await anna.active(vmdk(DESCRIPTOR), disk_format="vmdk")))["virtual_size"] == 2**20
 
 
-@pytest.mark.parametrize("lie", LIES)
-async def test_sec_005_a_vmdk_that_names_other_files_is_refused(lie: str, anna: Client, service: Service) -> None:
-    await is_refused(anna, service, vmdk(LIES[lie]), "vmdk")
-    await is_refused(anna, service, LIES[lie].encode().ljust(2048, b"\n"), "vmdk")
-    await is_refused(anna, service, LIES[lie].encode(), "raw")
+async def test_sec_005_a_vmdk_that_names_other_files_is_refused(anna: Client, service: Service) -> None:
+    for name, lie in LIES.items():
+        await is_refused(anna, service, vmdk(lie), "vmdk", name)
+        await is_refused(anna, service, lie.encode().ljust(2048, b"\n"), "vmdk", name)
+        await is_refused(anna, service, lie.encode(), "raw", name)
 
 
 async def test_sec_005_a_vmdk_without_a_capacity_is_refused(anna: Client, service: Service) -> None:
@@ -250,16 +253,15 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-async def test_sec_006_a_qcow2_with_dangerous_or_broken_headers_is_refused(fault: str, anna: Client, service: Service) -> None:
-    await is_refused(anna, service, patched(QCOW2, *BROKEN[fault]), "qcow2")
+async def test_sec_006_a_qcow2_with_dangerous_or_broken_headers_is_refused(anna: Client, service: Service) -> None:
+    for fault, changes in BROKEN.items():
+        await is_refused(anna, service, patched(QCOW2, *changes), "qcow2", fault)
 
 
-@pytest.mark.parametrize("length", [1, 4, 71, 104, 511, 512, 513, CLUSTER, 3 * CLUSTER, 3 * CLUSTER + 7])
-async def test_sec_006_a_truncated_qcow2_is_refused(length: int, anna: Client, service: Service) -> None:
-    await is_refused(anna, service, QCOW2[:length], "qcow2")
-    if length >= 4:
-        await is_refused(anna, service, QCOW2[:length], "raw")
+async def test_sec_006_a_truncated_qcow2_is_refused(anna: Client, service: Service) -> None:
+    for length in (4, 71, 104, 511, 512, 513, CLUSTER, 3 * CLUSTER, 3 * CLUSTER + 7):
+        await is_refused(anna, service, QCOW2[:length], "qcow2", str(length))
+        await is_refused(anna, service, QCOW2[:length], "raw", str(length))
 
 
 @needs_qemu_img

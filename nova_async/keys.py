@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nova_async.errors import Invalid
 from nova_async.model.keypairs import SSH
@@ -81,7 +82,7 @@ def _make_ssh() -> Made:
 
 def _make_certificate(user_id: str, now: datetime) -> Made:
     key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, user_id[:LONGEST_COMMON_NAME])])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id[:LONGEST_COMMON_NAME])])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -90,7 +91,7 @@ def _make_certificate(user_id: str, now: datetime) -> Made:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
         .not_valid_after(now + timedelta(days=CERTIFICATE_DAYS))
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.OtherName(USER_PRINCIPAL_NAME, _utf8(f"{user_id}@localhost"))]), critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -7,27 +7,48 @@ thing it is decided for, body schema, query schema, view. See ``route.Route``.
 
 from msgspec.structs import replace
 
-from nova_async.api.handlers import actions, flavors, keypairs, limits, quota_class_sets, quota_sets, server_create, servers, versions
+from nova_async.api.handlers import (
+    actions,
+    availability_zones,
+    flavors,
+    hypervisors,
+    keypairs,
+    limits,
+    quota_class_sets,
+    quota_sets,
+    server_create,
+    servers,
+    services,
+    versions,
+)
 from nova_async.api.route import Route, removed
 from nova_async.api.schemas import actions as action_schemas
 from nova_async.api.schemas import flavors as flavor_schemas
+from nova_async.api.schemas import hypervisors as hypervisor_schemas
 from nova_async.api.schemas import keypairs as keypair_schemas
 from nova_async.api.schemas import limits as limit_schemas
 from nova_async.api.schemas import quota_sets as quota_schemas
 from nova_async.api.schemas import servers as server_schemas
+from nova_async.api.schemas import services as service_schemas
 from nova_async.api.schemas.actions import bare
 from nova_async.api.versions import V
+from nova_async.api.views import availability_zones as zone_views
 from nova_async.api.views import flavors as flavor_views
+from nova_async.api.views import hypervisors as hypervisor_views
 from nova_async.api.views import keypairs as keypair_views
 from nova_async.api.views import limits as limit_views
 from nova_async.api.views import quota_sets as quota_views
 from nova_async.api.views import servers as server_views
+from nova_async.api.views import services as service_views
+from nova_async.policy import availability_zones as zone_policy
 from nova_async.policy import flavors as flavor_policy
+from nova_async.policy import hypervisors as hypervisor_policy
 from nova_async.policy import keypairs as keypair_policy
 from nova_async.policy import limits as limit_policy
 from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
 from nova_async.policy import servers as server_policy
+from nova_async.policy import services as service_policy
 from nova_async.policy import versions as version_policy
 
 # fmt: off
@@ -111,6 +132,45 @@ ROUTES: tuple[Route, ...] = (
           policy=quota_class_policy.UPDATE, body=quota_schemas.UPDATE_CLASS, view=quota_views.UPDATED_CLASS),
     Route("GET", "/limits", limits.show, "Show all limits of a project.",
           policy=limit_policy.SHOW, query=limit_schemas.SHOW, view=limit_views.SHOW),
+
+    # Where servers run
+    Route("GET", "/os-availability-zone", availability_zones.index, "List availability zones.",
+          policy=zone_policy.LIST, view=zone_views.LIST),
+    Route("GET", "/os-availability-zone/detail", availability_zones.detail, "List availability zones with their hosts.",
+          policy=zone_policy.DETAIL, view=zone_views.LIST),
+    Route("GET", "/os-hypervisors", hypervisors.index, "List hypervisors.",
+          policy=hypervisor_policy.LIST, query=hypervisor_schemas.LIST, view=hypervisor_views.LIST),
+    Route("GET", "/os-hypervisors/detail", hypervisors.index, "List hypervisors with details.",
+          policy=hypervisor_policy.DETAIL, query=hypervisor_schemas.LIST, view=hypervisor_views.DETAIL),
+    Route("GET", "/os-hypervisors/statistics", hypervisors.sums, "Sum up what hypervisors have and run.",
+          until=V.NO_HYPERVISOR_COUNTERS - 1, policy=hypervisor_policy.STATISTICS, query=hypervisor_schemas.ANYTHING,
+          view=hypervisor_views.STATISTICS),
+    Route("GET", "/os-hypervisors/{id}", hypervisors.show, "Show a hypervisor.",
+          policy=hypervisor_policy.SHOW, query=hypervisor_schemas.SHOW, view=hypervisor_views.SHOW),
+    Route("GET", "/os-hypervisors/{id}/uptime", hypervisors.uptime, "Show how long a hypervisor has been up.",
+          until=V.NO_HYPERVISOR_COUNTERS - 1, policy=hypervisor_policy.UPTIME, query=hypervisor_schemas.ANYTHING,
+          view=hypervisor_views.UPTIME),
+    Route("GET", "/os-hypervisors/{id}/search", hypervisors.search, "Find hypervisors by a part of their name.",
+          until=V.SERVICE_UUIDS - 1, policy=hypervisor_policy.SEARCH, query=hypervisor_schemas.ANYTHING, view=hypervisor_views.LIST),
+    Route("GET", "/os-hypervisors/{id}/servers", hypervisors.servers, "List the servers of hypervisors, found by a part of their name.",
+          until=V.SERVICE_UUIDS - 1, policy=hypervisor_policy.SERVERS, query=hypervisor_schemas.ANYTHING, view=hypervisor_views.LIST),
+    Route("GET", "/os-services", services.index, "List services.",
+          policy=service_policy.LIST, query=service_schemas.LIST, view=service_views.LIST),
+    Route("PUT", "/os-services/enable", services.enable, "Enable a service.",
+          until=V.SERVICE_UUIDS - 1, policy=service_policy.UPDATE, body=service_schemas.UPDATE_BY_NAME,
+          view=service_views.UPDATED_BY_NAME),
+    Route("PUT", "/os-services/disable", services.disable, "Disable a service.",
+          until=V.SERVICE_UUIDS - 1, policy=service_policy.UPDATE, body=service_schemas.UPDATE_BY_NAME,
+          view=service_views.UPDATED_BY_NAME),
+    Route("PUT", "/os-services/disable-log-reason", services.disable_with_reason, "Disable a service, and say why.",
+          until=V.SERVICE_UUIDS - 1, policy=service_policy.UPDATE, body=service_schemas.UPDATE_BY_NAME,
+          view=service_views.UPDATED_BY_NAME),
+    Route("PUT", "/os-services/force-down", services.force_down, "Say that a service is down, or not.",
+          since=V.SERVICE_FORCED_DOWN, until=V.SERVICE_UUIDS - 1, policy=service_policy.UPDATE, body=service_schemas.UPDATE_BY_NAME,
+          view=service_views.UPDATED_BY_NAME),
+    Route("PUT", "/os-services/{id}", services.update, "Enable, disable or force down a service.",
+          since=V.SERVICE_UUIDS, policy=service_policy.UPDATE, body=service_schemas.UPDATE, view=service_views.SHOW),
+    Route("DELETE", "/os-services/{id}", services.delete, "Forget a service.", success=204, policy=service_policy.DELETE),
 
     # Gone for good
     removed("GET", "/os-agents"),

@@ -20,7 +20,18 @@ class Process(msgspec.Struct, kw_only=True):
     disabled: bool
     disabled_reason: str | None = None
     seen_at: datetime
+    up: bool
 
+
+class Guest(msgspec.Struct):
+    """A server and the name of its host; ``number`` is what its domain is named after."""
+
+    host: str
+    uuid: str
+    number: int
+
+
+PROCESS_SECONDS = 75.0  # a process not heard of for so long is down
 
 ALL = Query("hosts", "all", HostRow)
 IDENTITY = Query[str]("hosts", "identity", str)
@@ -33,6 +44,8 @@ PROCESSES = Query("hosts", "processes", Process)
 PUT_PROCESS = Query[Any]("hosts", "put_process")
 SET_PROCESS = Query[Any]("hosts", "set_process")
 DELETE_PROCESS = Query[Any]("hosts", "delete_process")
+SERVERS = Query("hosts", "servers", Guest)
+OF_SERVICE = Query[str]("hosts", "of_service", str)
 
 
 async def all(conn: Connection, names: list[str] | None = None) -> list[HostRow]:
@@ -80,7 +93,8 @@ async def count_failed_build(conn: Connection, host_id: str, failed: bool) -> in
 
 
 async def processes(conn: Connection) -> list[Process]:
-    return await PROCESSES.all(conn)
+    """Whether one is up is decided by the database's clock."""
+    return await PROCESSES.all(conn, PROCESS_SECONDS)
 
 
 async def put_process(conn: Connection, id: str, binary_name: str, host: str) -> None:
@@ -93,3 +107,14 @@ async def set_process(conn: Connection, id: str, disabled: bool, reason: str | N
 
 async def delete_process(conn: Connection, id: str) -> bool:
     return await DELETE_PROCESS.run(conn, id) > 0
+
+
+async def servers(conn: Connection, names: list[str]) -> list[Guest]:
+    """The servers on these hosts."""
+    return await SERVERS.all(conn, names)
+
+
+async def of_service(conn: Connection, service: str) -> HostRow | None:
+    """The host whose worker this service is. ``service``: its UUID, or its number."""
+    name = await OF_SERVICE.maybe(conn, service)
+    return (await all(conn, [name]))[0] if name else None

@@ -48,8 +48,8 @@ DELETE FROM hosts h WHERE h.service_id = $1 AND NOT EXISTS (SELECT FROM allocati
 UPDATE hosts SET failed_builds = CASE WHEN $2 THEN failed_builds + 1 ELSE 0 END WHERE id = $1 RETURNING failed_builds
 
 -- processes --
--- The application's own processes.
-SELECT * FROM processes ORDER BY number
+-- The application's own processes; up are those that were heard of within the last $1 seconds.
+SELECT p.*, p.seen_at > now() - make_interval(secs => $1) AS up FROM processes p ORDER BY p.number
 
 -- put_process --
 -- A process tells that it lives. $1 id, $2 binary, $3 host
@@ -63,3 +63,11 @@ UPDATE processes SET disabled = $2, disabled_reason = CASE WHEN $2 THEN $3 END W
 -- delete_process --
 -- Forget one. $1 id
 DELETE FROM processes WHERE id = $1
+
+-- servers --
+-- The servers on hosts. $1: names of hosts
+SELECT host, uuid, number FROM instances WHERE host = ANY ($1::text[]) AND NOT deleted ORDER BY number
+
+-- of_service --
+-- The name of the host whose worker a service is. $1: the service's id, or its number
+SELECT name FROM hosts WHERE service_id::text = lower($1) OR number::text = $1

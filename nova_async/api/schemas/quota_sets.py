@@ -12,7 +12,7 @@ LIMIT = integer(-1)
 
 def _limits(network_until: int) -> dict[str, Any]:
     return {
-        **{name: LIMIT for name in (*SERVERS, *GROUPS)},
+        **dict.fromkeys((*SERVERS, *GROUPS), LIMIT),
         **{name: until(V.NO_PERSONALITY - 1, LIMIT) for name in INJECTED},
         **{name: until(network_until, LIMIT) for name in NETWORK},
     }

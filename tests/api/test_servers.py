@@ -397,14 +397,17 @@ async def test_the_sample_bodies_of_create_are_taken(api, sample) -> None:
     await api.flavor("1", disk=20, ram=2048)
     await api.flavor("6", disk=20, ram=2048)
     async with api.database.connection() as conn:
-        for zone in ("us-west", "nova"):
-            await conn.execute(
-                "INSERT INTO hosts (id, name, service_id, availability_zone) VALUES (gen_random_uuid(), $1, gen_random_uuid(), $1)", zone
-            )
+        await conn.execute(
+            "INSERT INTO hosts (id, name, service_id, availability_zone) VALUES (gen_random_uuid(), 'h', gen_random_uuid(), 'us-west')"
+        )
         await conn.execute(
             "INSERT INTO keypairs (user_id, name, type, public_key, fingerprint) VALUES ('admin-user', 'new-key', 'ssh', 'ssh-rsa A', 'f')"
         )
-    text = sample.read_text().replace("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", IMAGE)
+    text = (
+        sample.read_text()
+        .replace("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", IMAGE)
+        .replace("%(availability_zone)s", "us-west")
+    )
     body = json.loads(text)
     if int(version_of(sample)[2:]) >= 57:  # some samples were never sent anywhere
         body["server"].pop("personality", None)

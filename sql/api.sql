@@ -348,6 +348,7 @@ CREATE TABLE ports (
     port_security_enabled boolean NOT NULL DEFAULT true,
     mac                   text NOT NULL,
     device_id             text NOT NULL DEFAULT ''::text,
+    bound_to              text NOT NULL DEFAULT ''::text,
     device_owner          text NOT NULL DEFAULT ''::text,
     host                  text NOT NULL DEFAULT ''::text,
     position              integer NOT NULL DEFAULT 0,
@@ -364,7 +365,8 @@ CREATE TABLE ports (
     CONSTRAINT ports_mac_key UNIQUE (network_id, mac),
     CONSTRAINT ports_network_fkey FOREIGN KEY (network_id) REFERENCES networks(id)
 );
-CREATE INDEX ports_device ON ports USING btree (device_id) WHERE device_id <> ''::text;
+CREATE INDEX ports_bound ON ports USING btree (bound_to);
+CREATE INDEX ports_device ON ports USING btree (device_id);
 CREATE UNIQUE INDEX ports_made_once ON ports USING btree (made_for, "position") WHERE made_for IS NOT NULL;
 CREATE INDEX ports_project ON ports USING btree (project_id);
 
@@ -410,8 +412,9 @@ $function$;
 CREATE VIEW port_specs AS
  SELECT p.id,
     p.network_id,
+    p.project_id,
     p.mac,
-    p.device_id,
+    p.bound_to,
     p.host,
     p."position",
     p.tag,
@@ -545,11 +548,12 @@ BEGIN
         position integer, network_id uuid, port_id uuid, fixed_ip text, tag text, new_id uuid, seed bigint) ORDER BY 1
     LOOP
         IF wish.port_id IS NOT NULL THEN
-            UPDATE ports p SET device_id = server, device_owner = owner, host = on_host, position = wish.position, tag = wish.tag,
+            UPDATE ports p SET bound_to = server, device_id = server, device_owner = owner, host = on_host, position = wish.position,
+                   tag = wish.tag,
                    dns_name = CASE WHEN p.dns_name = '' THEN dns ELSE p.dns_name END, revision = revision + 1, updated_at = now()
-            WHERE p.id = wish.port_id AND p.device_id IN ('', server)
-              AND (p.device_id = '' OR p.host <> on_host OR p.position <> wish.position);
-            IF NOT EXISTS (SELECT FROM ports p WHERE p.id = wish.port_id AND p.device_id = server) THEN
+            WHERE p.id = wish.port_id AND p.bound_to IN ('', server) AND p.device_id IN ('', server)
+              AND (p.bound_to = '' OR p.host <> on_host OR p.position <> wish.position);
+            IF NOT EXISTS (SELECT FROM ports p WHERE p.id = wish.port_id AND p.bound_to = server) THEN
                 RAISE EXCEPTION 'port is taken' USING ERRCODE = 'check_violation', CONSTRAINT = 'port_is_free';
             END IF;
             CONTINUE;
@@ -557,9 +561,10 @@ BEGIN
         UPDATE ports p SET host = on_host, device_owner = owner WHERE p.made_for = server AND p.position = wish.position;
         CONTINUE WHEN FOUND;
         FOR attempt IN 0..15 LOOP
-            INSERT INTO ports (id, network_id, project_id, mac, device_id, device_owner, host, position, made_for, tag, dns_name,
+            INSERT INTO ports (id, network_id, project_id, mac, bound_to, device_id, device_owner, host, position, made_for, tag, dns_name,
                                port_security_enabled)
-            SELECT wish.new_id, n.id, project, mac_of(wish.seed + attempt), server, owner, on_host, wish.position, server, wish.tag, dns,
+            SELECT wish.new_id, n.id, project, mac_of(wish.seed + attempt), server, server, owner, on_host, wish.position, server,
+                   wish.tag, dns,
                    n.port_security_enabled
             FROM networks n WHERE n.id = wish.network_id ON CONFLICT ON CONSTRAINT ports_mac_key DO NOTHING;
             made := FOUND;
@@ -573,7 +578,7 @@ BEGIN
         INSERT INTO port_security_groups SELECT wish.new_id, g FROM unnest(groups) g
         WHERE (SELECT port_security_enabled FROM ports p WHERE p.id = wish.new_id);
     END LOOP;
-    RETURN QUERY SELECT * FROM port_specs s WHERE s.device_id = server ORDER BY s.position, s.id;
+    RETURN QUERY SELECT * FROM port_specs s WHERE s.bound_to = server ORDER BY s.position, s.id;
 END $function$;
 
 CREATE OR REPLACE FUNCTION mac_of(seed bigint)

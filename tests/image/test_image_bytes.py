@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from aiohttp import ClientPayloadError
 
 from nova_async.config import Config
 from nova_async.context import service_context
@@ -294,6 +295,30 @@ async def test_lost_bytes_are_told_as_unavailable(anna: Client, service: Service
     image_id = await anna.active()
     service.files()[0].unlink()
     await anna("GET", f"/v2/images/{image_id}/file", 503)
+
+
+async def test_bytes_lost_on_the_way_break_the_connection(anna: Client, service: Service) -> None:
+    """SEC-011: a short file is never passed off as the image, and no error text ends up in the body."""
+    image_id = await anna.active(RAW, disk_format="raw")
+    os.truncate(service.files()[0], 2_000_000)
+    with pytest.raises(ClientPayloadError):
+        await anna("GET", f"/v2/images/{image_id}/file", 200)
+
+
+async def test_a_reader_that_leaves_is_forgotten(anna: Client, service: Service) -> None:
+    image_id = await anna.active(bytes(2**24), disk_format="raw")
+    host, _, port = service.config.api.listen.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"GET /image/v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: a\r\n\r\n".encode())
+    await reader.readexactly(100_000)
+    writer.transport.abort()
+    await eventually(lambda: is_closed(service))
+    await anna.show(image_id)
+
+
+async def is_closed(service: Service) -> bool:
+    """Whether nothing of the store is open in this process."""
+    return not any(str(service.store) in os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
 
 
 async def test_the_loop_goes_on_while_bytes_come_in(anna: Client, service: Service) -> None:

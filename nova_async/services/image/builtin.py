@@ -6,8 +6,8 @@ file, and only then makes the row ``active``. Killed anywhere, ``reap`` finds wh
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class BuiltinImages:
 
     # Bytes
 
-    async def download(self, ctx: Context, image_id: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def download(self, ctx: Context, image_id: str, *, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes of an active image (from ``start`` on), in chunks of at most 1 MiB.
 
         Raises ``NotFound``, ``Forbidden`` (deactivated), ``Conflict`` (no data yet), ``Unavailable``.
@@ -140,8 +140,9 @@ class BuiltinImages:
             raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
         if row.data_id is None or row.status not in ("active", "deactivated"):
             raise Conflict(f"Image {row.id} is not active; its status is {row.status}.")
-        async for chunk in self._store.read(row.data_id, start, length):
-            yield chunk
+        async with aclosing(self._store.read(row.data_id, start, length)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def upload(
         self, ctx: Context, image_id: str, data: AsyncIterator[bytes], *, size: int | None = None, stage: bool = False

@@ -4,6 +4,7 @@ import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -11,8 +12,9 @@ from urllib.parse import urlencode
 import msgspec
 from aiohttp import ClientError, web
 
+from nova_async import log
 from nova_async.config import Config
-from nova_async.errors import BadMediaType, Invalid, NotFound
+from nova_async.errors import BadMediaType, Error, Invalid, NotFound
 from nova_async.services.image import listing, patch, rules, views
 from nova_async.services.image.builtin import IDLE_SECONDS, BuiltinImages
 from nova_async.services.web import Handler, Tokens, context_of, edge, json_body, json_response
@@ -21,6 +23,7 @@ from nova_async.world import World
 IMAGE = "/v2/images/{image_id}"
 RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 VERSIONS = "image-versions"
+logger = log.get("image")
 
 
 def application(images: BuiltinImages, tokens: Tokens, world: World, config: Config) -> web.Application:
@@ -39,7 +42,7 @@ def application(images: BuiltinImages, tokens: Tokens, world: World, config: Con
             web.patch(IMAGE, api.change),
             web.delete(IMAGE, api.delete),
             web.put(IMAGE + "/file", api.upload),
-            web.get(IMAGE + "/file", api.download),
+            web.get(IMAGE + "/file", api.download, allow_head=False),
             web.put(IMAGE + "/stage", api.stage),
             web.post(IMAGE + "/import", api.import_),
             web.post(IMAGE + "/actions/deactivate", api.deactivate),
@@ -156,7 +159,8 @@ class Api:
         elif found.checksum:
             response.headers["Content-MD5"] = found.checksum
         await response.prepare(request)
-        await _send(response, first, chunks)
+        async with aclosing(chunks):
+            await _send(request, response, first, chunks)
         return response
 
     # What an image carries
@@ -266,11 +270,21 @@ async def _body(request: web.Request) -> AsyncIterator[bytes]:
         raise Invalid("The image data ended before their announced end.", detail=repr(error)) from None
 
 
-async def _send(response: web.StreamResponse, first: bytes, rest: AsyncIterator[bytes]) -> None:
-    await _write(response, first)
-    async for chunk in rest:
-        await _write(response, chunk)
-    await response.write_eof()
+async def _send(request: web.Request, response: web.StreamResponse, first: bytes, rest: AsyncIterator[bytes]) -> None:
+    """The announced bytes, all of them, or a connection that breaks: an error can no longer be told."""
+    missing = (response.content_length or 0) - len(first)
+    try:
+        await _write(response, first)
+        async for chunk in rest:
+            missing -= len(chunk)
+            await _write(response, chunk)
+    except (Error, OSError, TimeoutError) as error:
+        missing = -1
+        logger.info("download.ended_early", path=request.path, error=repr(error))
+    if missing == 0:
+        await response.write_eof()
+    elif request.transport is not None:
+        request.transport.abort()
 
 
 async def _write(response: web.StreamResponse, chunk: bytes) -> None:

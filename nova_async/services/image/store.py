@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -92,7 +92,7 @@ class Store:
         with _disk_errors():
             return Incoming(self._uploads / _checked(upload_id), self.folder / upload_id, inspection, self._max_size)
 
-    async def read(self, data_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, data_id: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """``length`` bytes (all, when None) from ``start`` on, in chunks of at most 1 MiB. Raises ``Unavailable``."""
         file = await self.run(self._open, data_id)
         try:

@@ -2,24 +2,26 @@
 
 import importlib
 import json
-import pkgutil
 import re
 import types
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 import asyncpg
 import msgspec
 import pytest
 
-import nova_async.db
+import nova_async
 from nova_async import resources
 from nova_async.db.query import QUERIES, Query, statements
 
-for _module in pkgutil.walk_packages(nova_async.db.__path__, "nova_async.db."):
-    importlib.import_module(_module.name)
+PACKAGE = Path(nova_async.__file__).parent
+for _file in sorted(PACKAGE.rglob("*.py")):
+    if re.search(r"from nova_async\.db.* import .*\bQuery\b|class Query", _file.read_text()):
+        importlib.import_module(".".join(_file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"))
 
 # What a column of each type is in Python, with the codecs that Database sets.
 PYTHON: dict[str, tuple[Any, ...]] = {

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from nova_async.config import Config, load
 from nova_async.db import Database
+from nova_async.services.identity import passwords
 from nova_async.services.identity.bootstrap import Secrets
 from nova_async.services.identity.builtin import BuiltinIdentity
 from nova_async.services.identity.http import application
@@ -27,6 +28,12 @@ def free_port() -> int:
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return load(environment={}, state_dir=str(tmp_path / "state"), api__listen=f"127.0.0.1:{free_port()}")
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "TIME_COST", 1)
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
 
 
 @pytest.fixture

@@ -62,6 +62,17 @@ async def test_a_body_that_is_no_login_is_refused(session: aiohttp.ClientSession
         assert got.status == status
 
 
+@pytest.mark.parametrize("value", ["1" * 30, "-" + "9" * 400, "1e400", "[" * 50_000 + "]" * 50_000, '{"a":' * 15_000 + "1" + "}" * 15_000])
+async def test_json_that_no_column_can_hold_is_refused_or_kept(session: aiohttp.ClientSession, admin: Client, value: str) -> None:
+    body = '{"user": {"name": "odd", "more": ' + value + "}}"
+    headers = {"X-Auth-Token": admin.token}
+
+    async with session.post(admin.url + "/users", data=body, headers=headers) as got:
+        assert got.status in (201, 400)
+    async with session.get(admin.url + "/users", headers=headers) as got:
+        assert got.status == 200
+
+
 async def test_a_body_without_a_length_is_bounded_too(session: aiohttp.ClientSession, anybody: Client) -> None:
     async def endless() -> Any:
         for _ in range(200):

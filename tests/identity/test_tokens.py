@@ -272,6 +272,14 @@ async def test_guessing_is_slowed_down_even_with_the_right_password_in_the_end(a
     assert (await anybody.login("admin", secrets.admin.password, "admin")).status == 201
 
 
+async def test_idle_words_in_a_login_do_not_make_another_account_of_it(anybody: Client) -> None:
+    for n in range(6):
+        user = {"name": "demo", "domain": {"id": "default", "name": f"idle {n}"}, "password": "guess"}
+        answer = await anybody.ask("POST", "/auth/tokens", {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}})
+
+    assert "Too many failed logins" in answer.body["error"]["message"]
+
+
 async def test_no_secret_is_logged(anybody: Client, capfd: pytest.CaptureFixture[str], secrets: Secrets) -> None:
     await anybody.login("demo", "canary-of-a-password")
     await anybody.ask("POST", "/auth/tokens", {"auth": {"identity": {"methods": ["password"], "password": "canary-of-a-password"}}})

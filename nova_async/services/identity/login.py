@@ -183,11 +183,18 @@ def _account(kind: str, ref: db.Ref) -> str:
 
 
 def _user(ref: UserRef) -> db.Ref:
-    if ref.id:
-        return db.Ref(id=ref.id)
-    if ref.name and ref.domain and (ref.domain.id or ref.domain.name):
-        return db.Ref(name=ref.name, domain_id=ref.domain.id, domain_name=ref.domain.name)
-    raise Invalid("Expecting to find id, or name and domain, in user.")
+    return _within_domain(ref.id, ref.name, ref.domain, "user")
+
+
+def _within_domain(id_: str | None, name: str | None, domain: DomainRef | None, what: str) -> db.Ref:
+    """Only what identifies: the same user must not be another account to ``Patience`` for an idle word beside its id."""
+    if id_:
+        return db.Ref(id=id_)
+    if name and domain and domain.id:
+        return db.Ref(name=name, domain_id=domain.id)
+    if name and domain and domain.name:
+        return db.Ref(name=name, domain_name=domain.name)
+    raise Invalid(f"Expecting to find id, or name and domain, in {what}.")
 
 
 # Scope and roles, read in one snapshot
@@ -288,11 +295,7 @@ async def _place(conn: Connection, ref: db.Ref, *, is_domain: bool) -> db.LoginS
 
 
 def _project(ref: ProjectRef) -> db.Ref:
-    if ref.id:
-        return db.Ref(id=ref.id)
-    if ref.name and ref.domain and (ref.domain.id or ref.domain.name):
-        return db.Ref(name=ref.name, domain_id=ref.domain.id, domain_name=ref.domain.name)
-    raise Invalid("Expecting to find id, or name and domain, in project.")
+    return _within_domain(ref.id, ref.name, ref.domain, "project")
 
 
 def _domain(ref: DomainRef) -> db.Ref:

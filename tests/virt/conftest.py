@@ -113,6 +113,9 @@ class Lab:
     async def ready(self, guest: GuestSpec) -> None:
         """Wait until the guest's own system is up."""
 
+    async def wrote(self, guest: GuestSpec) -> None:
+        """Wait until the guest's console shows its first lines."""
+
     def ignore_power_button(self) -> None:
         """Make guests deaf, where that takes more than asking early."""
 
@@ -206,12 +209,17 @@ class QemuLab(LibvirtLab):
     async def ready(self, guest: GuestSpec) -> None:
         await self.printed(guest, "TESTGUEST ready")
 
+    async def wrote(self, guest: GuestSpec) -> None:
+        await self.printed(guest, "\n", times=3)
+
     async def printed(self, guest: GuestSpec, text: str, times: int = 1) -> str:
         """The whole console, once it shows the text."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (shown := await self.driver.console_output(guest.instance_id, None)).count(text) < times:
-                await asyncio.sleep(0.2)
-        return shown
+        for _ in range(WAIT_SECONDS * 5):
+            shown = await self.driver.console_output(guest.instance_id, None)
+            if shown.count(text) >= times:
+                return shown
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"{text!r} did not appear in:\n{shown[-2000:]}")
 
 
 class QemuHost:

@@ -6,7 +6,7 @@ No other module calls libvirt on a connection of its own; they pass functions to
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import libvirt
@@ -95,12 +95,13 @@ class Connection:
 
     async def call(self, work: Callable[[libvirt.virConnect], T], *, deadline: float = CALL_SECONDS) -> T:
         """Run ``work`` in a thread. Raises the error kinds that ``virt.driver`` names."""
+        started = self._loop.time()
         try:
             async with asyncio.timeout(deadline):
                 await self._ready.wait()
-                connection = self._connection
-                assert connection is not None
-                return await self._finish(self._loop.run_in_executor(self._threads, work, connection))
+            connection = self._connection
+            assert connection is not None
+            return await self._run(self._threads.submit(work, connection), deadline - (self._loop.time() - started))
         except TimeoutError:
             raise Unavailable(MESSAGES[Unavailable], detail=f"no answer within {deadline} s") from None
         except libvirt.libvirtError as error:
@@ -121,12 +122,19 @@ class Connection:
             self._connection = None
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _finish(self, running: "asyncio.Future[T]") -> T:
+    async def _run(self, work: "Future[T]", deadline: float) -> T:
+        """The result of ``work``; what no thread has taken up by the deadline, or when we are cancelled, never starts."""
+        running = asyncio.wrap_future(work)
         try:
-            return await asyncio.shield(running)
+            done, _ = await asyncio.wait([running], timeout=deadline)
         except asyncio.CancelledError:
-            await asyncio.wait([running], timeout=SETTLE_SECONDS)
+            if not work.cancel():
+                await asyncio.wait([running], timeout=SETTLE_SECONDS)
             raise
+        if not done:
+            running.cancel()
+            raise TimeoutError
+        return running.result()
 
     def _open(self, uri: str) -> libvirt.virConnect:
         connection = libvirt.open(uri)

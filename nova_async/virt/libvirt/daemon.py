@@ -89,7 +89,7 @@ async def answers(uri: str) -> bool:
 async def start_private(state_dir: Path, world: World, *, network: str | None = None) -> str:
     """Start the libvirtd under ``state_dir``, unless it runs, and wait until it answers; returns its URI.
 
-    ``network`` names a network namespace that it, and so its guests, live in.
+    ``network`` names a network namespace that it, and so its guests, live in; it is remembered for later starts.
     """
     folder = _folder(state_dir)
     uri = private_uri(state_dir)
@@ -99,7 +99,7 @@ async def start_private(state_dir: Path, world: World, *, network: str | None = 
         if await answers(uri):
             return uri
         await asyncio.to_thread(_write_configuration, folder, world.uuid())
-        await _launch(folder, network)
+        await _launch(folder, await asyncio.to_thread(_network, folder, network))
         while not await answers(uri):
             if world.monotonic() - started > START_SECONDS:
                 raise Unavailable(f"The private libvirtd did not start; see {folder}/log/libvirtd.log and launch.log.")
@@ -178,6 +178,14 @@ def _write_configuration(folder: Path, host_uuid: str) -> None:
     if not capabilities.exists() and SYSTEM_CACHE.is_dir():
         shutil.copytree(SYSTEM_CACHE, capabilities)
     (folder / "used").touch()
+
+
+def _network(folder: Path, network: str | None) -> str | None:
+    """The namespace to use: the one named now, else the one of the first start, since the guests are there."""
+    file = folder / "network"
+    if network is not None:
+        file.write_text(network)
+    return file.read_text() if file.exists() else None
 
 
 async def _launch(folder: Path, network: str | None) -> None:

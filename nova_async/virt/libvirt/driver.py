@@ -51,6 +51,7 @@ SAVE_SECONDS = 900.0
 SOFT_REBOOT_SECONDS = 60.0
 PRESS_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # while waiting for an event, so that a lost one costs only time
+SETTLE_SECONDS = 3.0  # of a libvirtd after its start
 SWEEP_SECONDS = (5.0, 3600.0)  # least and most time between two looks at the image cache
 
 log_ = log.get("virt.driver")
@@ -69,9 +70,7 @@ class LibvirtDriver:
         self._cache = ImageCache(config.state / "image-cache", images, self._files, world, keep_seconds=config.compute.image_cache_seconds)
         self._disks = Disks(config.state / "instances", self._cache, self._files)
         self._events = EventSource()
-        self._connection = Connection(
-            self._find_libvirt, config.compute.threads, world, lifecycle=self._on_lifecycle, opened=self._look_around
-        )
+        self._connection = Connection(self._find_libvirt, config.compute.threads, world, lifecycle=self._on_lifecycle, opened=self._opened)
         self._shape = xml.Host(virt_type="test")
         self._generations: dict[str, int] = {}
         self._locks: dict[str, _Lock] = {}
@@ -275,8 +274,24 @@ class LibvirtDriver:
             return "test:///default"
         return await ensure_libvirtd(self._config.state, self._config.compute.libvirt_uri, self._world)
 
+    async def _opened(self) -> None:
+        """After (re)connecting: nobody told us anything while we were away.
+
+        A libvirtd that has just started still counts dead guests as running, and tells nothing of those that end
+        while it takes them up; so the second look.
+        """
+        await self._look_around()
+        self._begin(self._look_again(), "libvirt-look-again")
+
+    async def _look_again(self) -> None:
+        await self._world.sleep(SETTLE_SECONDS)
+        try:
+            await self._look_around()
+        except Error as error:
+            log_.warning("libvirt.not_looked", error=error.message, detail=error.detail)
+
     async def _look_around(self) -> None:
-        """After (re)connecting, tell the state of every guest: nobody told us while we were away."""
+        """Tell the state of every guest."""
         for guest in await self.guests():
             self._events.publish(GuestEvent(guest.instance_id, guest.generation, guest.power_state))
 

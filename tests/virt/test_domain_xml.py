@@ -1,0 +1,128 @@
+"""Domains are well formed, valid for libvirt, and say whose they are."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree as Tree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nova_async.errors import Invalid, Unsupported
+from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec
+from nova_async.virt.libvirt import disks, xml
+
+FOLDER = Path("/state/instances/11111111-2222-4333-8444-555555555555")
+KVM, QEMU = xml.Host(virt_type="kvm"), xml.Host(virt_type="qemu")
+
+
+def spec(image_properties: dict[str, str] | None = None, **changes: object) -> GuestSpec:
+    image = ImageRef(id="image", disk_format="qcow2", size_bytes=1, sha512="", properties=image_properties or {})
+    values: dict[str, object] = {
+        "instance_id": FOLDER.name,
+        "name": "instance-11111111",
+        "display_name": "web",
+        "hostname": "web",
+        "project_id": "project",
+        "user_id": "user",
+        "flavor_id": "1",
+        "flavor_name": "tiny",
+        "vcpus": 4,
+        "memory_mib": 512,
+        "root_gib": 1,
+        "image": image,
+        "created_at": "2026-01-01T00:00:00Z",
+        **changes,
+    }
+    return GuestSpec(**values)
+
+
+def port(number: int, **changes: object) -> PortSpec:
+    values: dict[str, object] = {
+        "id": f"port-{number}",
+        "network_id": "net",
+        "mac": f"fa:16:3e:00:00:0{number}",
+        "bridge": "br",
+        "device": f"tap{number}",
+        **changes,
+    }
+    return PortSpec(**values)
+
+
+def domain(guest: GuestSpec, host: xml.Host = QEMU, generation: int = 1) -> str:
+    return xml.domain(guest, generation, disks.layout(FOLDER, guest), host)
+
+
+KERNEL = ImageRef(id="kernel", disk_format="aki", size_bytes=1, sha512="")
+EVERYTHING = {
+    "plain": spec(),
+    "disks": spec(disks=(DiskSpec(name="ephemeral0", size_mib=1024), DiskSpec(name="swap", size_mib=64)), config_drive=True),
+    "ports": spec(ports=(port(1), port(2, mtu=9000))),
+    "q35": spec({"hw_machine_type": "q35", "hw_cdrom_bus": "sata"}, config_drive=True, ports=(port(1),)),
+    "uefi": spec({"hw_firmware_type": "uefi", "hw_cdrom_bus": "scsi", "hw_disk_bus": "scsi"}, config_drive=True),
+    "windows": spec({"os_type": "windows", "hw_vif_model": "e1000", "hw_disk_bus": "ide"}, ports=(port(1),)),
+    "agent": spec({"hw_qemu_guest_agent": "yes"}),
+    "usb": spec({"hw_disk_bus": "usb"}),
+    "limits": spec(extra_specs={"quota:disk_read_iops_sec": "100", "hw:cpu_cores": "2", "hw:cpu_threads": "2"}),
+    "kernel": spec(image=ImageRef(id="image", disk_format="raw", size_bytes=1, sha512="", kernel=KERNEL, ramdisk=KERNEL)),
+    "no image": spec(image=None),
+}
+
+
+@pytest.mark.parametrize("host", [KVM, QEMU, xml.Host(virt_type="kvm", cpu_model="host-passthrough")], ids=["kvm", "qemu", "passthrough"])
+@pytest.mark.parametrize("guest", EVERYTHING.values(), ids=EVERYTHING.keys())
+def test_libvirts_schema_accepts_it(guest: GuestSpec, host: xml.Host, tmp_path: Path) -> None:
+    if shutil.which("virt-xml-validate") is None or shutil.which("xmllint") is None:
+        pytest.skip("virt-xml-validate is not installed")
+    file = tmp_path / "domain.xml"
+    file.write_text(domain(guest, host))
+    checked = subprocess.run(["virt-xml-validate", str(file), "domain"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+@given(name=st.text(), generation=st.integers(0, 2**63), project=st.text(min_size=1))
+def test_the_mark_comes_back_whatever_the_names_hold(name: str, generation: int, project: str) -> None:
+    text = domain(spec(display_name=name, project_id=project), generation=generation)
+    mark = Tree.fromstring(text).find(f"metadata/{{{xml.NAMESPACE}}}instance")
+    assert mark is not None
+    read = xml.read_mark(Tree.tostring(mark, encoding="unicode"))
+    assert (read.generation, read.flavor_name, read.image_id) == (generation, "tiny", "image")
+    if name.isprintable():
+        assert read.display_name == name
+
+
+def test_every_disk_names_its_format_and_none_is_guessed() -> None:
+    root = Tree.fromstring(domain(EVERYTHING["disks"]))
+    formats = {disk.find("source").get("file"): disk.find("driver").get("type") for disk in root.findall("devices/disk")}
+    assert formats == {
+        f"{FOLDER}/disk": "qcow2",
+        f"{FOLDER}/disk.eph0": "qcow2",
+        f"{FOLDER}/disk.swap": "qcow2",
+        f"{FOLDER}/disk.config": "raw",
+    }
+
+
+def test_cards_use_taps_that_are_there_already_and_unplugged_ports_have_none() -> None:
+    root = Tree.fromstring(domain(spec(ports=(port(1), port(2, plug=False)))))
+    assert [(t.get("dev"), t.get("managed")) for t in root.findall("devices/interface/target")] == [("tap1", "no")]
+
+
+def test_a_topology_that_does_not_give_the_vcpus_is_passed_over() -> None:
+    fits = Tree.fromstring(domain(EVERYTHING["limits"])).find("cpu/topology")
+    does_not = Tree.fromstring(domain(spec(extra_specs={"hw:cpu_cores": "3"}))).find("cpu/topology")
+    assert fits is not None
+    assert does_not is not None
+    assert fits.attrib == {"sockets": "1", "cores": "2", "threads": "2"}
+    assert does_not.attrib == {"sockets": "4", "cores": "1", "threads": "1"}
+
+
+@pytest.mark.parametrize("properties", [{"hw_disk_bus": "fdc"}, {"hw_vif_model": "carrier-pigeon"}])
+def test_hardware_that_is_unknown_is_refused(properties: dict[str, str]) -> None:
+    with pytest.raises(Unsupported):
+        domain(spec(properties, ports=(port(1),)))
+
+
+def test_a_disk_cannot_be_named_out_of_its_folder() -> None:
+    with pytest.raises(Invalid):
+        domain(spec(disks=(DiskSpec(name="../../etc/passwd", size_mib=1),)))

@@ -1,0 +1,203 @@
+"""Images are fetched once, proven, and dropped when nobody needs them."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nova_async.errors import Error, Invalid, NotFound, Unavailable, Unsupported
+from nova_async.model.guests import ImageRef
+from nova_async.virt.libvirt import qcow2, qemu_img
+from nova_async.virt.libvirt.files import FileThreads
+from nova_async.virt.libvirt.image_cache import ImageCache
+from nova_async.world import RealWorld
+
+from .conftest import quiet
+
+RAW = os.urandom(4096) + bytes(3 * 2**20) + os.urandom(100)
+
+
+class Images:
+    """An image service that can be slow and can break off."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+        self.downloads = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failure: Error | None = None
+
+    async def download(self, image_id: str) -> AsyncIterator[bytes]:
+        self.downloads += 1
+        if image_id not in self.data:
+            raise NotFound("no such image")
+        data = self.data[image_id]
+        yield data[:1000]
+        await self.gate.wait()
+        if self.failure:
+            raise self.failure
+        for start in range(1000, len(data), 2**20):
+            yield data[start : start + 2**20]
+
+    def add(self, data: bytes, disk_format: str = "raw", **changes: object) -> ImageRef:
+        image_id = f"image-{len(self.data)}"
+        self.data[image_id] = data
+        values: dict[str, object] = {"size_bytes": len(data), "sha512": hashlib.sha512(data).hexdigest(), **changes}
+        return ImageRef(id=image_id, disk_format=disk_format, **values)
+
+
+@pytest.fixture
+def images() -> Images:
+    return Images()
+
+
+@pytest.fixture
+async def cache(tmp_path: Path, images: Images, world: RealWorld) -> AsyncIterator[ImageCache]:
+    files = FileThreads()
+    cache = ImageCache(tmp_path / "cache", images, files, world, keep_seconds=3600)
+    await cache.open()
+    yield cache
+    await cache.close()
+    assert list((tmp_path / "cache").glob("*.part")) == []
+    files.close()
+
+
+async def get(cache: ImageCache, image: ImageRef) -> bytes:
+    async with cache.image(image, quiet) as base:
+        return await asyncio.to_thread(base.path.read_bytes)
+
+
+async def test_an_image_is_kept_as_it_is_with_its_holes(cache: ImageCache, images: Images) -> None:
+    image = images.add(RAW)
+    async with cache.image(image, quiet) as base:
+        assert (base.format, base.virtual_size) == ("raw", len(RAW))
+        assert base.path.read_bytes() == RAW
+        assert base.path.stat().st_blocks * 512 < len(RAW) // 2
+
+
+async def test_guests_that_start_together_share_one_download_and_all_hear_of_it(cache: ImageCache, images: Images) -> None:
+    image = images.add(RAW)
+    heard: list[list[int | None]] = [[], [], []]
+
+    async def use(number: int) -> None:
+        async with cache.image(image, lambda percent, note: heard[number].append(percent)):
+            pass
+
+    await asyncio.gather(*(use(number) for number in range(3)))
+    await use(0)
+    assert images.downloads == 1
+    assert [percents[-1] for percents in heard] == [100, 100, 100]
+
+
+async def test_one_of_two_who_wait_may_leave(cache: ImageCache, images: Images) -> None:
+    image = images.add(RAW)
+    images.gate.clear()
+    leaver, stayer = (asyncio.create_task(get(cache, image)) for _ in range(2))
+    await asyncio.sleep(0.05)
+    leaver.cancel()
+    await asyncio.wait([leaver])
+    images.gate.set()
+    assert await stayer == RAW
+    assert images.downloads == 1
+
+
+async def test_a_download_nobody_waits_for_any_more_ends(cache: ImageCache, images: Images) -> None:
+    image = images.add(RAW)
+    images.gate.clear()
+    alone = asyncio.create_task(get(cache, image))
+    await asyncio.sleep(0.05)
+    alone.cancel()
+    await asyncio.wait([alone], timeout=5)
+    images.gate.set()
+    assert await get(cache, image) == RAW
+    assert images.downloads == 2
+
+
+async def test_a_download_that_breaks_off_is_tried_again_by_the_next_guest(cache: ImageCache, images: Images) -> None:
+    image = images.add(RAW)
+    images.failure = Unavailable("the image service went away")
+    with pytest.raises(Unavailable, match="went away"):
+        await get(cache, image)
+    images.failure = None
+    assert await get(cache, image) == RAW
+
+
+@pytest.mark.parametrize("lie", [{"sha512": "0" * 128}, {"size_bytes": len(RAW) - 1}, {"size_bytes": len(RAW) + 1}])
+async def test_bytes_that_are_not_what_was_promised_are_refused(
+    cache: ImageCache, images: Images, tmp_path: Path, lie: dict[str, object]
+) -> None:
+    image = images.add(RAW, **lie)
+    with pytest.raises(Invalid):
+        await get(cache, image)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+async def test_a_format_that_guests_cannot_run_from_is_refused_before_any_download(cache: ImageCache, images: Images) -> None:
+    with pytest.raises(Unsupported, match="vmdk"):
+        await get(cache, images.add(RAW, disk_format="vmdk"))
+    assert images.downloads == 0
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
+async def test_a_qcow2_image_that_reads_another_file_is_refused(cache: ImageCache, images: Images, tmp_path: Path) -> None:
+    qcow2.create(tmp_path / "alone", 2**20)
+    qcow2.create(tmp_path / "spy", 2**20, Path("/etc/passwd"), "raw")
+    data_file, encrypted = (bytearray((tmp_path / "alone").read_bytes()) for _ in range(2))
+    data_file[79] |= qcow2.DATA_FILE_BIT
+    encrypted[35] = 2
+    bad = {"backing file": (tmp_path / "spy").read_bytes(), "data file": bytes(data_file), "encrypted": bytes(encrypted)}
+    for reason, data in bad.items():
+        with pytest.raises(Invalid, match=reason):
+            await get(cache, images.add(data, disk_format="qcow2"))
+    assert await get(cache, images.add((tmp_path / "alone").read_bytes(), disk_format="qcow2"))
+
+
+async def test_a_qcow2_image_that_is_none_is_refused(cache: ImageCache, images: Images) -> None:
+    with pytest.raises(Invalid):
+        await get(cache, images.add(RAW, disk_format="qcow2"))
+
+
+async def test_only_what_nobody_uses_and_nobody_asked_for_lately_is_swept(cache: ImageCache, images: Images, tmp_path: Path) -> None:
+    names = []
+    for number in range(4):
+        async with cache.image(images.add(RAW + bytes([number])), quiet) as base:
+            names.append(base.path.name)
+    old, in_use, fresh, pinned = names
+    for name in (old, in_use, pinned):
+        os.utime(tmp_path / "cache" / name, (0, 0))
+    async with cache.image(ImageRef(id="image-3", disk_format="raw", size_bytes=1, sha512=pinned.partition(".")[0]), quiet):
+        os.utime(tmp_path / "cache" / pinned, (0, 0))
+        assert await cache.sweep({in_use}) == [old]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {in_use, fresh, pinned}
+
+
+async def test_what_an_earlier_process_left_half_done_is_removed(cache: ImageCache, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "left.part").write_text("half")
+    await cache.open()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
+@pytest.mark.parametrize("size", [512, 2**20, 512 * 2**20, 513 * 2**20, 5 * 2**40])
+async def test_our_qcow2_files_are_sound_in_qemus_eyes(tmp_path: Path, size: int) -> None:
+    base, overlay = tmp_path / "base", tmp_path / "overlay"
+    qcow2.create(base, size)
+    qcow2.create(overlay, size, base, "qcow2")
+    for path in (base, overlay):
+        await qemu_img.check(path)
+        facts = await qemu_img.info(path, "qcow2")
+        assert facts["virtual-size"] == size
+    assert (facts["backing-filename"], facts["backing-filename-format"]) == (str(base), "qcow2")
+    assert qcow2.read_header(overlay).backing_file == str(base)
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
+async def test_an_overlay_reads_as_its_base_and_then_zeros(tmp_path: Path) -> None:
+    (tmp_path / "base").write_bytes(RAW[:4096])
+    qcow2.create(tmp_path / "overlay", 8192, tmp_path / "base", "raw")
+    await qemu_img.convert(tmp_path / "overlay", "qcow2", tmp_path / "flat", "raw")
+    assert (tmp_path / "flat").read_bytes() == RAW[:4096] + bytes(4096)

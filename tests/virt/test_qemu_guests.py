@@ -1,0 +1,275 @@
+"""Real guests: what they find inside, and what happens to them when libvirt goes away."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+pytest.importorskip("libvirt")
+
+from nova_async.config import load
+from nova_async.errors import Invalid, NotFound, Unavailable
+from nova_async.model.guests import DiskSpec, GuestSpec, PortSpec
+from nova_async.model.power import PowerState
+from nova_async.virt.libvirt import daemon, qcow2
+from nova_async.virt.libvirt.connection import Connection
+from nova_async.virt.libvirt.driver import LibvirtDriver
+from nova_async.world import RealWorld
+
+from .conftest import QemuHost, QemuLab, image_of, quiet
+
+pytestmark = [pytest.mark.libvirt, pytest.mark.qemu]
+
+MAC = "fa:16:3e:00:00:2a"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeF test"
+
+MakeLab = Callable[..., Awaitable[QemuLab]]
+
+
+class Taps:
+    """Plugs taps into the bridge of the test's network namespace."""
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+        self.devices: dict[str, list[str]] = {}
+
+    async def start(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    async def plug(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
+        if instance_id in self.devices:
+            return
+        self.devices[instance_id] = [port.device for port in ports]
+        for port in ports:
+            await ip(self.network, "tuntap", "add", port.device, "mode", "tap")
+            await ip(self.network, "link", "set", port.device, "master", port.bridge, "mtu", str(port.mtu), "up")
+
+    async def unplug(self, instance_id: str) -> None:
+        for device in self.devices.pop(instance_id, []):
+            await ip(self.network, "link", "del", device)
+
+    async def plugged(self) -> list[str]:
+        return list(self.devices)
+
+
+async def ip(network: str, *words: str) -> None:
+    process = await asyncio.create_subprocess_exec("ip", "-n", network, *words)
+    assert await process.wait() == 0, words
+
+
+@pytest.fixture
+async def network(qemu_host: QemuHost, tmp_path: Path) -> AsyncIterator[str]:
+    """A bridge ``brtest`` with DHCP and a metadata service (the files of ``tmp_path/metadata``)."""
+    if shutil.which("dnsmasq") is None:
+        pytest.skip("dnsmasq is not installed")
+    name, metadata = qemu_host.network, tmp_path / "metadata"
+    metadata.mkdir()
+    await ip(name, "link", "set", "lo", "up")
+    await ip(name, "link", "add", "brtest", "type", "bridge")
+    for address in ("10.77.0.1/24", "169.254.169.254/32"):
+        await ip(name, "addr", "add", address, "dev", "brtest")
+    await ip(name, "link", "set", "brtest", "up")
+    inside = ["ip", "netns", "exec", name]
+    dhcp = ["dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground", "--port=0", "--interface=brtest", "--bind-interfaces"]
+    dhcp += ["--except-interface=lo", "--dhcp-range=10.77.0.0,static,255.255.255.0", f"--dhcp-host={MAC},10.77.0.42,guest"]
+    dhcp += ["--dhcp-option=26,1400", "--dhcp-option=121,169.254.169.254/32,10.77.0.1,0.0.0.0/0,10.77.0.1"]
+    dhcp += [f"--dhcp-leasefile={tmp_path}/leases", f"--pid-file={tmp_path}/dnsmasq.pid", "--log-facility=/dev/null"]
+    web = [sys.executable, "-m", "http.server", "--bind", "169.254.169.254", "--directory", str(metadata), "80"]
+    servers = [
+        await asyncio.create_subprocess_exec(*inside, *command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for command in (dhcp, web)
+    ]
+    yield name
+    for server in servers:
+        server.terminate()
+        await server.wait()
+    await ip(name, "link", "del", "brtest")
+
+
+def metadata_of(instance_id: str) -> str:
+    return json.dumps({"uuid": instance_id, "hostname": "guest.novalocal", "public_keys": {"mine": KEY + "\n"}})
+
+
+async def test_a_guest_finds_its_network_its_metadata_and_its_config_drive(
+    qemu_lab: MakeLab, qemu_host: QemuHost, network: str, tmp_path: Path
+) -> None:
+    plugs = Taps(network)
+    lab = await qemu_lab(plugs)
+    port = PortSpec(id="port", network_id="net", mac=MAC, bridge="brtest", device="taptest0", mtu=1400)
+    disks = (DiskSpec(name="ephemeral0", size_mib=64), DiskSpec(name="swap", size_mib=16))
+    guest = lab.spec(ports=(port,), disks=disks, config_drive=True)
+    # Nobody but the guest knows which way it took, so each way tells another id.
+    guest = msgspec.structs.replace(guest, config_drive_files={"openstack/latest/meta_data.json": metadata_of(guest.instance_id)})
+    for name, text in (("openstack/latest/meta_data.json", metadata_of("over-http")), ("latest/meta-data/instance-id", "i-00000001")):
+        (tmp_path / "metadata" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "metadata" / name).write_text(text)
+
+    await lab.driver.spawn(guest, 1, quiet)
+    console = await lab.printed(guest, "login:")
+
+    assert f"TESTGUEST smbios manufacturer=OpenStack_Foundation product=OpenStack_Nova serial={guest.instance_id}" in console
+    assert f"TESTGUEST net eth0 mac={MAC} ip=10.77.0.42/24 gw=10.77.0.1 mtu=1400" in console
+    assert f"TESTGUEST configdrive dev=vdd type=iso9660 uuid={guest.instance_id}" in console
+    assert "TESTGUEST metadata-http uuid=over-http ec2id=i-00000001" in console
+    assert "TESTGUEST sshkeys n=1" in console
+    for disk in (f"name=vda bytes={2**30}", f"name=vdb bytes={64 * 2**20}", f"name=vdc bytes={16 * 2**20}"):
+        assert f"TESTGUEST disk {disk}" in console
+    await lab.driver.destroy(guest.instance_id)
+    assert await plugs.plugged() == []
+
+
+@pytest.mark.slow
+async def test_a_guest_boots_from_its_own_disk_under_uefi_on_q35_with_a_scsi_cdrom(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    properties = {"hw_firmware_type": "uefi", "hw_machine_type": "q35", "hw_cdrom_bus": "scsi", "hw_disk_bus": "scsi"}
+    image = image_of(lab.folder / "test.qcow2", "qcow2", properties=properties)
+    files = {"openstack/latest/meta_data.json": '{"uuid": "on-the-drive"}'}
+    guest = await lab.spawn(image=image, config_drive=True, config_drive_files=files, memory_mib=256)
+    console = await lab.printed(guest, "TESTGUEST ready")
+    assert "TESTGUEST firmware uefi" in console
+    assert "TESTGUEST configdrive dev=sr0 type=iso9660 uuid=on-the-drive" in console
+    await lab.driver.destroy(guest.instance_id)
+    assert await lab.left() == []
+
+
+async def test_disks_survive_a_hard_reboot(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guest = await lab.spawn()
+    await lab.printed(guest, "TESTGUEST data dev=vda2 boots=1")
+    await lab.driver.reboot(guest, 2, hard=True)
+    await lab.printed(guest, "TESTGUEST data dev=vda2 boots=2")
+
+
+async def test_a_guest_without_an_image_has_an_empty_disk(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guest = await lab.spawn(image=None, root_gib=3)
+    disk = lab.folder / "instances" / guest.instance_id / "disk"
+    assert (qcow2.read_header(disk).virtual_size, qcow2.read_header(disk).backing_file) == (3 * 2**30, "")
+
+
+async def test_an_image_larger_than_the_flavors_disk_is_refused_and_leaves_nothing(qemu_lab: MakeLab, tmp_path: Path) -> None:
+    lab = await qemu_lab()
+    large = lab.folder / "large.qcow2"
+    qcow2.create(large, 2 * 2**30)
+    guest = lab.spec(image=image_of(large, "qcow2"), root_gib=1)
+    with pytest.raises(Invalid, match="needs a root disk of 2 GiB"):
+        await lab.driver.spawn(guest, 1, quiet)
+    await lab.driver.destroy(guest.instance_id)
+    assert await lab.left() == []
+
+
+async def test_a_half_made_guest_is_made_whole_by_the_next_spawn(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guest = lab.spec()
+    folder = lab.folder / "instances" / guest.instance_id
+    folder.mkdir()
+    (folder / "disk").write_text("half a disk")
+    await lab.driver.spawn(guest, 1, quiet)
+    assert await lab.state(guest) is PowerState.RUNNING
+    assert qcow2.read_header(folder / "disk").virtual_size == 2**30
+
+
+async def test_a_guest_whose_disks_are_gone_is_not_started(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guest = await lab.spawn()
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    (lab.folder / "instances" / guest.instance_id / "disk").unlink()
+    with pytest.raises(NotFound, match="disks"):
+        await lab.driver.power_on(guest, 1)
+
+
+async def test_a_guest_that_the_hypervisor_forgot_is_defined_anew(qemu_lab: MakeLab) -> None:
+    import libvirt
+
+    lab = await qemu_lab()
+    guest = await lab.spawn(generation=1)
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    connection = libvirt.open(lab.uri)
+    connection.lookupByUUIDString(guest.instance_id).undefine()
+    connection.close()
+    await lab.driver.power_on(guest, 4)
+    found = await lab.driver.guest(guest.instance_id)
+    assert (found.power_state, found.generation) == (PowerState.RUNNING, 4)
+
+
+async def test_a_killed_qemu_is_told_of(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guest = await lab.spawn()
+    os.kill(pid_of(lab, guest), signal.SIGKILL)
+    await lab.event(guest, PowerState.SHUTDOWN)
+    assert await lab.state(guest) is PowerState.SHUTDOWN
+
+
+async def test_guests_survive_libvirtd_and_the_driver_finds_it_again(qemu_lab: MakeLab, qemu_host: QemuHost) -> None:
+    lab = await qemu_lab()
+    # As in production: the system's URI, which the folder's own libvirtd answers and is restarted for.
+    config = load(environment={}, state_dir=str(lab.folder), compute__libvirt_uri="qemu:///system", compute__virt_type="qemu")
+    driver = LibvirtDriver(config, lab.world, lab.images, lab.plugs, "host")
+    await driver.start()
+    guest = lab.spec()
+    await driver.spawn(guest, 1, quiet)
+    qemu, libvirtd = pid_of(lab, guest), pid(lab, "libvirtd")
+    events = driver.events()
+
+    os.kill(libvirtd, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        told = await anext(events)  # what it says after it has found libvirt again
+    assert pid(lab, "libvirtd") not in (libvirtd, 0)
+    assert await lab.state(guest) is PowerState.RUNNING
+
+    assert pid_of(lab, guest) == qemu
+    assert (told.instance_id, told.power_state) == (guest.instance_id, PowerState.RUNNING)
+    await driver.power_off(guest.instance_id, timeout=0, retry=0)
+    async with asyncio.timeout(30):  # libvirt says nothing of a guest that ends while it takes up its guests again
+        while (await anext(events)).power_state is not PowerState.SHUTDOWN:
+            pass
+    await driver.close()
+
+
+async def test_a_libvirtd_that_does_not_answer_costs_each_call_its_deadline_only(qemu_host: QemuHost, world: RealWorld) -> None:
+    async def uri() -> str:
+        return qemu_host.uri
+
+    async def opened() -> None:
+        return None
+
+    connection = Connection(uri, 2, world, lifecycle=lambda *_: None, opened=opened)
+    await connection.open()
+    libvirtd = int((qemu_host.folder / "libvirt/run/libvirtd.pid").read_text())
+    os.kill(libvirtd, signal.SIGSTOP)
+    try:
+        for _ in range(4):
+            with pytest.raises(Unavailable):
+                await connection.call(lambda c: c.getLibVersion() and c.listAllDomains(), deadline=0.2)
+    finally:
+        os.kill(libvirtd, signal.SIGCONT)
+    assert await connection.call(lambda c: c.getHostname())
+    await connection.close()
+
+
+async def test_a_second_start_finds_the_private_libvirtd_running(qemu_host: QemuHost, world: RealWorld) -> None:
+    before = (qemu_host.folder / "libvirt/run/libvirtd.pid").read_text()
+    assert await daemon.ensure_libvirtd(qemu_host.folder, "qemu:///system", world) == qemu_host.uri
+    assert (qemu_host.folder / "libvirt/run/libvirtd.pid").read_text() == before
+
+
+def pid(lab: QemuLab, name: str) -> int:
+    try:
+        return int((lab.folder / "libvirt/run" / f"{name}.pid").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def pid_of(lab: QemuLab, guest: GuestSpec) -> int:
+    return int((lab.folder / "libvirt/run/qemu" / f"{guest.name}.pid").read_text())

@@ -75,7 +75,7 @@ class App:
         from nova_async.api.app import Parts as ApiParts
         from nova_async.api.app import application as compute_api
         from nova_async.conductor.conductor import Conductor
-        from nova_async.metadata.instances import DatabaseMetadata
+        from nova_async.metadata.source import DatabaseMetadata
         from nova_async.metadata.service import application as metadata_api
         from nova_async.services.identity import http as identity_http
         from nova_async.services.identity.builtin import BuiltinIdentity
@@ -117,7 +117,7 @@ class App:
             networks=networks,
             hosts=conductor.table,
         )
-        metadata = metadata_api(DatabaseMetadata(database, config), config, world, await self._metadata_secret())
+        metadata = metadata_api(DatabaseMetadata(database, config, world), config, world, await self._metadata_secret())
         self._site = web_root.site(
             {
                 "/compute": compute_api(parts),
@@ -127,6 +127,7 @@ class App:
                 "/metadata": metadata,
             },
             database,
+            self.bus,
             config,
         )
         serving = asyncio.Event()

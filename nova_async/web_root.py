@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from nova_async.bus import Bus
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.db import query as queries
@@ -9,7 +10,7 @@ from nova_async.errors import Unavailable
 from nova_async.services.web import json_response
 
 
-def site(services: dict[str, web.Application], database: Database, config: Config) -> web.Application:
+def site(services: dict[str, web.Application], database: Database, bus: Bus, config: Config) -> web.Application:
     """``/`` lists the services; ``/healthz`` says whether requests can be served; ``/metrics`` counts."""
 
     async def index(request: web.Request) -> web.Response:
@@ -24,7 +25,8 @@ def site(services: dict[str, web.Application], database: Database, config: Confi
         return json_response({"status": "ok"})
 
     async def metrics(request: web.Request) -> web.Response:
-        return web.Response(text=f"# TYPE nova_async_sql_statements counter\nnova_async_sql_statements {queries.statements_run}\n")
+        counters = {"nova_async_sql_statements": queries.statements_run, "nova_async_bus_messages": bus.messages_sent}
+        return web.Response(text="".join(f"# TYPE {name} counter\n{name} {value}\n" for name, value in counters.items()))
 
     root = web.Application()
     root.router.add_get("/", index)

@@ -61,6 +61,7 @@ RELEASE = Query[Any]("placements", "release")
 STUCK = Query("placements", "stuck", Placement)
 IMBALANCES = Query("placements", "imbalances", Imbalance)
 UNCLAIMED = Query("placements", "unclaimed", Problem)
+SET_PASSWORD = Query[Any]("placements", "set_password")
 UNSETTLED = Query("placements", "unsettled", Problem)
 
 
@@ -131,3 +132,7 @@ async def unclaimed(conn: Connection) -> list[Problem]:
 
 async def unsettled(conn: Connection) -> list[Problem]:
     return await UNSETTLED.all(conn)
+
+
+async def set_password(conn: Connection, instance_id: str, text: str) -> None:
+    await SET_PASSWORD.run(conn, instance_id, text)

@@ -110,3 +110,7 @@ SELECT w.subject_id AS instance_id, ('operation ' || w.kind || ' is ' || w.state
 WHERE w.state IN ('queued', 'running', 'waiting', 'undoing')
 UNION ALL
 SELECT i.uuid, 'still building' FROM instances i WHERE NOT i.deleted AND i.vm_state = 'building'
+
+-- set_password --
+-- What the guest posted: its password, encrypted by itself. $1 server, $2 text
+UPDATE instances SET password_data = $2, updated_at = now() WHERE uuid = $1 AND NOT deleted

@@ -1,0 +1,175 @@
+"""One dnsmasq per network, as a daemon of its own: it outlives us and is found again by its pid file."""
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
+
+from nova_async import log
+from nova_async.compute.plugging.records import LocalNetwork, Subnet
+from nova_async.errors import Unavailable
+from nova_async.model.guests import PortSpec
+from nova_async.world import World
+
+START_SECONDS = 10
+STOP_SECONDS = 3
+LEASE = "86400"
+logger = log.get("dhcp")
+
+
+class Dnsmasq:
+    """The server of one network; its files are in ``folder``."""
+
+    def __init__(self, bridge: str, folder: Path, world: World) -> None:
+        self.bridge, self.folder, self.world = bridge, folder, world
+
+    async def ensure(self, network: LocalNetwork) -> None:
+        """Run with what the network has now: a changed host list is read again, a changed configuration restarts it."""
+        if not network.subnets or not any(port.dhcp for _, port in network.ports):
+            await self.stop()
+            return
+        changed = await asyncio.to_thread(self._write, network)
+        pid = self.pid()
+        if pid is not None and not changed["dnsmasq.conf"]:
+            if changed["hosts"]:
+                _signal(pid, signal.SIGHUP)
+            return
+        await self.stop()
+        await self._start()
+
+    def pid(self) -> int | None:
+        """Of the running server; a number that now belongs to another program is not ours."""
+        try:
+            pid = int((self.folder / "pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return pid if str(self.folder / "dnsmasq.conf").encode() in command else None
+
+    async def stop(self) -> None:
+        """Ask it to end, then insist."""
+        for order in (signal.SIGTERM, signal.SIGKILL):
+            pid = self.pid()
+            if pid is None:
+                return
+            _signal(pid, order)
+            for _ in range(int(STOP_SECONDS / 0.02)):
+                if self.pid() is None:
+                    return
+                await self.world.sleep(0.02)
+
+    def release(self, port: PortSpec, subnets: tuple[Subnet, ...]) -> None:
+        """Say in the guest's name that it needs its addresses no more, so that they can be leased to the next."""
+        for ip in port.fixed_ips:
+            gateway = next((s.gateway for s in subnets if s.cidr == ip.cidr), None)
+            if gateway is not None and self.pid() is not None:
+                _send_release(self.bridge, gateway, ip.address, port.mac)
+
+    async def _start(self) -> None:
+        (self.folder / "pid").unlink(missing_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            "dnsmasq",
+            f"--conf-file={self.folder / 'dnsmasq.conf'}",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                complaint = await process.stderr.read(2000) if process.stderr else b""
+                code = await process.wait()
+        except BaseException:
+            if process.returncode is None:
+                process.kill()
+            raise
+        if code != 0:
+            raise Unavailable("The network's DHCP server could not be started.", detail=complaint.decode(errors="replace"))
+        logger.info("dhcp.started", bridge=self.bridge)
+
+    def _write(self, network: LocalNetwork) -> dict[str, bool]:
+        """Write the files that differ; says which. Blocks."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        texts = {"dnsmasq.conf": self._configuration(network), "hosts": hosts(network)}
+        changed = {}
+        for name, text in texts.items():
+            path = self.folder / name
+            changed[name] = not path.exists() or path.read_text() != text
+            if changed[name]:
+                path.with_suffix(".new").write_text(text)
+                path.with_suffix(".new").rename(path)
+        return changed
+
+    def _configuration(self, network: LocalNetwork) -> str:
+        servers = name_servers(network)
+        lines = [
+            f"interface={self.bridge}",
+            "except-interface=lo",
+            "bind-interfaces",
+            f"pid-file={self.folder / 'pid'}",
+            f"dhcp-leasefile={self.folder / 'leases'}",
+            f"dhcp-hostsfile={self.folder / 'hosts'}",
+            "dhcp-authoritative",
+            "no-hosts",
+            "no-ping",
+            "user=root",
+            "log-facility=/dev/null",
+            f"port={0 if servers else 53}",
+            f"dhcp-option-force=26,{network.mtu}",
+        ]
+        for number, subnet in enumerate(network.subnets):
+            tag, cidr = f"s{number}", ipaddress.IPv4Network(subnet.cidr)
+            static = ",".join(f"{to},{via}" for to, via in _routes(network, subnet))
+            lines += [
+                f"dhcp-range=set:{tag},{cidr.network_address},static,{cidr.netmask},{LEASE}",
+                f"dhcp-option=tag:{tag},option:router,{subnet.gateway}",
+                f"dhcp-option=tag:{tag},121,{static}",
+                f"dhcp-option=tag:{tag},249,{static}",
+                f"dhcp-option=tag:{tag},option:dns-server,{','.join(servers) or subnet.gateway}",
+            ]
+        return "\n".join(lines) + "\n"
+
+
+def hosts(network: LocalNetwork) -> str:
+    """A line per address: who gets it."""
+    ranges = {subnet.cidr for subnet in network.subnets}
+    lines = {f"{port.mac},{ip.address}" for _, port in network.ports if port.dhcp for ip in port.fixed_ips if ip.cidr in ranges}
+    return "".join(f"{line}\n" for line in sorted(lines))
+
+
+def name_servers(network: LocalNetwork) -> list[str]:
+    """IPv4 name servers of the network; none means that the host answers for it."""
+    servers = dict.fromkeys(server for _, port in network.ports for server in port.dns_servers)
+    return [server for server in servers if ipaddress.ip_address(server).version == 4]
+
+
+def _routes(network: LocalNetwork, subnet: Subnet) -> list[tuple[str, str]]:
+    """To the metadata service, the user's own, and to everywhere else."""
+    own = {route: None for _, port in network.ports if port.gateway == subnet.gateway for route in port.routes if ":" not in route[0]}
+    return [("169.254.169.254/32", subnet.gateway), *own, ("0.0.0.0/0", subnet.gateway)]
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _send_release(bridge: str, server: str, client: str, mac: str) -> None:
+    """A DHCPRELEASE (RFC 2131, section 4.4.6) from this host."""
+    message = struct.pack(
+        "!BBBBIHH4s4s4s4s16s64s128sI",
+        *(1, 1, 6, 0, 0x6E6F7661, 0, 0),
+        socket.inet_aton(client),
+        *(bytes(4), bytes(4), bytes(4)),
+        bytes.fromhex(mac.replace(":", "")),
+        *(b"", b"", 0x63825363),
+    )
+    message += bytes([53, 1, 7, 54, 4]) + socket.inet_aton(server) + bytes([255])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
+        sender.sendto(message, (server, 67))

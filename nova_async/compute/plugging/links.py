@@ -1,0 +1,129 @@
+"""Bridges and taps in the network namespace we run in. All functions block: run them in a thread."""
+
+import contextlib
+import fcntl
+import hashlib
+import ipaddress
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from nova_async.compute.plugging.records import LocalNetwork
+from nova_async.errors import Conflict
+from nova_async.model.guests import PortSpec
+
+# linux/if_tun.h
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+NUD_NOARP, NTF_MASTER = 0x40, 0x04  # linux/neighbour.h: an entry that does not age, of the bridge
+SYSCTL = Path("/proc/sys/net")
+
+
+def prepare_host() -> None:
+    """Let the kernel forward, and let bridged packets pass the rules of the inet family."""
+    _set_sysctl("ipv4/ip_forward", "1")
+    for family in ("iptables", "ip6tables"):
+        _set_sysctl(f"bridge/bridge-nf-call-{family}", "1")
+
+
+def ensure_network(network: LocalNetwork) -> None:
+    """Make the bridge with its addresses and the taps of all ports. Raises ``Conflict`` where the host uses the range itself."""
+    with IPRoute() as ip:
+        index = _index(ip, network.bridge)
+        if index is None:
+            _refuse_foreign_ranges(ip, network)
+            ip.link("add", ifname=network.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
+            index = _index(ip, network.bridge)
+            ip.link("set", index=index, address=_bridge_mac(network.network_id))
+            _set_sysctl(f"ipv6/conf/{network.bridge}/disable_ipv6", "1")
+        ip.link("set", index=index, mtu=network.mtu, state="up")
+        _set_addresses(ip, index, {subnet.interface for subnet in network.subnets})
+        for _, port in network.ports:
+            _ensure_tap(ip, port, index)
+
+
+def remove_tap(port: PortSpec) -> None:
+    _remove(port.device)
+
+
+def remove_bridge(name: str) -> None:
+    """With every tap that is still on it."""
+    with IPRoute() as ip:
+        index = _index(ip, name)
+        if index is None:
+            return
+        for link in ip.get_links():
+            if link.get_attr("IFLA_MASTER") == index:
+                ip.link("del", index=link["index"])
+        ip.link("del", index=index)
+
+
+def _ensure_tap(ip: Any, port: PortSpec, bridge: Any) -> None:
+    """Bring up the tap on its bridge; only the port's own MAC is known behind it, so nobody else's frames are flooded to it."""
+    index = _index(ip, port.device)
+    if index is None:
+        _make_tap(port.device)
+        index = _index(ip, port.device)
+        _set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
+    ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
+    if port.port_security:
+        ip.brport("set", index=index, learning=0, unicast_flood=0)
+        ip.fdb("replace", ifindex=index, lladdr=port.mac, state=NUD_NOARP, flags=NTF_MASTER)
+    else:
+        ip.brport("set", index=index, learning=1, unicast_flood=1)
+
+
+def _make_tap(name: str) -> None:
+    descriptor = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+        fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(name: str) -> None:
+    with IPRoute() as ip:
+        index = _index(ip, name)
+        if index is not None:
+            with contextlib.suppress(NetlinkError):  # somebody else was quicker
+                ip.link("del", index=index)
+
+
+def _set_addresses(ip: Any, index: Any, wanted: set[str]) -> None:
+    present = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in ip.get_addr(index=index, family=2)}
+    for interface in wanted - present:
+        ip.addr("add", index=index, address=interface.partition("/")[0], prefixlen=int(interface.partition("/")[2]))
+    for interface in present - wanted:
+        ip.addr("del", index=index, address=interface.partition("/")[0], prefixlen=int(interface.partition("/")[2]))
+
+
+def _refuse_foreign_ranges(ip: Any, network: LocalNetwork) -> None:
+    """A guest network must not swallow addresses that the host reaches by other means."""
+    for address in ip.get_addr(family=2):
+        used = ipaddress.ip_network(f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}", strict=False)
+        for subnet in network.subnets:
+            if ipaddress.ip_network(subnet.cidr).overlaps(used):
+                raise Conflict(f"The range {subnet.cidr} of the network is in use on the host by {used}. Choose another range.")
+
+
+def _bridge_mac(network_id: str) -> str:
+    """The same on every host and after every restart, whatever is plugged."""
+    digest = hashlib.sha256(network_id.encode()).hexdigest()
+    return ":".join(["02", *(digest[n : n + 2] for n in range(0, 10, 2))])
+
+
+def _index(ip: Any, name: str) -> Any:
+    found = ip.link_lookup(ifname=name)
+    return found[0] if found else None
+
+
+def _set_sysctl(name: str, value: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path = SYSCTL / name
+        if path.read_text().strip() != value:
+            path.write_text(value)

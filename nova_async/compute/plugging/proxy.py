@@ -1,0 +1,94 @@
+"""The way from a guest to the metadata service: knows the guest by bridge and address, and vouches for it."""
+
+import asyncio
+import hashlib
+import hmac
+import socket
+from collections.abc import Callable
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
+
+from nova_async import log
+from nova_async.model.guests import PortSpec
+
+Owner = Callable[[str, str], tuple[str, PortSpec] | None]  # bridge, address -> server and port
+REQUEST_SECONDS = 30
+BODY_BYTES = 16 * 1024
+AT_ONCE = 64
+SERVER_PORT_TRIES = 20
+logger = log.get("metadata_proxy")
+
+
+class MetadataProxy:
+    """One listener per bridge, each deaf to all other interfaces."""
+
+    def __init__(self, metadata_url: str, shared_secret: str, owner: Owner) -> None:
+        self.url, self.secret, self.owner = metadata_url.rstrip("/"), shared_secret, owner
+        self.ports: dict[str, int] = {}
+        self._runners: dict[str, web.AppRunner] = {}
+        self._session: ClientSession | None = None
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def listen(self, bridge: str) -> None:
+        """Take requests that come in by this bridge; ``ports`` says where. Safe to repeat."""
+        if bridge in self._runners:
+            return
+        app = web.Application(client_max_size=BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", lambda request: self._forward(bridge, request))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, keepalive_timeout=10)
+        await runner.setup()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
+            listener.bind(("0.0.0.0", 0))
+            await web.SockSite(runner, listener, backlog=64).start()
+        except BaseException:
+            listener.close()
+            await runner.cleanup()
+            raise
+        self._runners[bridge] = runner
+        self.ports[bridge] = listener.getsockname()[1]
+
+    async def forget(self, bridge: str) -> None:
+        self.ports.pop(bridge, None)
+        runner = self._runners.pop(bridge, None)
+        if runner is not None:
+            await runner.cleanup()
+
+    async def close(self) -> None:
+        for bridge in list(self._runners):
+            await self.forget(bridge)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _forward(self, bridge: str, request: web.Request) -> web.Response:
+        """Pass the guest's request on with our word for who it is; headers of the guest's own are dropped."""
+        found = self.owner(bridge, request.remote or "")
+        if found is None:
+            return web.Response(status=404)
+        if self._slots.locked():
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        instance_id, port = found
+        async with self._slots:
+            try:
+                async with self._client().request(
+                    request.method,
+                    f"{self.url}{request.rel_url.raw_path}",
+                    headers=self._proof(instance_id, port.project_id, request.remote or ""),
+                    data=await request.read() if request.can_read_body else None,
+                    allow_redirects=False,
+                ) as answer:
+                    body = await answer.read()
+            except (ClientError, TimeoutError, OSError) as error:
+                logger.warning("metadata.unreachable", error=repr(error))
+                return web.Response(status=503, headers={"Retry-After": "5"})
+        return web.Response(status=answer.status, body=body, headers={"Content-Type": answer.headers.get("Content-Type", "text/plain")})
+
+    def _proof(self, instance_id: str, project_id: str, address: str) -> dict[str, str]:
+        proof = hmac.new(self.secret.encode(), instance_id.encode(), hashlib.sha256).hexdigest()
+        return {"X-Instance-ID": instance_id, "X-Tenant-ID": project_id, "X-Instance-ID-Signature": proof, "X-Forwarded-For": address}
+
+    def _client(self) -> ClientSession:
+        if self._session is None:
+            self._session = ClientSession(timeout=ClientTimeout(total=REQUEST_SECONDS, connect=5), trust_env=False)
+        return self._session

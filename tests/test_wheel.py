@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,3 +56,17 @@ def test_the_code_in_a_wheel_finds_its_files(wheel: Path, tmp_path: Path) -> Non
     assert told.returncode == 0, told.stderr
     count = {schema: len(list((ROOT / "sql" / schema).glob("*.sql"))) for schema in ("api", "cell")}
     assert told.stdout.split() == [str(count["api"]), str(count["cell"]), "True", "True"]
+
+
+def requirements() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [r for group in (project["dependencies"], *project["optional-dependencies"].values()) for r in group]
+
+
+@pytest.mark.parametrize("requirement", requirements())
+def test_a_dependency_is_pinned_within_its_range_and_has_a_reason(requirement: str) -> None:
+    wanted = Requirement(requirement)
+    pins = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    (version,) = [next(iter(p.specifier)).version for p in pins if canonicalize_name(p.name) == canonicalize_name(wanted.name)]
+    assert wanted.specifier.contains(version)
+    assert wanted.name in (ROOT / "docs" / "dependencies.md").read_text()

@@ -79,9 +79,7 @@ class Cloud:
                 "memory_mb": flavor["memory_mb"], "network_requests": await self._nets(),
             } | columns  # fmt: skip
             names = ", ".join(row)
-            await conn.execute(
-                f"INSERT INTO instances ({names}) VALUES ({', '.join(f'${i + 1}' for i in range(len(row)))})", *row.values()
-            )
+            await conn.execute(f"INSERT INTO instances ({names}) VALUES ({', '.join(f'${i + 1}' for i in range(len(row)))})", *row.values())
         return uuid
 
     async def _nets(self) -> list[dict[str, Any]]:
@@ -157,5 +155,3 @@ async def cloud(database: Database, state: Path, *, hosts: int = 2, bus: Bus | N
         await made.journal.close()
         await made.bus.close()
         await made.images.close()
-
-

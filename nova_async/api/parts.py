@@ -1,6 +1,8 @@
 """What the API needs from the rest of the program."""
 
+import asyncio
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from nova_async.bus import Bus
 from nova_async.config import Config
@@ -26,6 +28,26 @@ class Parts:
     networks: NetworkService
     hosts: Liveness
     policy: Policy = field(init=False)
+    turns: "Turns" = field(init=False)
 
     def __post_init__(self) -> None:
         self.policy = Policy(RULES, self.config.api.policy_file)
+        self.turns = Turns()
+
+
+class Turns:
+    """One at a time for each key, within this process.
+
+    What the database would serialise anyway (creates of one project, which count its quota) waits here, where waiting
+    costs no connection.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, key: str) -> asyncio.Lock:
+        """To be held with ``async with``."""
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock

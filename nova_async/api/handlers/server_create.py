@@ -45,7 +45,7 @@ async def create(request: Request) -> dict[str, Any]:
     wish.networks = await request.parts.networks.check(request.ctx, wish.networks, wish.security_groups, wish.most)
     password = wish.body.get("adminPass") or request.parts.world.secret(9)
     reservation = f"r-{request.parts.world.uuid()[:8]}"
-    async with request.parts.database.transaction() as conn:
+    async with request.parts.turns.of(request.ctx.project_id), request.parts.database.transaction() as conn:
         prepared = await _prepare(request, conn, wish)
         _check_flavor(request, prepared.flavor, image)
         limits = _check_quota(request, wish, prepared)

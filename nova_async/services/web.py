@@ -86,6 +86,8 @@ def edge(world: World, tokens: Tokens, form: Callable[[int, str], Any], open_to_
                 response = json_response(form(status, error.message), status)
                 if status == 401:
                     response.headers["WWW-Authenticate"] = "Keystone uri=/identity"
+                if isinstance(error, errors.Unavailable):
+                    response.headers["Retry-After"] = str(error.retry_after)
             except web.HTTPException as error:
                 response = json_response(form(error.status, error.reason), error.status)
             except Exception as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from nova_async.compute.plugs import NetworkPlugs, NoPlugs
 from nova_async.config import load
@@ -279,9 +280,10 @@ def qemu_host(test_guest: Path) -> Iterator[QemuHost]:
 async def lab(request: pytest.FixtureRequest, tmp_path: Path, world: RealWorld) -> AsyncIterator[Lab]:
     """One of the hypervisors, empty; the test fails if anything is left on it afterwards."""
     lab = _make(request, tmp_path, world)
-    await lab.open()
-    yield lab
-    await lab.close()
+    with blockbuster_ctx(scanned_modules="nova_async"):  # the event loop is never held up
+        await lab.open()
+        yield lab
+        await lab.close()
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

@@ -51,7 +51,7 @@ async def _probe(state_dir: Path) -> Answer:
     kernel = _kernel(state_dir)
     if kernel is None:
         return Answer(machine, False, "no kernel to try it with is in /boot; set compute.virt_type to kvm if you know that it works")
-    works = await _boots(kernel)
+    works = await boots(kernel)
     answer = Answer(machine, works, "a guest booted" if works else "a guest did not boot")
     await asyncio.to_thread(_write, known, answer)
     return answer
@@ -84,9 +84,9 @@ def _kernel(state_dir: Path) -> Path | None:
     return next((path for path in candidates if os.access(path, os.R_OK)), None)
 
 
-async def _boots(kernel: Path) -> bool:
+async def boots(kernel: Path, accelerator: str = "kvm", cpu: str = "host") -> bool:
     """Boot a kernel without a disk: it ends in a panic for want of a root file system, or never gets there."""
-    command = [_qemu(), "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-user-config", "-display", "none"]
+    command = [_qemu(), "-accel", accelerator, "-cpu", cpu, "-m", "256", "-nodefaults", "-no-user-config", "-display", "none"]
     command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL

@@ -17,6 +17,7 @@ from nova_async.errors import Unavailable
 from nova_async.world import World
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+CONTROL = SERVER.with_name("rabbitmqctl")
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -59,6 +60,13 @@ class RabbitServer:
         deadline = self._world.monotonic() + STOP_SECONDS
         while await self._answers() and self._world.monotonic() < deadline:
             await self._world.sleep(0.02)
+
+    async def control(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl`` on this node and return what it prints. Raises ``Unavailable`` when it fails."""
+        ran = await asyncio.to_thread(self._run_control, arguments)
+        if ran.returncode != 0:
+            raise Unavailable("rabbitmqctl failed.", detail=f"{ran.stdout}{ran.stderr}")
+        return ran.stdout
 
     async def _wait_until_it_answers(self) -> None:
         deadline = self._world.monotonic() + START_SECONDS
@@ -105,6 +113,10 @@ class RabbitServer:
             await asyncio.to_thread(
                 subprocess.run, command, env=self._environment(), capture_output=True, check=False, timeout=STOP_SECONDS
             )
+
+    def _run_control(self, arguments: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+        command = [str(CONTROL), *arguments]
+        return subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False, timeout=START_SECONDS)
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         self._write_files()

@@ -42,7 +42,8 @@ async def straight(rabbit: RabbitServer, world: RealWorld) -> AsyncIterator[Amqp
 
 async def make_well_known(bus: AmqpBus, target: str) -> None:
     """RabbitMQ 3.10 writes the names of new quorum queues to disk late; one killed sooner starts them without a leader."""
-    await bus.cast(target, work("first"))
+    for name in (target, f"{target}.unserved"):
+        await bus.cast(name, work("first"))
     await asyncio.sleep(REGISTERED_SECONDS)
 
 
@@ -51,6 +52,9 @@ async def test_no_confirmed_message_is_lost_when_the_broker_is_killed(rabbit: Ra
     await straight.serve(target, inbox, prefetch=4)
     await make_well_known(straight, target)
     confirmed: list[str] = []
+    waiting = [f"waiting {number}" for number in range(20)]
+    for name in waiting:
+        await straight.cast(f"{target}.unserved", work(name))
 
     async def keep_casting() -> None:
         for number in range(3000):
@@ -70,17 +74,8 @@ async def test_no_confirmed_message_is_lost_when_the_broker_is_killed(rabbit: Ra
     rabbit_is_back.set()
     await caster
     await until(lambda: set(confirmed) <= set(inbox.done), seconds=20)
-
-
-async def test_what_waits_in_a_queue_survives_the_kill_of_the_broker(rabbit: RabbitServer, straight: AmqpBus, target: str) -> None:
-    await make_well_known(straight, target)
-    for number in range(50):
-        await straight.cast(target, work(number))
-    await rabbit.kill()
-    await rabbit.start()
-    inbox = Inbox()
-    await straight.serve(target, inbox)
-    await until(lambda: {str(number) for number in range(50)} <= set(inbox.done))
+    await straight.serve(f"{target}.unserved", late := Inbox())
+    await until(lambda: set(waiting) <= set(late.done))
 
 
 async def test_a_cut_connection_is_made_again_and_nothing_is_lost(proxy: Proxy, bus: AmqpBus, target: str) -> None:
@@ -171,6 +166,25 @@ async def test_a_consumer_whose_queue_was_deleted_makes_it_again(rabbit: RabbitS
         await channel.queue_delete(f"nova.work.{target}")
     await straight.cast(target, work("after"))
     assert "after" in await inbox.has(2)
+
+
+async def test_a_broker_short_of_memory_refuses_casts_but_its_consumers_go_on(
+    rabbit: RabbitServer, straight: AmqpBus, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nova_async.bus.amqp.bus.CAST_SECONDS", 1.0)
+    await straight.serve(target, inbox := Inbox(seconds=0.5), prefetch=1)
+    for number in range(8):
+        await straight.cast(target, work(number))
+    await rabbit.control("set_vm_memory_high_watermark", "0.0001")
+    try:
+        with pytest.raises(Unavailable):
+            await straight.cast(target, work("refused, or late"))
+        await until(lambda: {str(number) for number in range(8)} <= set(inbox.done))
+    finally:
+        await rabbit.control("set_vm_memory_high_watermark", "0.4")
+    assert inbox.seen[:8] == [str(number) for number in range(8)]
+    await straight.cast(target, work("after"))
+    await until(lambda: "after" in inbox.done)
 
 
 async def test_work_that_is_cut_off_in_hand_is_not_lost(proxy: Proxy, bus: AmqpBus, target: str) -> None:

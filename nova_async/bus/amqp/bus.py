@@ -147,6 +147,7 @@ class AmqpBus:
     ) -> Consumer:
         return Consumer(
             self._consuming,
+            self._publisher,
             self._world,
             name,
             declare,

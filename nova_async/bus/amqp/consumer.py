@@ -1,8 +1,8 @@
 """Receiving: a consumer that is built again whenever it may have gone deaf.
 
 Three ways to go deaf were seen with brokers and proxies, each with its own check every
-``probe_seconds``: the connection or channel hangs (an empty message to ourselves through the same
-channel does not come back), the broker forgot the consumer (the queue says it has none), and the
+``probe_seconds``: the connection or channel hangs (an empty message to a queue that the same
+channel reads does not come), the broker forgot the consumer (the queue says it has none), and the
 broker stopped delivering (messages wait, our hands are free, and nothing comes).
 """
 
@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aio_pika import Message as Parcel
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 from nova_async import log
 from nova_async.bus.amqp.link import BROKEN, CONNECT_SECONDS, Link, back_off, quietly
+from nova_async.bus.amqp.publisher import Publisher
 from nova_async.bus.delivery import Hands, within
 from nova_async.errors import Unavailable
 from nova_async.world import World
@@ -38,10 +38,20 @@ class Consumer:
     """
 
     def __init__(
-        self, link: Link, world: World, name: str, declare: Declare, attend: Attend, *, prefetch: int, probe_seconds: float
+        self,
+        link: Link,
+        publisher: Publisher,
+        world: World,
+        name: str,
+        declare: Declare,
+        attend: Attend,
+        *,
+        prefetch: int,
+        probe_seconds: float,
     ) -> None:
         self.name = name
         self._link = link
+        self._publisher = publisher
         self._world = world
         self._declare = declare
         self._attend = attend
@@ -82,6 +92,10 @@ class Consumer:
                 _log.warning("bus.consumer_deaf", queue=self.name, why=str(deaf))
             except BROKEN as error:
                 _log.info("bus.consumer_broken", queue=self.name, error=type(error).__name__)
+                if isinstance(error, TimeoutError) and failures >= 2:
+                    _log.error(
+                        "bus.queue_does_not_answer", queue=self.name, remedy="see rabbitmq-queues quorum_status: it may have no leader"
+                    )
             if self._world.monotonic() - began > STEADY_SECONDS:
                 failures = 0
             await self._world.sleep(back_off(self._world, failures))
@@ -121,7 +135,7 @@ class Consumer:
             before = self._deliveries
             await self._pause()
             try:
-                waiting = await within(self._world, self._probe_seconds, self._probe(channel, queue, probe))
+                waiting = await self._probe(channel, queue, probe)
             except TimeoutError:
                 self._link.suspect(connection, f"no echo in the channel that reads {self.name}")
                 raise Deaf("no echo") from None
@@ -138,12 +152,18 @@ class Consumer:
         raise Deaf("the channel or the consumer was closed")
 
     async def _probe(self, channel: AbstractChannel, queue: AbstractQueue, probe: AbstractQueue) -> int:
-        """How many messages wait in the queue. Raises ``Deaf`` when the broker does not know us as its reader."""
+        """How many messages wait in the queue. Raises ``Deaf`` when the broker does not know us as its reader.
+
+        The echo is sent by the publishing connection, since a broker short of memory blocks those that publish.
+        """
         self._echo.clear()
-        await channel.default_exchange.publish(Parcel(b""), probe.name)
-        await self._echo.wait()
+        try:
+            if await self._publisher.probe(probe.name, self._probe_seconds):
+                await within(self._world, self._probe_seconds, self._echo.wait())
+        except LookupError:
+            raise Deaf("the probe queue is gone") from None
         underlay = await channel.get_underlay_channel()
-        state = await underlay.queue_declare(queue.name, passive=True)
+        state = await within(self._world, self._probe_seconds, underlay.queue_declare(queue.name, passive=True))
         if not state.consumer_count:
             raise Deaf("the queue has no consumer")
         return state.message_count or 0

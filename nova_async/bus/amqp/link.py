@@ -1,8 +1,8 @@
 """One connection to the broker that is always being made again."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
@@ -59,6 +59,9 @@ class Link:
             up.cancel()
         if self._refused.done():
             raise Unavailable(f"The message broker at {self.broker} refused the user, password or virtual host in bus.url.")
+
+    def is_present(self, connection: AbstractConnection) -> bool:
+        return connection is self._connection
 
     def suspect(self, connection: AbstractConnection, why: str) -> None:
         """Give this connection up; nothing happens when it is not the present one any more."""
@@ -119,6 +122,22 @@ def with_defaults(url: str, purpose: str) -> URL:
     if parsed.scheme not in ("amqp", "amqps") or not parsed.host:
         raise Invalid("bus.url has to look like amqp://user:password@host:port/vhost (or amqps://).")
     return parsed.with_query({"heartbeat": str(HEARTBEAT_SECONDS), "name": f"nova_async {purpose}", **parsed.query})
+
+
+def is_blocked(connection: AbstractConnection) -> bool:
+    """Whether the broker, short of memory or disk, has told us that it reads nothing from this connection.
+
+    aiormq knows, and only tells by making ``ready`` wait; here that is asked without waiting.
+    """
+    if connection.transport is None:
+        return False
+    ready = cast("Coroutine[Any, Any, Any]", connection.transport.ready())
+    try:
+        ready.send(None)
+    except StopIteration:
+        return False
+    ready.close()
+    return True
 
 
 def back_off(world: World, failures: int) -> float:

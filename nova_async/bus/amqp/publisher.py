@@ -7,7 +7,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import DeliveryError
 from pamqp.commands import Basic
 
-from nova_async.bus.amqp.link import BROKEN, Link, back_off, quietly
+from nova_async.bus.amqp.link import BROKEN, Link, back_off, is_blocked, quietly
 from nova_async.bus.amqp.topology import QueueSpec, declare_fixed
 from nova_async.bus.delivery import within
 from nova_async.errors import Unavailable
@@ -44,6 +44,16 @@ class Publisher:
         finally:
             self._in_flight -= 1
 
+    async def probe(self, queue: str, seconds: float) -> bool:
+        """Put an empty message into ``queue``; False when nothing can be sent now. Raises ``LookupError`` when there is no such queue."""
+        try:
+            await self._attempt(seconds, Parcel(b"", message_id=self._world.uuid()), "", queue, None, True)
+        except DeliveryError:
+            raise LookupError(queue) from None
+        except BROKEN:
+            return False
+        return True
+
     async def ready(self, seconds: float) -> AbstractConnection:
         """Open the channel and make the fixed exchanges and queues. Raises ``Unavailable``."""
         try:
@@ -73,7 +83,9 @@ class Publisher:
         raise self._unavailable()
 
     async def _attempt(self, seconds: float, parcel: Parcel, exchange: str, key: str, queue: QueueSpec | None, mandatory: bool) -> None:
-        channel = await within(self._world, seconds, self._open_channel())
+        channel = self._present_channel()
+        if channel is None:
+            channel = await within(self._world, seconds, self._open_channel())
         connection = self._connection
         try:
             if queue is not None and queue.name not in self._declared:
@@ -82,15 +94,24 @@ class Publisher:
             target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
             await within(self._world, seconds, target.publish(parcel, key, mandatory=mandatory))
         except TimeoutError:
-            if connection is not None and seconds == ATTEMPT_SECONDS:
+            if connection is not None and seconds == ATTEMPT_SECONDS and not is_blocked(connection):
                 self._link.suspect(connection, "a message was not confirmed in time")
             raise
+
+    def _present_channel(self) -> AbstractChannel | None:
+        """The channel, if it can be used now; one that the broker has blocked cannot."""
+        channel, connection = self._channel, self._connection
+        if channel is None or connection is None or channel.is_closed or not self._link.is_present(connection) or is_blocked(connection):
+            return None
+        return channel
 
     async def _open_channel(self) -> AbstractChannel:
         async with self._opening:
             connection = await self._link.connection()
-            if self._channel is not None and connection is self._connection and not self._channel.is_closed:
-                return self._channel
+            if connection.transport is not None:
+                await connection.transport.ready()  # not blocked
+            if (present := self._present_channel()) is not None:
+                return present
             self._channel, self._connection = None, None
             self._declared = set()
             channel = connection.channel(on_return_raises=True)

@@ -15,7 +15,6 @@ Owner = Callable[[str, str], tuple[str, PortSpec] | None]  # bridge, address -> 
 REQUEST_SECONDS = 30
 BODY_BYTES = 16 * 1024
 AT_ONCE = 64
-SERVER_PORT_TRIES = 20
 logger = log.get("metadata_proxy")
 
 
@@ -34,7 +33,11 @@ class MetadataProxy:
         if bridge in self._runners:
             return
         app = web.Application(client_max_size=BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", lambda request: self._forward(bridge, request))
+
+        async def forward(request: web.Request) -> web.Response:
+            return await self._forward(bridge, request)
+
+        app.router.add_route("*", "/{path:.*}", forward)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, keepalive_timeout=10)
         await runner.setup()
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Keeps the frames of message types that have none yet, or that grew: ``python -m tests.wire.record``.
+"""Keeps the frames of message types that have none yet, or that grew: ``python -m tests.wire.record``, for each release.
 
 Lines are only ever added. A line that does not decode any more means that an older release is not understood.
 """

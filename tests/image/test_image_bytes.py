@@ -4,7 +4,9 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +18,7 @@ from nova_async.context import service_context
 from nova_async.db import Database
 from nova_async.errors import Conflict, Gone, Invalid, NotFound
 from nova_async.services.image.builtin import BuiltinImages
+from nova_async.services.image.inspect import Inspection
 from nova_async.world import RealWorld
 
 from .conftest import OCTETS, PEOPLE, QCOW2, Client, Service
@@ -191,6 +194,55 @@ async def test_a_cancelled_upload_leaves_nothing(anna: Client, service: Service)
         await upload
     await eventually(lambda: status_is(anna, image_id, "queued"))
     await eventually(lambda: has_no_files(service))
+
+
+async def test_sec_012_whatever_ends_an_upload_at_any_step_nothing_is_left(anna: Client, service: Service) -> None:
+    chance = random.Random(12)
+    for number in range(40):
+        image_id = await anna.image(disk_format="raw")
+        end = ("cancel", "delete", "break")[number % 3]
+        step = chance.randrange(5)
+        upload = asyncio.create_task(service.images.upload(PEOPLE["a"], image_id, ending(end, step, service, image_id)))
+        if end == "cancel":
+            await asyncio.sleep(chance.random() * 0.05)
+            upload.cancel()
+        await asyncio.gather(upload, return_exceptions=True)
+        await eventually(lambda: has_no_uploads(service))
+        if end != "delete":
+            await eventually(partial(is_settled, anna, service, image_id))
+        await anna("DELETE", f"/v2/images/{image_id}", 404 if end == "delete" else 204)
+        assert service.files() == []
+
+
+async def ending(end: str, step: int, service: Service, image_id: str) -> AsyncIterator[bytes]:
+    for number in range(5):
+        yield os.urandom(700_000)
+        if number == step and end == "delete":
+            await service.images.delete(PEOPLE["a"], image_id)
+        if number == step and end == "break":
+            raise Invalid("the sender broke down")
+
+
+async def is_settled(client: Client, service: Service, image_id: str) -> bool:
+    """Queued without a file; or active with one, where the end came too late."""
+    status = (await client.show(image_id))["status"]
+    return (status, len(service.files())) in (("queued", 0), ("active", 1))
+
+
+async def has_no_uploads(service: Service) -> bool:
+    return not any((service.store / "uploads").iterdir())
+
+
+async def test_an_upload_cancelled_before_its_file_is_made_leaves_none(service: Service, world: RealWorld) -> None:
+    for turns in range(12):
+        task = asyncio.create_task(service.images._store.begin(world.uuid(), Inspection("raw", 2**30)))
+        for _ in range(turns % 4):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await eventually(lambda: has_no_uploads(service))
+    await eventually(lambda: is_closed(service))
 
 
 async def test_a_silent_uploader_is_let_go(anna: Client, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

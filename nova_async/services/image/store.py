@@ -12,7 +12,9 @@ import os
 import re
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import ParamSpec, TypeVar
 
 from nova_async.db.images import Data
@@ -27,18 +29,27 @@ T = TypeVar("T")
 
 
 class Incoming:
-    """An upload's temporary file. Its methods block: ``Store.run`` calls them."""
+    """An upload's temporary file. Its methods block: ``Store.run`` calls them.
+
+    They exclude each other, for a thread goes on although the task that waited for it was cancelled: the file must
+    not be closed, and its number given to another file, below a write.
+    """
 
     def __init__(self, temporary: Path, final: Path, inspection: Inspection, max_size: int) -> None:
         self._temporary, self._final = temporary, final
         self._inspection, self._max_size = inspection, max_size
         self._md5, self._sha512 = hashlib.md5(usedforsecurity=False), hashlib.sha512()
         self._size = 0
+        self._lock = Lock()
         self._file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def write(self, chunk: bytes) -> None:
         """Raises ``TooLarge`` (over the limit, or the disk is full) and ``Invalid`` (not what it claims to be)."""
+        with self._lock:
+            self._write(chunk)
+
+    def _write(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if self._size > self._max_size:
             raise TooLarge(f"The image is larger than the limit of {self._max_size} bytes.")
@@ -50,6 +61,10 @@ class Incoming:
 
     def seal(self) -> Data:
         """Everything was written: say what it is, and give it its final name. Raises ``Invalid``."""
+        with self._lock:
+            return self._seal()
+
+    def _seal(self) -> Data:
         virtual_size = self._inspection.finish(self._file, self._size)
         with _disk_errors():
             os.fchmod(self._file, 0o440)
@@ -59,11 +74,11 @@ class Incoming:
         return Data(size=self._size, virtual_size=virtual_size, md5=self._md5.hexdigest(), sha512=self._sha512.hexdigest())
 
     def close(self, *, keep: bool) -> None:
-        """End the upload; without ``keep`` no byte of it stays. May be called more than once."""
-        if not keep:
-            self._temporary.unlink(missing_ok=True)
-            self._final.unlink(missing_ok=True)
-        if self._file >= 0:
+        """End the upload; without ``keep`` no byte of it stays."""
+        with self._lock:
+            if not keep:
+                self._temporary.unlink(missing_ok=True)
+                self._final.unlink(missing_ok=True)
             os.close(self._file)
             self._file = -1
 
@@ -86,7 +101,17 @@ class Store:
 
     async def begin(self, upload_id: str, inspection: Inspection) -> Incoming:
         """Make and lock the temporary file of a new upload."""
-        return await self.run(self._begin, upload_id, inspection)
+        opening = asyncio.ensure_future(self.run(self._begin, upload_id, inspection))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, opening: "asyncio.Future[Incoming]") -> None:
+        """Nobody waits any more for a file that a thread has made, or is about to make."""
+        if not opening.cancelled() and opening.exception() is None:
+            self._pool.submit(opening.result().close, keep=False)
 
     def _begin(self, upload_id: str, inspection: Inspection) -> Incoming:
         with _disk_errors():
@@ -97,18 +122,19 @@ class Store:
         file = await self.run(self._open, data_id)
         try:
             while length is None or length > 0:
-                chunk = await self.run(os.pread, file, CHUNK if length is None else min(CHUNK, length), start)
+                chunk = await self.run(os.pread, file.fileno(), CHUNK if length is None else min(CHUNK, length), start)
                 if not chunk:
                     break
                 start += len(chunk)
                 length = None if length is None else length - len(chunk)
                 yield chunk
         finally:
-            os.close(file)
+            file.close()
 
-    def _open(self, data_id: str) -> int:
+    def _open(self, data_id: str) -> FileIO:
+        """An object, which closes itself when the task that asked for it is gone."""
         try:
-            return os.open(self.folder / _checked(data_id), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return FileIO(self.folder / _checked(data_id))
         except OSError as error:
             raise Unavailable("The image's data cannot be read now.", detail=repr(error)) from None
 

@@ -12,11 +12,15 @@ from nova_async.api.handlers import (
     availability_zones,
     flavors,
     hypervisors,
+    instance_actions,
     keypairs,
     limits,
     quota_class_sets,
     quota_sets,
     server_create,
+    server_ips,
+    server_metadata,
+    server_tags,
     servers,
     services,
     versions,
@@ -25,9 +29,12 @@ from nova_async.api.route import Route, removed
 from nova_async.api.schemas import actions as action_schemas
 from nova_async.api.schemas import flavors as flavor_schemas
 from nova_async.api.schemas import hypervisors as hypervisor_schemas
+from nova_async.api.schemas import instance_actions as instance_action_schemas
 from nova_async.api.schemas import keypairs as keypair_schemas
 from nova_async.api.schemas import limits as limit_schemas
 from nova_async.api.schemas import quota_sets as quota_schemas
+from nova_async.api.schemas import server_metadata as metadata_schemas
+from nova_async.api.schemas import server_tags as tag_schemas
 from nova_async.api.schemas import servers as server_schemas
 from nova_async.api.schemas import services as service_schemas
 from nova_async.api.schemas.actions import bare
@@ -35,18 +42,26 @@ from nova_async.api.versions import V
 from nova_async.api.views import availability_zones as zone_views
 from nova_async.api.views import flavors as flavor_views
 from nova_async.api.views import hypervisors as hypervisor_views
+from nova_async.api.views import instance_actions as instance_action_views
 from nova_async.api.views import keypairs as keypair_views
 from nova_async.api.views import limits as limit_views
 from nova_async.api.views import quota_sets as quota_views
+from nova_async.api.views import server_ips as ip_views
+from nova_async.api.views import server_metadata as metadata_views
+from nova_async.api.views import server_tags as tag_views
 from nova_async.api.views import servers as server_views
 from nova_async.api.views import services as service_views
 from nova_async.policy import availability_zones as zone_policy
 from nova_async.policy import flavors as flavor_policy
 from nova_async.policy import hypervisors as hypervisor_policy
+from nova_async.policy import instance_actions as instance_action_policy
 from nova_async.policy import keypairs as keypair_policy
 from nova_async.policy import limits as limit_policy
 from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
+from nova_async.policy import server_ips as ip_policy
+from nova_async.policy import server_metadata as metadata_policy
+from nova_async.policy import server_tags as tag_policy
 from nova_async.policy import servers as server_policy
 from nova_async.policy import services as service_policy
 from nova_async.policy import versions as version_policy
@@ -171,6 +186,40 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/os-services/{id}", services.update, "Enable, disable or force down a service.",
           since=V.SERVICE_UUIDS, policy=service_policy.UPDATE, body=service_schemas.UPDATE, view=service_views.SHOW),
     Route("DELETE", "/os-services/{id}", services.delete, "Forget a service.", success=204, policy=service_policy.DELETE),
+
+    # What hangs below a server
+    Route("GET", "/servers/{server_id}/metadata", server_metadata.index, "List the metadata of a server.",
+          policy=metadata_policy.INDEX, target="server", view=metadata_views.ALL),
+    Route("POST", "/servers/{server_id}/metadata", server_metadata.create, "Add to the metadata of a server.",
+          policy=metadata_policy.CREATE, target="server", body=metadata_schemas.ALL, view=metadata_views.ALL),
+    Route("PUT", "/servers/{server_id}/metadata", server_metadata.update_all, "Replace the metadata of a server.",
+          policy=metadata_policy.UPDATE_ALL, target="server", body=metadata_schemas.ALL, view=metadata_views.ALL),
+    Route("GET", "/servers/{server_id}/metadata/{id}", server_metadata.show, "Show one item of a server's metadata.",
+          policy=metadata_policy.SHOW, target="server", view=metadata_views.ONE),
+    Route("PUT", "/servers/{server_id}/metadata/{id}", server_metadata.update, "Change one item of a server's metadata.",
+          policy=metadata_policy.UPDATE, target="server", body=metadata_schemas.ONE, view=metadata_views.ONE),
+    Route("DELETE", "/servers/{server_id}/metadata/{id}", server_metadata.delete, "Delete one item of a server's metadata.", success=204,
+          policy=metadata_policy.DELETE, target="server"),
+    Route("GET", "/servers/{server_id}/tags", server_tags.index, "List the tags of a server.",
+          since=V.TAGS, policy=tag_policy.INDEX, target="server", view=tag_views.ALL),
+    Route("PUT", "/servers/{server_id}/tags", server_tags.update_all, "Replace the tags of a server.",
+          since=V.TAGS, policy=tag_policy.UPDATE_ALL, target="server", body=tag_schemas.ALL, view=tag_views.ALL),
+    Route("DELETE", "/servers/{server_id}/tags", server_tags.delete_all, "Take all tags from a server.", success=204,
+          since=V.TAGS, policy=tag_policy.DELETE_ALL, target="server"),
+    Route("GET", "/servers/{server_id}/tags/{id}", server_tags.show, "Ask whether a server has a tag.", success=204,
+          since=V.TAGS, policy=tag_policy.SHOW, target="server"),
+    Route("PUT", "/servers/{server_id}/tags/{id}", server_tags.update, "Add a tag to a server.", success=201,
+          since=V.TAGS, policy=tag_policy.UPDATE, target="server"),
+    Route("DELETE", "/servers/{server_id}/tags/{id}", server_tags.delete, "Take a tag from a server.", success=204,
+          since=V.TAGS, policy=tag_policy.DELETE, target="server"),
+    Route("GET", "/servers/{server_id}/ips", server_ips.index, "List the addresses of a server.",
+          policy=ip_policy.INDEX, target="server", view=ip_views.ALL),
+    Route("GET", "/servers/{server_id}/ips/{id}", server_ips.show, "List the addresses of a server in one network.",
+          policy=ip_policy.SHOW, target="server", view=ip_views.ONE),
+    Route("GET", "/servers/{server_id}/os-instance-actions", instance_actions.index, "List what was done to a server.",
+          policy=instance_action_policy.LIST, target="later", query=instance_action_schemas.LIST, view=instance_action_views.LIST),
+    Route("GET", "/servers/{server_id}/os-instance-actions/{id}", instance_actions.show, "Show something that was done to a server.",
+          policy=instance_action_policy.SHOW, target="later", view=instance_action_views.SHOW),
 
     # Gone for good
     removed("GET", "/os-agents"),

@@ -237,6 +237,29 @@ async def test_a_list_of_revocations_that_grew_old_is_not_trusted(database: Data
         await identity.close()
 
 
+async def test_a_database_that_hangs_holds_nobody_for_long(
+    database: Database, config: Config, world: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocations, "REFRESH_SECONDS", 0.5)
+    identity = await BuiltinIdentity.open(database, config, world)
+    now = world.now().timestamp()
+    text = identity.seal(Token(user_id="u", user_domain_id="default", issued_at=now, expires_at=now + 3600, audit_id="a"))
+    try:
+        async with database.transaction() as conn:
+            await conn.execute("LOCK TABLE identity_revocations IN ACCESS EXCLUSIVE MODE")
+            monkeypatch.setattr(revocations, "STALE_SECONDS", -1.0)
+
+            async with asyncio.timeout(3):
+                outcomes = await asyncio.gather(*(identity.validate(text) for _ in range(50)), return_exceptions=True)
+
+        assert {type(o) for o in outcomes} == {Unavailable}
+        monkeypatch.setattr(revocations, "STALE_SECONDS", 30.0)
+        await world.sleep(revocations.RETRY_SECONDS)
+        assert (await identity.validate(text)).user_id == "u"
+    finally:
+        await identity.close()
+
+
 async def test_a_login_that_began_before_a_revocation_committed_does_not_survive_it(
     admin: Client, identity: BuiltinIdentity, database: Database, anybody: Client, secrets: Secrets
 ) -> None:

@@ -66,7 +66,8 @@ class Passwords:
 
 class Patience:
     """Counts failed logins per account and address. After ``FREE`` in a row the account answers that address only
-    after a pause that doubles from one second to ``LONGEST``; after ``FREE_FROM_ANYWHERE``, any address.
+    after a pause that doubles from one second to ``LONGEST``; after ``FREE_FROM_ANYWHERE``, any address but those from
+    which its user has logged in before: strangers cannot lock the owner out.
 
     Kept in memory, for ``MAX_KEYS`` accounts and addresses: each process counts for itself.
     """
@@ -79,11 +80,14 @@ class Patience:
     def __init__(self, world: World) -> None:
         self._world = world
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def check(self, account: str, address: str) -> None:
         """Raise ``Unauthorized`` while the account has to be left alone; costs nothing, tells nothing of the account."""
         now = self._world.monotonic()
-        if any(now < self._failures.get(key, (0, 0.0))[1] for key in _keys(account, address)):
+        here, anywhere = _keys(account, address)
+        counted = (here,) if here in self._familiar else (here, anywhere)
+        if any(now < self._failures.get(key, (0, 0.0))[1] for key in counted):
             raise Unauthorized("Too many failed logins for this account. Wait a minute and try again.")
 
     def failed(self, account: str, address: str) -> None:
@@ -96,8 +100,11 @@ class Patience:
             self._failures.popitem(last=False)
 
     def succeeded(self, account: str, address: str) -> None:
-        for key in _keys(account, address):
-            self._failures.pop(key, None)
+        self._failures.pop((account, address), None)
+        self._familiar[account, address] = None
+        self._familiar.move_to_end((account, address))
+        while len(self._familiar) > self.MAX_KEYS:
+            self._familiar.popitem(last=False)
 
 
 def _keys(account: str, address: str) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterable
 
+import asyncpg
+
 from nova_async import log
 from nova_async.db import Database
 from nova_async.db import identity as db
@@ -12,7 +14,8 @@ from nova_async.world import World
 
 POLL_SECONDS = 2.0
 STALE_SECONDS = 30.0
-REFRESH_SECONDS = 10.0
+REFRESH_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 EXPIRE_EVERY = 300  # polls
 logger = log.get("identity")
 
@@ -30,6 +33,7 @@ class Revocations:
         self._epochs: dict[str, int] = {}
         self._digest = ""
         self._fresh_at = float("-inf")
+        self._failed_at = float("-inf")
         self._refreshing = asyncio.Lock()
         self.keys: dict[int, bytes] = {}
 
@@ -46,12 +50,18 @@ class Revocations:
         return self._world.monotonic() - self._fresh_at < STALE_SECONDS
 
     async def ensure_fresh(self) -> None:
-        """Raises ``Unavailable`` when the list is old and the database does not answer."""
+        """Raises ``Unavailable`` when the list is old and the database does not answer.
+
+        Those who waited while one of them asked share the outcome: nobody waits for more than two attempts.
+        """
         if self.is_fresh():
             return
         async with self._refreshing:
-            if not self.is_fresh():
-                await self._refresh()
+            if self.is_fresh():
+                return
+            if self._world.monotonic() - self._failed_at < RETRY_SECONDS:
+                raise Unavailable("The database does not answer.")
+            await self._refresh()
 
     async def refresh(self) -> None:
         """Raises ``Unavailable``."""
@@ -69,9 +79,9 @@ class Revocations:
                 if round_ % EXPIRE_EVERY == 0:
                     await self._expire()
                 away = False
-            except Unavailable as error:
+            except (Unavailable, asyncpg.PostgresError) as error:
                 if not away:
-                    logger.warning("identity.revocations_unread", error=error.message, detail=error.detail)
+                    logger.warning("identity.revocations_unread", error=str(error), detail=getattr(error, "detail", None))
                 away = True
 
     async def _refresh(self) -> None:
@@ -83,8 +93,9 @@ class Revocations:
                     self.learn(await db.revocations(conn))
                     self._digest = digest
                 self.keys = {k.id: k.secret for k in await db.keys(conn)}
-        except TimeoutError:
-            raise Unavailable("The database does not answer.") from None
+        except (Unavailable, TimeoutError, asyncpg.PostgresError) as error:
+            self._failed_at = self._world.monotonic()
+            raise Unavailable("The database does not answer.", detail=repr(error)) from None
         self._fresh_at = started
 
     async def _expire(self) -> None:

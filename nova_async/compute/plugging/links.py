@@ -5,7 +5,9 @@ import fcntl
 import hashlib
 import ipaddress
 import os
+import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,51 +32,86 @@ def prepare_host() -> None:
         _set_sysctl(f"bridge/bridge-nf-call-{family}", "1")
 
 
-def ensure_network(network: LocalNetwork) -> None:
-    """Make the bridge with its addresses and the taps of all ports. Raises ``Conflict`` where the host uses the range itself."""
-    with IPRoute() as ip:
-        index = _index(ip, network.bridge)
+class Links:
+    """One netlink socket, opened by the first call and used by one thread only."""
+
+    def __init__(self) -> None:
+        self._socket: Any = None
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def ensure_network(self, network: LocalNetwork, ports: Iterable[PortSpec]) -> None:
+        """Make the bridge with its addresses, and the taps of these ports. Raises ``Conflict`` where the host uses the range itself."""
+        index = _index(network.bridge)
         if index is None:
-            _refuse_foreign_ranges(ip, network)
-            ip.link("add", ifname=network.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
-            index = _index(ip, network.bridge)
-            ip.link("set", index=index, address=_bridge_mac(network.network_id))
-            _set_sysctl(f"ipv6/conf/{network.bridge}/disable_ipv6", "1")
-        ip.link("set", index=index, mtu=network.mtu, state="up")
-        _set_addresses(ip, index, {subnet.interface for subnet in network.subnets})
-        for _, port in network.ports:
-            _ensure_tap(ip, port, index)
+            index = self._make_bridge(network)
+        self._ip.link("set", index=index, mtu=network.mtu, state="up")
+        self._set_addresses(index, {subnet.interface for subnet in network.subnets})
+        for port in ports:
+            self._ensure_tap(port, index)
 
+    def remove_tap(self, port: PortSpec) -> None:
+        self._remove(_index(port.device))
 
-def remove_tap(port: PortSpec) -> None:
-    _remove(port.device)
-
-
-def remove_bridge(name: str) -> None:
-    """With every tap that is still on it."""
-    with IPRoute() as ip:
-        index = _index(ip, name)
+    def remove_bridge(self, name: str) -> None:
+        """With every tap that is still on it."""
+        index = _index(name)
         if index is None:
             return
-        for link in ip.get_links():
+        for link in self._ip.get_links():
             if link.get_attr("IFLA_MASTER") == index:
-                ip.link("del", index=link["index"])
-        ip.link("del", index=index)
+                self._remove(link["index"])
+        self._remove(index)
 
+    @property
+    def _ip(self) -> Any:
+        if self._socket is None:
+            self._socket = IPRoute()
+        return self._socket
 
-def _ensure_tap(ip: Any, port: PortSpec, bridge: Any) -> None:
-    """Bring up the tap on its bridge; only the port's own MAC is known behind it, so nobody else's frames are flooded to it."""
-    index = _index(ip, port.device)
-    if index is None:
-        _make_tap(port.device)
-        index = _index(ip, port.device)
-        _set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
-    ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
-    if port.port_security:
-        ip.brport("set", index=index, learning=0, unicast_flood=0)
-        ip.fdb("replace", ifindex=index, lladdr=port.mac, state=NUD_NOARP, flags=NTF_MASTER)
-    else:
-        ip.brport("set", index=index, learning=1, unicast_flood=1)
+    def _make_bridge(self, network: LocalNetwork) -> int:
+        self._refuse_foreign_ranges(network)
+        self._ip.link("add", ifname=network.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
+        index = socket.if_nametoindex(network.bridge)
+        self._ip.link("set", index=index, address=_bridge_mac(network.network_id))
+        _set_sysctl(f"ipv6/conf/{network.bridge}/disable_ipv6", "1")
+        return index
+
+    def _ensure_tap(self, port: PortSpec, bridge: int) -> None:
+        """Bring up the tap on its bridge; only the port's own MAC is known behind it, so nobody else's frames are flooded to it."""
+        index = _index(port.device)
+        if index is None:
+            _make_tap(port.device)
+            index = socket.if_nametoindex(port.device)
+            _set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
+        self._ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
+        if port.port_security:
+            self._ip.brport("set", index=index, learning=0, unicast_flood=0)
+            self._ip.fdb("replace", ifindex=index, lladdr=port.mac, state=NUD_NOARP, flags=NTF_MASTER)
+        else:
+            self._ip.brport("set", index=index, learning=1, unicast_flood=1)
+
+    def _set_addresses(self, index: int, wanted: set[str]) -> None:
+        present = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in self._ip.get_addr(index=index, family=socket.AF_INET)}
+        for verb, interfaces in (("add", wanted - present), ("del", present - wanted)):
+            for interface in interfaces:
+                address, _, length = interface.partition("/")
+                self._ip.addr(verb, index=index, address=address, prefixlen=int(length))
+
+    def _refuse_foreign_ranges(self, network: LocalNetwork) -> None:
+        """A guest network must not swallow addresses that the host reaches by other means."""
+        for address in self._ip.get_addr(family=socket.AF_INET):
+            used = ipaddress.ip_network(f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}", strict=False)
+            for subnet in network.subnets:
+                if ipaddress.ip_network(subnet.cidr).overlaps(used):
+                    raise Conflict(f"The range {subnet.cidr} of the network is in use on the host by {used}. Choose another range.")
+
+    def _remove(self, index: int | None) -> None:
+        if index is not None:
+            with contextlib.suppress(NetlinkError):  # somebody else was quicker
+                self._ip.link("del", index=index)
 
 
 def _make_tap(name: str) -> None:
@@ -86,40 +123,17 @@ def _make_tap(name: str) -> None:
         os.close(descriptor)
 
 
-def _remove(name: str) -> None:
-    with IPRoute() as ip:
-        index = _index(ip, name)
-        if index is not None:
-            with contextlib.suppress(NetlinkError):  # somebody else was quicker
-                ip.link("del", index=index)
-
-
-def _set_addresses(ip: Any, index: Any, wanted: set[str]) -> None:
-    present = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in ip.get_addr(index=index, family=2)}
-    for interface in wanted - present:
-        ip.addr("add", index=index, address=interface.partition("/")[0], prefixlen=int(interface.partition("/")[2]))
-    for interface in present - wanted:
-        ip.addr("del", index=index, address=interface.partition("/")[0], prefixlen=int(interface.partition("/")[2]))
-
-
-def _refuse_foreign_ranges(ip: Any, network: LocalNetwork) -> None:
-    """A guest network must not swallow addresses that the host reaches by other means."""
-    for address in ip.get_addr(family=2):
-        used = ipaddress.ip_network(f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}", strict=False)
-        for subnet in network.subnets:
-            if ipaddress.ip_network(subnet.cidr).overlaps(used):
-                raise Conflict(f"The range {subnet.cidr} of the network is in use on the host by {used}. Choose another range.")
-
-
 def _bridge_mac(network_id: str) -> str:
     """The same on every host and after every restart, whatever is plugged."""
     digest = hashlib.sha256(network_id.encode()).hexdigest()
     return ":".join(["02", *(digest[n : n + 2] for n in range(0, 10, 2))])
 
 
-def _index(ip: Any, name: str) -> Any:
-    found = ip.link_lookup(ifname=name)
-    return found[0] if found else None
+def _index(name: str) -> int | None:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None
 
 
 def _set_sysctl(name: str, value: str) -> None:

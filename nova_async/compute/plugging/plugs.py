@@ -3,14 +3,15 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from nova_async import log
-from nova_async.compute.plugging import firewall, links
+from nova_async.compute.plugging import firewall
 from nova_async.compute.plugging.dhcp import Dnsmasq
+from nova_async.compute.plugging.links import Links, prepare_host
 from nova_async.compute.plugging.proxy import MetadataProxy
 from nova_async.compute.plugging.records import LocalNetwork, Plugged, Records, bridges
 from nova_async.errors import Error, Invalid
@@ -24,8 +25,8 @@ logger = log.get("plugging")
 class LinuxBridgePlugs:
     """``NetworkPlugs`` with Linux bridges, in the network namespace of this process.
 
-    The records on disk say what should be; every change brings the host to that. One change at a time: the
-    firewall is one ruleset.
+    The records on disk say what should be; every change brings the host to that. One change at a time; the
+    firewall follows for all changes so far at once.
     """
 
     def __init__(self, world: World, state: Path, metadata_url: str, shared_secret: str) -> None:
@@ -39,30 +40,35 @@ class LinuxBridgePlugs:
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "netlink")
         self._watch: asyncio.Task[None] | None = None
+        self._links = Links()
+        self._filtering = asyncio.Lock()
+        self._changes = self._applied = 0
         self._rules = ""
         self._table = f"nova_async_{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
 
     async def start(self) -> None:
         """Bring the host to what the records say: what runs stays, what is missing is made, what is left over goes."""
         await self._blocking(self.records.load)
-        await self._blocking(links.prepare_host)
+        await self._blocking(prepare_host)
         async with self._lock:
             self._networks = self.records.networks()
             for bridge in await self._blocking(self._leftovers):
                 await self._take_down(bridge)
             for network in self._networks.values():
-                await self._bring_up(network)
-            await self._filter()
+                await self._bring_up(network, [port for _, port in network.ports])
+        await self._filter()
         self._watch = asyncio.create_task(self._watch_dhcp(), name="plugging.dhcp")
         logger.info("plugging.started", networks=len(self._networks), servers=len(self.records.servers))
 
     async def close(self) -> None:
         """Guests keep bridge, firewall and DHCP; only the metadata service is out of reach until the next start."""
         if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-        await self.proxy.close()
-        self._thread.shutdown(wait=False)
+            watch, self._watch = self._watch, None
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+            await self.proxy.close()
+            await self._blocking(self._links.close)
+            self._thread.shutdown(wait=False)
 
     async def plug(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
         """See ``NetworkPlugs.plug``. Ports with ``plug`` False have no devices. Raises ``Conflict`` or ``Unavailable``."""
@@ -73,43 +79,43 @@ class LinuxBridgePlugs:
             before = self.records.servers.get(instance_id)
             gone = [port for port in before.ports if port.id not in {p.id for p in real}] if before else []
             await self._blocking(self.records.put, Plugged(instance_id, real))
-            await self._reconcile(bridges(real) | bridges(gone), gone)
+            await self._reconcile(real, gone)
+        await self._filter()
 
     async def unplug(self, instance_id: str) -> None:
         """See ``NetworkPlugs.unplug``."""
         async with self._lock:
-            before = self.records.servers.get(instance_id)
+            before = self.records.servers.pop(instance_id, None)
             if before is None:
                 return
-            self.records.servers.pop(instance_id)
             try:
-                await self._reconcile(bridges(before.ports), list(before.ports))
+                await self._reconcile((), before.ports)
             except BaseException:
                 self.records.servers[instance_id] = before
                 raise
             await self._blocking(self.records.remove, instance_id)
+        await self._filter()
 
     async def plugged(self) -> list[str]:
         return sorted(self.records.servers)
 
-    async def _reconcile(self, touched: set[str], gone: list[PortSpec]) -> None:
-        """Remove the ports that are gone, then bring each touched network to what the records say."""
+    async def _reconcile(self, ports: Iterable[PortSpec], gone: Iterable[PortSpec]) -> None:
+        """Remove the ports that are gone, make the others, and leave no network that nobody is on."""
         before, self._networks = self._networks, self.records.networks()
         for port in gone:
             if port.bridge in self._networks and port.bridge in before:
                 await self._blocking(self._dnsmasq(port.bridge).release, port, before[port.bridge].subnets)
-            await self._blocking(links.remove_tap, port)
-        for bridge in sorted(touched):
+            await self._blocking(self._links.remove_tap, port)
+        for bridge in sorted(bridges(ports) | bridges(gone)):
             if bridge in self._networks:
-                await self._bring_up(self._networks[bridge])
-        await self._filter()
-        for bridge in sorted(touched - set(self._networks)):
-            await self._take_down(bridge)
+                await self._bring_up(self._networks[bridge], [port for port in ports if port.bridge == bridge])
+            else:
+                await self._take_down(bridge)
 
-    async def _bring_up(self, network: LocalNetwork) -> None:
+    async def _bring_up(self, network: LocalNetwork, ports: list[PortSpec]) -> None:
         folder = self.folder / "networks" / network.bridge
         await self._blocking(lambda: folder.mkdir(parents=True, exist_ok=True))
-        await self._blocking(links.ensure_network, network)
+        await self._blocking(self._links.ensure_network, network, ports)
         await self._dnsmasq(network.bridge).ensure(network)
         if network.subnets:
             await self.proxy.listen(network.bridge)
@@ -117,15 +123,22 @@ class LinuxBridgePlugs:
     async def _take_down(self, bridge: str) -> None:
         await self.proxy.forget(bridge)
         await self._dnsmasq(bridge).stop()
-        await self._blocking(links.remove_bridge, bridge)
+        await self._blocking(self._links.remove_bridge, bridge)
         await self._blocking(lambda: shutil.rmtree(self.folder / "networks" / bridge, ignore_errors=True))
 
     async def _filter(self) -> None:
-        rules = firewall.ruleset(self._table, self._networks.values(), self.proxy.ports)
-        if rules != self._rules:
-            self._rules = ""
-            await firewall.apply(rules)
-            self._rules = rules
+        """Bring the firewall to what is plugged now. Callers that come together share one run of ``nft``."""
+        self._changes += 1
+        mine = self._changes
+        async with self._filtering:
+            if self._applied >= mine:
+                return
+            seen, rules = self._changes, firewall.ruleset(self._table, self._networks.values(), self.proxy.ports)
+            if rules != self._rules:
+                self._rules = ""
+                await firewall.apply(rules)
+                self._rules = rules
+            self._applied = seen
 
     def _leftovers(self) -> set[str]:
         """Bridges that we made and no record speaks of; what others made is not ours to remove. Blocks."""

@@ -88,7 +88,7 @@ class Edge:
             )
         path = rest.strip("/").removeprefix(f"{found.project_id}/") if found.project_id else rest.strip("/")
         request = Request(self.parts, ctx, version, path, found.values, found.project_id)
-        request.root, request.legacy = self.root, tree == "v2"
+        request.root, request.legacy, request.asked_headers = self.root, tree == "v2", http.headers
         return await self._serve(http, request, found)
 
     async def _caller(self, http: web.Request, request_id: str) -> Context:

@@ -1,5 +1,6 @@
 """A request as a handler sees it: who asks, in which version, for what, and the parts that it needs to answer."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -17,7 +18,8 @@ class Request:
     """Handlers know only the newest version; where behaviour differs they ask ``request.has(V.NAME)``."""
 
     __slots__ = (  # noqa: RUF023 - in the order of their making
-        "parts", "ctx", "version", "path", "values", "project_id", "body", "query", "legacy", "root", "headers", "status", "server",
+        "parts", "ctx", "version", "path", "values", "project_id", "body", "query", "legacy", "root", "headers", "asked_headers",
+        "status", "server",
     )  # fmt: skip
 
     def __init__(self, parts: "Parts", ctx: Context, version: int, path: str, values: dict[str, str], project_id: str | None) -> None:
@@ -26,6 +28,7 @@ class Request:
         self.query: dict[str, list[str]] = {}
         self.legacy = False  # the /v2 tree
         self.root = ""  # where the service lives: http://host:port/compute
+        self.asked_headers: Mapping[str, str] = {}
         self.headers: dict[str, str] = {}  # for the answer
         self.status: int | None = None  # for the answer, where it is not the table's
         self.server: Instance | None = None  # loaded where the route's target is the server

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nova_async.db import query
 from nova_async.services.network import NetworkRequest
 from tests.api.conftest import IMAGE, NETWORK, PROJECT, QUEUED_IMAGE, SMALL_IMAGE
 
@@ -243,6 +244,47 @@ async def test_the_clients_image_mapping_means_the_image(api) -> None:
     answer = await api.post("/servers", {"server": BODY | {"block_device_mapping_v2": [image, larger]}})
     assert answer.status == 400
     assert "larger than the instance type allows" in answer.message
+
+
+# Repeated requests
+
+
+async def test_a_request_repeated_with_its_key_finds_the_same_server(api) -> None:
+    await api.flavor("1")
+    key = {"headers": {"Idempotency-Key": "order 66"}}
+    first = await api.post("/servers", {"server": BODY}, **key)
+    again = await api.post("/servers", {"server": BODY}, **key)
+    assert (first.status, again.status) == (202, 202)
+    assert again.headers["Location"] == first.headers["Location"]
+    assert "adminPass" not in again.body["server"]
+    others = await api.post("/servers", {"server": BODY}, "stranger", **key)
+    assert others.body["server"]["id"] != first.body["server"]["id"]
+    assert [kind for kind, _, _ in api.starter.begun] == ["create", "create"]
+    await api.starter.finish(first.body["server"]["id"], deleted=True)
+    assert (await api.post("/servers", {"server": BODY}, **key)).headers["Location"] == first.headers["Location"]
+
+
+async def test_a_request_repeated_at_the_same_time_makes_one_server(api) -> None:
+    await api.flavor("1")
+    key = {"headers": {"Idempotency-Key": "k"}}
+    answers = await asyncio.gather(*(api.post("/servers", {"server": BODY | {"min_count": 2}}, **key) for _ in range(8)))
+    assert {a.status for a in answers} == {202}
+    assert len({a.body["server"]["id"] for a in answers}) == 1
+    assert len(api.starter.begun) == 2
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "\u00e9"])
+async def test_a_key_must_be_short_and_plain(api, key) -> None:
+    await api.flavor("1")
+    assert (await api.post("/servers", {"server": BODY}, headers={"Idempotency-Key": key})).status == 400
+
+
+async def test_a_server_costs_few_statements(api) -> None:
+    await api.flavor("1")
+    await api.post("/servers", {"server": BODY})
+    before = query.statements_run
+    await api.post("/servers", {"server": BODY})
+    assert query.statements_run - before == 2  # beside those of the starter
 
 
 # Quotas

@@ -1,6 +1,11 @@
-"""``POST /servers``: look, check, and in one transaction count, insert and begin."""
+"""``POST /servers``: look, check, and in one transaction count, insert and begin.
+
+A caller that sends ``Idempotency-Key`` may repeat the request: the servers' ids come from the key, so that the second
+time the first ones are found.
+"""
 
 import re
+import uuid
 from typing import Any
 
 import msgspec
@@ -13,12 +18,14 @@ from nova_async.api.versions import V
 from nova_async.db import instances
 from nova_async.db.instances import Prepared
 from nova_async.errors import Forbidden, Invalid, NotFound
+from nova_async.model.instances import Instance
 from nova_async.policy import servers as policy
 from nova_async.services.image import Image
 from nova_async.services.network import NetworkRequest
 
 GIB = 2**30
 MOST_AT_ONCE = 1000
+KEYS = uuid.UUID("4f3a2f0e-6d0c-5c2b-9a55-0d0c1b7a6a11")  # the namespace of ids that come from keys
 DISK_PREFIX = {"scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"}
 
 
@@ -36,21 +43,26 @@ class Wish(msgspec.Struct, kw_only=True):
     security_groups: list[str]
     body: dict[str, Any]
     hints: dict[str, Any]
+    key: str | None  # the caller's own name for this request
 
 
 async def create(request: Request) -> dict[str, Any]:
     """The answer names the first server; the others share its reservation."""
     wish = _read(request)
+    ids, names, hostnames = _names(request, wish)
+    if wish.key is not None and (earlier := await _earlier(request, ids[0])):
+        return _answer_again(request, wish, earlier)
     image = await _image(request, wish)
     wish.networks = await request.parts.networks.check(request.ctx, wish.networks, wish.security_groups, wish.most)
     password = wish.body.get("adminPass") or request.parts.world.secret(9)
     reservation = f"r-{request.parts.world.uuid()[:8]}"
     async with request.parts.turns.of(request.ctx.project_id), request.parts.database.transaction() as conn:
         prepared = await _prepare(request, conn, wish)
+        if wish.key is not None and (earlier := (await instances.by_ids(conn, ids[:1])).get(ids[0])):
+            return _answer_again(request, wish, earlier)
         _check_flavor(request, prepared.flavor, image)
         limits = _check_quota(request, wish, prepared)
         shared = _columns(request, wish, image, prepared, reservation)
-        ids, names, hostnames = _names(request, wish)
         made = await instances.insert(conn, shared, ids, names, hostnames, _counted(limits), wish.least)
         if not made.made:
             raise _over_quota(wish, prepared.flavor, limits, made)
@@ -58,6 +70,12 @@ async def create(request: Request) -> dict[str, Any]:
         workflows = [await request.parts.starter.begin(conn, request.ctx, "create", server_id, **wish.hosts) for server_id in ids]
     request.parts.starter.go(workflows)
     return _answer(request, wish, ids[0], shared, password, reservation)
+
+
+async def _earlier(request: Request, server_id: str) -> Instance | None:
+    """The server that the same key made before, even if it is deleted by now."""
+    async with request.parts.database.connection() as conn:
+        return (await instances.by_ids(conn, [server_id])).get(server_id)
 
 
 def _read(request: Request) -> Wish:
@@ -93,7 +111,15 @@ def _read(request: Request) -> Wish:
         security_groups=list(dict.fromkeys(g["name"] for g in body.get("security_groups") or () if g.get("name"))),
         body=body,
         hints=request.body.get("os:scheduler_hints") or request.body.get("OS-SCH-HNT:scheduler_hints") or {},
+        key=_key(request),
     )
+
+
+def _key(request: Request) -> str | None:
+    key = request.asked_headers.get("Idempotency-Key")
+    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise Invalid("Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    return key
 
 
 def _zone(text: str | None) -> tuple[str | None, dict[str, str]]:
@@ -282,12 +308,18 @@ def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, res
 
 def _names(request: Request, wish: Wish) -> tuple[list[str], list[str], list[str]]:
     """Ids, display names and hostnames; several servers are numbered."""
-    ids = [request.parts.world.uuid() for _ in range(wish.most)]
+    ids = [_id(request, wish.key, number) for number in range(wish.most)]
     if wish.most == 1:
         hostname = wish.body.get("hostname") or sanitized(wish.name) or f"Server-{ids[0]}"
         return ids, [wish.name], [hostname]
     names = [f"{wish.name}-{number}" for number in range(1, wish.most + 1)]
     return ids, names, [sanitized(name) or f"Server-{server_id}" for name, server_id in zip(names, ids, strict=True)]
+
+
+def _id(request: Request, key: str | None, number: int) -> str:
+    if key is None:
+        return request.parts.world.uuid()
+    return str(uuid.uuid5(KEYS, "\n".join((request.ctx.project_id, request.ctx.user_id, key, str(number)))))
 
 
 def sanitized(name: str) -> str:
@@ -306,3 +338,10 @@ def _answer(request: Request, wish: Wish, server_id: str, shared: dict[str, Any]
         "security_groups": wish.body.get("security_groups") or [{"name": "default"}],
         "password": password if request.parts.config.api.enable_admin_password else None,
     }
+
+
+def _answer_again(request: Request, wish: Wish, server: Instance) -> dict[str, Any]:
+    """What was answered the first time; the password is not known any more."""
+    shared = {"auto_disk_config": server.auto_disk_config}
+    answer = _answer(request, wish, server.uuid, shared, "", server.reservation_id)
+    return {**answer, "password": None} if "uuid" in answer else answer

@@ -41,20 +41,24 @@ async def choose_virt_type(wanted: str, state_dir: Path) -> str:
 
 
 async def _probe(state_dir: Path) -> Answer:
-    machine = f"{platform.machine()} {platform.release()} {_changed(Path(_qemu()))}"
-    if (reason := _obstacle()) is not None:
-        return Answer(machine, False, reason)
-    known = state_dir / "kvm-probe.json"
-    kept = await asyncio.to_thread(_read, known)
-    if kept is not None and kept.machine == machine:
-        return kept
-    kernel = _kernel(state_dir)
-    if kernel is None:
-        return Answer(machine, False, "no kernel to try it with is in /boot; set compute.virt_type to kvm if you know that it works")
-    works = await boots(kernel)
-    answer = Answer(machine, works, "a guest booted" if works else "a guest did not boot")
-    await asyncio.to_thread(_write, known, answer)
+    answer, kernel = await asyncio.to_thread(_without_booting, state_dir)
+    if kernel is not None:
+        works = await boots(kernel)
+        answer = Answer(answer.machine, works, "a guest booted" if works else "a guest did not boot")
+        await asyncio.to_thread(_write, state_dir / "kvm-probe.json", answer)
     return answer
+
+
+def _without_booting(state_dir: Path) -> tuple[Answer, Path | None]:
+    """The answer, or a kernel to find it with."""
+    machine = f"{platform.machine()} {platform.release()} {Path(_qemu()).stat().st_mtime_ns}"
+    if (reason := _obstacle()) is not None:
+        return Answer(machine, False, reason), None
+    kept = _read(state_dir / "kvm-probe.json")
+    if kept is not None and kept.machine == machine:
+        return kept, None
+    reason = "no kernel to try it with is in /boot; set compute.virt_type to kvm if you know that it works"
+    return Answer(machine, False, reason), _kernel(state_dir)
 
 
 def _obstacle() -> str | None:
@@ -74,10 +78,6 @@ def _qemu() -> str:
     return path
 
 
-def _changed(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
 def _kernel(state_dir: Path) -> Path | None:
     candidates = [Path(f"/boot/vmlinuz-{platform.release()}"), *sorted(Path("/boot").glob("vmlinuz*"), reverse=True)]
     candidates.append(state_dir / "testguest" / "vmlinuz")
@@ -86,7 +86,7 @@ def _kernel(state_dir: Path) -> Path | None:
 
 async def boots(kernel: Path, accelerator: str = "kvm", cpu: str = "host") -> bool:
     """Boot a kernel without a disk: it ends in a panic for want of a root file system, or never gets there."""
-    command = [_qemu(), "-accel", accelerator, "-cpu", cpu, "-m", "256", "-nodefaults", "-no-user-config", "-display", "none"]
+    command = [f"qemu-system-{platform.machine()}", "-accel", accelerator, "-cpu", cpu, "-m", "256", "-nodefaults", "-no-user-config", "-display", "none"]
     command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL

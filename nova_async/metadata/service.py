@@ -105,7 +105,9 @@ class MetadataService:
         return metadata
 
     async def _password(self, request: web.Request, instance_id: str, project_id: str, version: str) -> web.Response:
-        """Read what is kept, or keep the first that comes."""
+        """Read what is kept, or keep the first that comes; what another process kept meanwhile counts."""
+        if request.method == "POST":
+            self._cache.pop((instance_id, project_id), None)
         metadata = await self._metadata(instance_id, project_id)
         if version != documents.LATEST and (version not in documents.OPENSTACK_VERSIONS or version < documents.OPENSTACK_SINCE["password"]):
             raise errors.NotFound()

@@ -1,5 +1,7 @@
 """Where the metadata service finds its servers: in their rows."""
 
+import uuid
+
 from nova_async.config import Config
 from nova_async.db import Database, instances, placements
 from nova_async.errors import NotFound
@@ -16,8 +18,10 @@ class DatabaseMetadata:
 
     async def get(self, instance_id: str, project_id: str) -> InstanceMetadata:
         """Raises ``NotFound`` when there is no such live server in that project."""
-        async with self.database.connection() as conn:
-            instance = await instances.get(conn, instance_id, project_id)
+        instance = None
+        if _is_uuid(instance_id):
+            async with self.database.connection() as conn:
+                instance = await instances.get(conn, instance_id, project_id)
         if instance is None:
             raise NotFound(f"Instance {instance_id} could not be found.")
         return metadata_of(instance, None, instance.availability_zone or "", self.config, world=self.world)
@@ -25,3 +29,10 @@ class DatabaseMetadata:
     async def set_password(self, instance_id: str, text: str) -> None:
         async with self.database.connection() as conn:
             await placements.set_password(conn, instance_id, text)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

@@ -245,6 +245,51 @@ async def test_a_guest_cannot_use_addresses_that_are_not_its_own(host: Host) -> 
     assert not await guest.pings("10.77.0.1")
 
 
+LISTEN = """
+import socket, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind(("eth0", 0)); s.settimeout(0.2)
+print("up", flush=True); seen = set(); end = time.monotonic() + 2
+while time.monotonic() < end:
+    try: frame = s.recv(2048)
+    except TimeoutError: continue
+    kind = frame[12:14].hex()
+    if kind == "0800": seen.add("ip " + socket.inet_ntoa(frame[26:30]) + " " + socket.inet_ntoa(frame[30:34]))
+    if kind == "0806": seen.add("arp " + socket.inet_ntoa(frame[28:32]))
+print(";".join(sorted(seen)))
+"""
+CLAIM = """
+import socket, sys
+mac, ip = bytes.fromhex(sys.argv[1].replace(":", "")), socket.inet_aton(sys.argv[2])
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
+s.send(b"\\xff" * 6 + mac + bytes.fromhex("08060001080006040001") + mac + ip + bytes(6) + ip)
+"""
+
+
+async def test_a_guest_hears_no_conversation_of_others_and_cannot_claim_their_addresses(host: Host) -> None:
+    a, b, c = [await host.boot(name, port(n, f"10.77.0.{n}", ingress("icmp"))) for n, name in ((11, "a"), (12, "b"), (13, "c"))]
+    for guest in (a, b, c):
+        await guest.lease()
+    ear = await asyncio.create_subprocess_exec(
+        *("nsenter", "-t", str(c.process.pid), "-n", sys.executable, "-c", LISTEN), stdout=asyncio.subprocess.PIPE
+    )
+    assert ear.stdout is not None
+    await asyncio.wait_for(ear.stdout.readline(), 20)
+
+    assert await a.pings("10.77.0.12")
+    assert await a.pings("10.77.0.13")
+    await a.run(sys.executable, "-c", CLAIM, a.spec.mac, "10.77.0.11")
+    await a.run(sys.executable, "-c", CLAIM, a.spec.mac, "10.77.0.98")
+    await a.run(sys.executable, "-c", CLAIM, b.spec.mac, "10.77.0.99")
+    heard = (await asyncio.wait_for(ear.stdout.readline(), 20)).decode().strip().split(";")
+    await ear.wait()
+
+    assert "ip 10.77.0.11 10.77.0.13" in heard
+    assert "arp 10.77.0.11" in heard
+    assert not {"arp 10.77.0.98", "arp 10.77.0.99"} & set(heard)
+    assert "ip 10.77.0.11 10.77.0.12" not in heard
+    assert "ip 10.77.0.12 10.77.0.11" not in heard
+
+
 async def test_security_groups_let_in_what_their_rules_say_and_change_at_once(host: Host) -> None:
     one, two = port(1, "10.77.0.9"), port(2, "10.77.0.10", ingress("tcp", 8022))
     a, b = await host.boot("a", one), await host.boot("b", two)
@@ -400,6 +445,15 @@ async def test_a_range_that_the_host_uses_itself_is_refused_and_leaves_nothing(h
 
     await run("ip", "link", "del", "up0")
     assert await host.traces() == ""
+
+
+async def test_an_unreadable_record_does_not_keep_the_worker_from_starting(host: Host) -> None:
+    await host.plugs.plug("a", (port(1, "10.77.0.9"),))
+    (host.folder / "state/plugging/servers/b.json").write_text("{")
+
+    await host.restart()
+
+    assert await host.plugs.plugged() == ["a"]
 
 
 async def test_ports_that_are_rows_only_have_no_devices(host: Host) -> None:

@@ -55,7 +55,10 @@ class LinuxBridgePlugs:
             for bridge in await self._blocking(self._leftovers):
                 await self._take_down(bridge)
             for network in self._networks.values():
-                await self._bring_up(network, [port for _, port in network.ports])
+                try:
+                    await self._bring_up(network, [port for _, port in network.ports])
+                except (Error, OSError, TimeoutError) as error:
+                    logger.error("network.failed", bridge=network.bridge, error=repr(error))
         await self._filter()
         self._watch = asyncio.create_task(self._watch_dhcp(), name="plugging.dhcp")
         logger.info("plugging.started", networks=len(self._networks), servers=len(self.records.servers))

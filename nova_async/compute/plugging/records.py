@@ -7,7 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from nova_async import log
 from nova_async.model.guests import PortSpec
+
+logger = log.get("plugging")
 
 
 class Plugged(msgspec.Struct, frozen=True):
@@ -62,11 +65,16 @@ class Records:
         self.servers: dict[str, Plugged] = {}
 
     def load(self) -> None:
-        """Blocks."""
+        """A file that cannot be read is set aside: one bad server must not keep a worker from starting. Blocks."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.servers = {}
         for file in sorted(self.folder.glob("*.json")):
-            plugged = msgspec.json.decode(file.read_bytes(), type=Plugged)
+            try:
+                plugged = msgspec.json.decode(file.read_bytes(), type=Plugged)
+            except msgspec.DecodeError as error:
+                logger.error("record.unreadable", file=file.name, error=str(error))
+                file.rename(file.with_suffix(".unreadable"))
+                continue
             self.servers[plugged.instance_id] = plugged
 
     def put(self, plugged: Plugged) -> None:

@@ -39,10 +39,10 @@ async def test_servers_of_one_target_share_its_messages(bus: Bus, target: str) -
 
 
 async def test_no_more_handlers_run_at_once_than_prefetch_allows(bus: Bus, target: str) -> None:
-    inbox = Inbox(seconds=0.02)
-    await bus.serve(target, inbox, prefetch=3)
     for number in range(12):
         await bus.cast(target, work(number))
+    inbox = Inbox(seconds=0.1)
+    await bus.serve(target, inbox, prefetch=3)
     await inbox.has(12)
     assert inbox.busiest == 3
 

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from nova_async.db.database import Connection
 from nova_async.db.query import Query
 
 Extra = dict[str, Any]
+Refused = asyncpg.PostgresError  # the server answered, and not with what was asked: cancelled, out of memory ...
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):

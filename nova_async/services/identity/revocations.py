@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Iterable
 
-import asyncpg
-
 from nova_async import log
 from nova_async.db import Database
 from nova_async.db import identity as db
@@ -79,7 +77,7 @@ class Revocations:
                 if round_ % EXPIRE_EVERY == 0:
                     await self._expire()
                 away = False
-            except (Unavailable, asyncpg.PostgresError) as error:
+            except (Unavailable, db.Refused) as error:
                 if not away:
                     logger.warning("identity.revocations_unread", error=str(error), detail=getattr(error, "detail", None))
                 away = True
@@ -93,7 +91,7 @@ class Revocations:
                     self.learn(await db.revocations(conn))
                     self._digest = digest
                 self.keys = {k.id: k.secret for k in await db.keys(conn)}
-        except (Unavailable, TimeoutError, asyncpg.PostgresError) as error:
+        except (Unavailable, TimeoutError, db.Refused) as error:
             self._failed_at = self._world.monotonic()
             raise Unavailable("The database does not answer.", detail=repr(error)) from None
         self._fresh_at = started

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
 import msgspec
 from aiohttp import web
 
@@ -56,6 +57,9 @@ class Edge:
                 response = self._refused(http, error)
             except TimeoutError:
                 response = self._refused(http, Unavailable("The request took too long."))
+            except asyncpg.DataError as error:
+                logger.error("request.unfit_value", method=http.method, path=http.path, error=repr(error))
+                response = self._refused(http, Invalid("A value in the request is of a form or size that cannot be kept."))
             except (ConnectionError, asyncio.CancelledError, web.HTTPException):
                 raise
             except Exception as error:

@@ -8,7 +8,7 @@ import ipaddress
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -185,10 +185,16 @@ def _is_base64(text: str) -> bool:
 
 def _is_date_time(text: str) -> bool:
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
+        moment(text)
+    except (ValueError, OverflowError):
         return False
     return True
+
+
+def moment(text: str) -> datetime:
+    """The time that a text of format ``date-time`` means, in UTC; one without a zone is UTC already."""
+    given = datetime.fromisoformat(text)
+    return given.astimezone(UTC) if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def _is_address(kind: type) -> Callable[[str], bool]:

@@ -34,6 +34,7 @@ UNLOCK = "os_compute_api:os-lock-server:unlock"
 UNLOCK_OVERRIDE = "os_compute_api:os-lock-server:unlock:unlock_override"
 CONSOLE_OUTPUT = "os_compute_api:os-console-output"
 RESET_STATE = "os_compute_api:os-admin-actions:reset_state"
+FORCE_DELETE = "os_compute_api:os-deferred-delete:force"
 CROSS_CELL_RESIZE = "compute:servers:resize:cross_cell"
 
 RULES = (
@@ -69,5 +70,6 @@ RULES = (
     Rule(UNLOCK_OVERRIDE, ADMIN, "Unlock a server that somebody else locked."),
     Rule(CONSOLE_OUTPUT, MEMBER, "Read a server's console."),
     Rule(RESET_STATE, ADMIN, "Set a server's state."),
+    Rule(FORCE_DELETE, MEMBER, "Delete a server at once."),
     Rule(CROSS_CELL_RESIZE, NOBODY, "Resize a server into another cell."),
 )

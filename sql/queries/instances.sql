@@ -274,6 +274,7 @@ UPDATE instances SET
     vm_state = CASE WHEN $2 ? 'vm_state' THEN $2 ->> 'vm_state' ELSE vm_state END,
     locked_by = CASE WHEN $2 ? 'locked_by' THEN $2 ->> 'locked_by' ELSE locked_by END,
     locked_reason = CASE WHEN $2 ? 'locked_reason' THEN $2 ->> 'locked_reason' ELSE locked_reason END,
+    password_data = CASE WHEN $2 ? 'password_data' THEN $2 ->> 'password_data' ELSE password_data END,
     updated_at = now()
 WHERE uuid = $1 AND NOT deleted
 

@@ -3,6 +3,7 @@
 import pytest
 
 from nova_async.model.states import LEGAL
+from tests.api.conftest import NETWORK, PORTS
 
 STATES = ["active", "building", "paused", "suspended", "stopped", "error"]
 ACTIONS = {
@@ -137,6 +138,39 @@ async def test_operators_set_states(api) -> None:
     assert (await api.act(server, "os-resetState", body, caller="admin")).status == 202
     assert (await api.get(f"/servers/{server}")).body["server"]["status"] == "ERROR"
     assert (await api.act(server, "os-resetState", {"state": "paused"}, caller="admin")).status == 400
+
+
+async def test_force_delete_is_delete(api) -> None:
+    server = await api.server()
+    assert (await api.act(server, "forceDelete")).status == 202
+    assert api.starter.begun[-1] == ("delete", server, {})
+
+
+# What hangs below a server
+
+
+async def test_interfaces_are_the_ports_as_bound(api) -> None:
+    server = await api.server()
+    (interface,) = (await api.get(f"/servers/{server}/os-interface", version="2.70")).body["interfaceAttachments"]
+    assert interface == {
+        "port_state": "ACTIVE",
+        "fixed_ips": [{"subnet_id": "f8a6e8f8-c2ec-497c-9f23-da9616de54ef", "ip_address": "10.0.0.5"}],
+        "port_id": PORTS[0]["id"],
+        "net_id": NETWORK,
+        "mac_addr": "fa:16:3e:4c:2c:30",
+        "tag": None,
+    }
+    one = await api.get(f"/servers/{server}/os-interface/{PORTS[0]['id']}", version="2.69")
+    assert one.body["interfaceAttachment"] == {key: value for key, value in interface.items() if key != "tag"}
+    assert (await api.get(f"/servers/{server}/os-interface/{NETWORK}")).status == 404
+
+
+async def test_the_posted_password_is_read_and_forgotten(api) -> None:
+    server = await api.server()
+    await api.starter.finish(server, password_data="encrypted")
+    assert (await api.get(f"/servers/{server}/os-server-password")).body == {"password": "encrypted"}
+    assert (await api.delete(f"/servers/{server}/os-server-password")).status == 204
+    assert (await api.get(f"/servers/{server}/os-server-password")).body == {"password": ""}
 
 
 # Dispatch

@@ -584,6 +584,7 @@ async def test_lists_are_filtered(api) -> None:
         ("?limit=-1", "member", "2.1", 400, "Invalid input for query parameters limit. Value: -1. '-1' does not match '^[0-9]*$'"),
         ("?changes-since=yesterday", "member", "2.1", 400, "'yesterday' is not a 'date-time'"),
         ("?changes-since=2020-01-02T00:00:00&changes-before=2020-01-01T00:00:00", "member", "2.66", 400, "must be less than or equal"),
+        ("?changes-since=0001-01-01T00:00:00%2B23:59", "member", "2.1", 400, "is not a 'date-time'"),
         ("?status=deleted", "member", "2.1", 403, "Only administrators may list deleted instances"),
         ("?all_tenants=1", "member", "2.1", 403, "os_compute_api:servers:index:get_all_tenants"),
         ("?all_tenants=maybe", "admin", "2.1", 400, "all_tenants"),

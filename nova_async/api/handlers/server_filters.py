@@ -1,10 +1,11 @@
 """Which servers a list shows: the query's keys, who may use them, and the filters of the statement that they become."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from nova_async.api.handlers.instances import UUID
 from nova_async.api.request import Request
+from nova_async.api.schema import moment
 from nova_async.api.schemas import TRUE_WORDS
 from nova_async.api.schemas.servers import IGNORED_SORT_KEYS, JOINED
 from nova_async.api.versions import V
@@ -124,11 +125,10 @@ def _moments(asked: dict[str, list[str]]) -> dict[str, str]:
     chosen: dict[str, datetime] = {}
     for key in ("changes-since", "changes-before"):
         if key in asked:
-            moment = datetime.fromisoformat(asked[key][-1])
-            chosen[key.replace("-", "_")] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            chosen[key.replace("-", "_")] = moment(asked[key][-1])
     if len(chosen) == 2 and chosen["changes_since"] > chosen["changes_before"]:
         raise Invalid("The value of changes-since must be less than or equal to changes-before.")
-    return {key: moment.isoformat() for key, moment in chosen.items()}
+    return {key: time.isoformat() for key, time in chosen.items()}
 
 
 FALSE_WORDS = frozenset({"false", "0", "off", "no", "n", "f"})

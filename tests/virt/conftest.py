@@ -237,7 +237,8 @@ def test_guest() -> Path:
     """The folder with the test guest's kernel, initial RAM disk and disk image."""
     if shutil.which("apt-get") is None:
         pytest.skip("the test guest is made from Debian packages")
-    folder = Path(tempfile.gettempdir()) / "nova-async-testguest"
+    script = (Path(testguest.__file__).parent / "build-test-image").read_bytes()
+    folder = Path(tempfile.gettempdir()) / f"nova-async-testguest-{hashlib.sha256(script).hexdigest()[:12]}"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

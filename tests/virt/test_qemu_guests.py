@@ -119,8 +119,8 @@ async def test_a_guest_finds_its_network_its_metadata_and_its_config_drive(
     console = await lab.printed(guest, "login:")
 
     assert f"TESTGUEST smbios manufacturer=OpenStack_Foundation product=OpenStack_Nova serial={guest.instance_id}" in console
-    assert f"TESTGUEST net eth0 mac={MAC} ip=10.77.0.42/24 gw=10.77.0.1 mtu=1400" in console
-    assert f"TESTGUEST configdrive dev=vdd type=iso9660 uuid={guest.instance_id}" in console
+    assert f"TESTGUEST net eth0 mac={MAC} ip=10.77.0.42/24 gw=10.77.0.1 mtu=1400 from=dhcp" in console
+    assert f"TESTGUEST config-drive dev=vdd type=iso9660 uuid={guest.instance_id}" in console
     assert "TESTGUEST metadata-http uuid=over-http ec2id=i-00000001" in console
     assert "TESTGUEST sshkeys n=1" in console
     for disk in (f"name=vda bytes={2**30}", f"name=vdb bytes={64 * 2**20}", f"name=vdc bytes={16 * 2**20}"):
@@ -138,11 +138,12 @@ async def test_a_guest_boots_from_its_own_disk_under_uefi_on_q35_with_a_scsi_cdr
     guest = await lab.spawn(image=image, config_drive=True, config_drive_files=files, memory_mib=256)
     console = await lab.printed(guest, "TESTGUEST ready")
     assert "TESTGUEST firmware uefi" in console
-    assert "TESTGUEST configdrive dev=sr0 type=iso9660 uuid=on-the-drive" in console
+    assert "TESTGUEST config-drive dev=sr0 type=iso9660 uuid=on-the-drive" in console
     await lab.driver.destroy(guest.instance_id)
     assert await lab.left() == []
 
 
+@pytest.mark.slow
 async def test_disks_survive_a_hard_reboot(qemu_lab: MakeLab) -> None:
     lab = await qemu_lab()
     guest = await lab.spawn()

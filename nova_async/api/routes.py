@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from nova_async.api.handlers import (
     actions,
     availability_zones,
+    flavor_access,
+    flavor_extra_specs,
     flavors,
     hypervisors,
     instance_actions,
@@ -18,8 +20,10 @@ from nova_async.api.handlers import (
     quota_class_sets,
     quota_sets,
     server_create,
+    server_interfaces,
     server_ips,
     server_metadata,
+    server_passwords,
     server_tags,
     servers,
     services,
@@ -46,6 +50,7 @@ from nova_async.api.views import instance_actions as instance_action_views
 from nova_async.api.views import keypairs as keypair_views
 from nova_async.api.views import limits as limit_views
 from nova_async.api.views import quota_sets as quota_views
+from nova_async.api.views import server_interfaces as interface_views
 from nova_async.api.views import server_ips as ip_views
 from nova_async.api.views import server_metadata as metadata_views
 from nova_async.api.views import server_tags as tag_views
@@ -59,8 +64,10 @@ from nova_async.policy import keypairs as keypair_policy
 from nova_async.policy import limits as limit_policy
 from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
+from nova_async.policy import server_interfaces as interface_policy
 from nova_async.policy import server_ips as ip_policy
 from nova_async.policy import server_metadata as metadata_policy
+from nova_async.policy import server_passwords as password_policy
 from nova_async.policy import server_tags as tag_policy
 from nova_async.policy import servers as server_policy
 from nova_async.policy import services as service_policy
@@ -119,6 +126,8 @@ ROUTES: tuple[Route, ...] = (
           policy=server_policy.CONSOLE_OUTPUT, target="server", body=action_schemas.CONSOLE_OUTPUT),
     Route("POST", "/servers/{id}/action", actions.reset_state, "Say what state a server is in.", action="os-resetState",
           success=202, policy=server_policy.RESET_STATE, target="server", body=action_schemas.RESET_STATE),
+    Route("POST", "/servers/{id}/action", servers.delete, "Delete a server at once.", action="forceDelete",
+          success=202, policy=server_policy.FORCE_DELETE, target="server", body=bare("forceDelete")),
 
     # Key pairs
     Route("GET", "/os-keypairs", keypairs.index, "List key pairs.",
@@ -216,10 +225,36 @@ ROUTES: tuple[Route, ...] = (
           policy=ip_policy.INDEX, target="server", view=ip_views.ALL),
     Route("GET", "/servers/{server_id}/ips/{id}", server_ips.show, "List the addresses of a server in one network.",
           policy=ip_policy.SHOW, target="server", view=ip_views.ONE),
+    Route("GET", "/servers/{server_id}/os-interface", server_interfaces.index, "List the network interfaces of a server.",
+          policy=interface_policy.LIST, target="server", view=interface_views.LIST),
+    Route("GET", "/servers/{server_id}/os-interface/{id}", server_interfaces.show, "Show a network interface of a server.",
+          policy=interface_policy.SHOW, target="server", view=interface_views.SHOW),
+    Route("GET", "/servers/{server_id}/os-server-password", server_passwords.show, "Read the password that the guest posted, encrypted.",
+          policy=password_policy.SHOW, target="server"),
+    Route("DELETE", "/servers/{server_id}/os-server-password", server_passwords.clear, "Forget the password.", success=204,
+          policy=password_policy.CLEAR, target="server"),
     Route("GET", "/servers/{server_id}/os-instance-actions", instance_actions.index, "List what was done to a server.",
           policy=instance_action_policy.LIST, target="later", query=instance_action_schemas.LIST, view=instance_action_views.LIST),
     Route("GET", "/servers/{server_id}/os-instance-actions/{id}", instance_actions.show, "Show something that was done to a server.",
           policy=instance_action_policy.SHOW, target="later", view=instance_action_views.SHOW),
+
+    # What hangs below a flavor
+    Route("POST", "/flavors/{id}/action", flavor_access.add, "Let a project use a private flavor.", action="addTenantAccess",
+          policy=flavor_policy.ADD_ACCESS, body=flavor_schemas.ADD_ACCESS, view=flavor_views.ACCESS),
+    Route("POST", "/flavors/{id}/action", flavor_access.remove, "Keep a project from a private flavor.", action="removeTenantAccess",
+          policy=flavor_policy.REMOVE_ACCESS, body=flavor_schemas.REMOVE_ACCESS, view=flavor_views.ACCESS),
+    Route("GET", "/flavors/{flavor_id}/os-flavor-access", flavor_access.index, "List the projects that may use a private flavor.",
+          policy=flavor_policy.ACCESS, view=flavor_views.ACCESS),
+    Route("GET", "/flavors/{flavor_id}/os-extra_specs", flavor_extra_specs.index, "List the extra specs of a flavor.",
+          policy=flavor_policy.EXTRA_SPECS_INDEX, view=flavor_views.EXTRA_SPECS),
+    Route("POST", "/flavors/{flavor_id}/os-extra_specs", flavor_extra_specs.create, "Add extra specs to a flavor.",
+          policy=flavor_policy.EXTRA_SPECS_CREATE, body=flavor_schemas.CREATE_EXTRA_SPECS, view=flavor_views.EXTRA_SPECS),
+    Route("GET", "/flavors/{flavor_id}/os-extra_specs/{id}", flavor_extra_specs.show, "Show an extra spec of a flavor.",
+          policy=flavor_policy.EXTRA_SPECS_SHOW, view=flavor_views.EXTRA_SPEC),
+    Route("PUT", "/flavors/{flavor_id}/os-extra_specs/{id}", flavor_extra_specs.update, "Change an extra spec of a flavor.",
+          policy=flavor_policy.EXTRA_SPECS_UPDATE, body=flavor_schemas.UPDATE_EXTRA_SPEC, view=flavor_views.EXTRA_SPEC),
+    Route("DELETE", "/flavors/{flavor_id}/os-extra_specs/{id}", flavor_extra_specs.delete, "Delete an extra spec of a flavor.",
+          policy=flavor_policy.EXTRA_SPECS_DELETE),
 
     # Gone for good
     removed("GET", "/os-agents"),

@@ -9,8 +9,10 @@ from nova_async.policy import (
     limits,
     quota_class_sets,
     quota_sets,
+    server_interfaces,
     server_ips,
     server_metadata,
+    server_passwords,
     server_tags,
     servers,
     services,
@@ -47,5 +49,7 @@ RULES: tuple[Rule, ...] = (
     *server_metadata.RULES,
     *server_tags.RULES,
     *server_ips.RULES,
+    *server_interfaces.RULES,
+    *server_passwords.RULES,
     *instance_actions.RULES,
 )

@@ -37,3 +37,23 @@ RETURNING id, flavorid, name, memory_mb, vcpus, root_gb, ephemeral_gb, swap, rxt
 -- delete --
 -- $1: flavorid. Servers keep what their flavor was.
 DELETE FROM flavors WHERE flavorid = $1
+
+-- put_extra_specs --
+-- Add extra specs, or change them. $1: the flavor's number, $2: name -> value
+UPDATE flavors SET extra_specs = extra_specs || $2::jsonb, updated_at = now() WHERE id = $1
+
+-- remove_extra_spec --
+-- $1: the flavor's number, $2: the name of the extra spec
+UPDATE flavors SET extra_specs = extra_specs - $2::text, updated_at = now() WHERE id = $1 AND extra_specs ? $2
+
+-- access --
+-- The projects that may use a private flavor. $1: the flavor's number
+SELECT project_id FROM flavor_access WHERE flavor_id = $1 ORDER BY project_id
+
+-- grant --
+-- Let a project use a flavor. $1: the flavor's number, $2: the project
+INSERT INTO flavor_access (flavor_id, project_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- revoke --
+-- $1: the flavor's number, $2: the project
+DELETE FROM flavor_access WHERE flavor_id = $1 AND project_id = $2

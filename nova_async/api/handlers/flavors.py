@@ -97,10 +97,8 @@ def _page(request: Request, rows: Sequence[Flavor]) -> Page:
         if not places:
             raise Invalid(MARKER_MISSING.format(marker))
         rows = rows[places[0] + 1 :]
-    if limit == 0:
-        return Page(rows[: request.parts.config.api.max_limit])
     rows = rows[:limit]
-    return Page(rows, rows[-1].flavorid if len(rows) == limit else None)
+    return Page(rows, rows[-1].flavorid if rows and len(rows) == limit else None)
 
 
 def _is_public(text: str | None) -> bool | None:

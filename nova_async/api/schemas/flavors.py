@@ -1,5 +1,7 @@
 """Bodies and queries of flavors."""
 
+from typing import Any
+
 from nova_async.api.schema import Query, Schema, since, until
 from nova_async.api.schemas import BOOLEAN, LIMIT, NAME, NOT_NEGATIVE, POSITIVE, SORT_DIR, TEXT, body
 from nova_async.api.versions import V
@@ -62,3 +64,20 @@ LIST = Query(
     },
     strict_since=V.STRICT_QUERIES,
 )
+
+SPECS: dict[str, Any] = {
+    "type": "object",
+    "patternProperties": {"^[a-zA-Z0-9-_:. ]{1,255}$": {"type": ["string", "number"], "maxLength": 255}},
+    "additionalProperties": False,
+}
+CREATE_EXTRA_SPECS = Schema(body("extra_specs", SPECS))
+UPDATE_EXTRA_SPEC = Schema({**SPECS, "minProperties": 1, "maxProperties": 1})
+
+TENANT = {
+    "type": "object",
+    "properties": {"tenant": {"type": "string", "minLength": 1, "maxLength": 255}},
+    "required": ["tenant"],
+    "additionalProperties": False,
+}
+ADD_ACCESS = Schema(body("addTenantAccess", TENANT))
+REMOVE_ACCESS = Schema(body("removeTenantAccess", TENANT))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nova_async.api.render import LINKS, Field, Fields, Many, One
+from nova_async.api.render import LINKS, Field, Fields, Many, One, Plain
 from nova_async.api.request import Request
 from nova_async.api.versions import V
 from nova_async.model.flavors import Flavor
@@ -45,3 +45,23 @@ FULL = (
 SHOW = One("flavor", Fields(FULL))
 LIST = Many("flavors", Fields(BRIEF), links_since=V.BASE)
 DETAIL = Many("flavors", Fields(FULL), links_since=V.BASE)
+
+SPECS = {"type": "object", "additionalProperties": TEXT}
+
+
+def _extra_specs(specs: dict[str, str], request: Request) -> Any:
+    return {"extra_specs": specs}
+
+
+def _extra_spec(specs: dict[str, str], request: Request) -> Any:
+    return specs
+
+
+def _access(result: tuple[Flavor, list[str]], request: Request) -> Any:
+    flavor, projects = result
+    return {"flavor_access": [{"flavor_id": flavor.flavorid, "tenant_id": project} for project in projects]}
+
+
+EXTRA_SPECS = Plain(_extra_specs, {"type": "object", "properties": {"extra_specs": SPECS}, "required": ["extra_specs"]})
+EXTRA_SPEC = Plain(_extra_spec, SPECS)
+ACCESS = Plain(_access, {"type": "object", "properties": {"flavor_access": {"type": "array"}}, "required": ["flavor_access"]})

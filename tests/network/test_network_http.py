@@ -147,10 +147,11 @@ async def test_a_shared_network_can_be_used_but_not_changed_or_abused(api: Api) 
     for abuse in (
         {"port_security_enabled": False},
         {"mac_address": "fa:16:3e:00:00:01"},
-        {"allowed_address_pairs": [{"ip_address": "10.77.0.1"}]},
         {"binding:host_id": "h1"},
     ):
         assert (await api("alice", "POST", "/v2.0/ports", {"port": {"network_id": private["id"], **abuse}}))[0] == 403, abuse
+    pairs = {"network_id": private["id"], "allowed_address_pairs": [{"ip_address": "10.77.0.1"}]}
+    assert (await api("alice", "POST", "/v2.0/ports", {"port": pairs}))[0] == 501
     await api.make("alice", "/v2.0/ports", network_id=private["id"])
     for wish in ({"shared": True}, {"router:external": True}):
         assert (await api("alice", "POST", "/v2.0/networks", {"network": wish}))[0] == 403
@@ -240,6 +241,7 @@ async def test_rules_are_made_once_and_only_when_they_make_sense(api: Api) -> No
         {"protocol": "icmp", "port_range_min": 300},
         {"direction": "sideways"},
         {"remote_ip_prefix": "::/0"},
+        {"protocol": "icmpv6", "port_range_min": None, "port_range_max": None},
         {"remote_ip_prefix": "10.0.0.0/33"},
         {"colour": "red"},
     ):

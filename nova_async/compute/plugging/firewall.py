@@ -13,11 +13,10 @@ from typing import Any
 from nova_async.compute.plugging.records import LocalNetwork
 from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
+from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
 
 METADATA = "169.254.169.254"
 NFT_SECONDS = 20
-PROTOCOLS = {"icmpv6": "58", "ipv6-icmp": "58", "icmp": "1", "tcp": "6", "udp": "17", "sctp": "132", "dccp": "33", "udplite": "136"}
-PORTS = {"6", "17", "33", "132", "136"}
 
 
 def ruleset(table: str, networks: Iterable[LocalNetwork], proxy_ports: Mapping[str, int]) -> str:
@@ -190,23 +189,20 @@ def _rule(rule: dict[str, Any], direction: str, members: dict[tuple[str, int], l
 def _transport(rule: dict[str, Any]) -> list[str]:
     if rule.get("protocol") is None:
         return []
-    number = PROTOCOLS.get(rule["protocol"], rule["protocol"])
+    number = _number(rule["protocol"])
     low, high = rule.get("port_range_min"), rule.get("port_range_max")
-    if number in ("1", "58"):
-        kind = "icmp" if number == "1" else "icmpv6"
+    if number in ICMP:
+        number, kind = (1, "icmp") if rule["ethertype"] == "IPv4" else (58, "icmpv6")
         return [f"meta l4proto {number}"] + [
             f"{kind} {word} {value}" for word, value in (("type", low), ("code", high)) if value is not None
         ]
-    if number in PORTS and low is not None:
+    if number in WITH_PORTS and low is not None:
         return [f"meta l4proto {number}", f"th dport {low}-{high}"]
-    return [f"meta l4proto {_number(number)}"]
+    return [f"meta l4proto {number}"]
 
 
-def _number(protocol: str) -> str:
-    """The API also takes names that the kernel knows as numbers only (IANA)."""
-    names = {"ah": 51, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "igmp": 2, "ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44}
-    names |= {"ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43, "ospf": 89, "pgm": 113, "rsvp": 46, "vrrp": 112}
-    return str(names.get(protocol, protocol))
+def _number(protocol: str) -> int:
+    return PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol)
 
 
 def _tag(port: PortSpec) -> str:

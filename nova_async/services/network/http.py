@@ -39,7 +39,6 @@ EMPTY = {
     "flavors": "flavor",
 }
 EXTENSIONS = {
-    "allowed-address-pairs": "Allowed Address Pairs",
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
     "dns-integration": "DNS Integration",

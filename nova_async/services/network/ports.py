@@ -8,12 +8,20 @@ import msgspec
 from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
-from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
 from nova_async.services.network import fields as f
 from nova_async.services.network.builtin import usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
 from nova_async.services.network.networks import Networks, forbid_external
 from nova_async.services.network.views import dates
+
+
+def _no_pairs(name: str, value: Any) -> list[Any]:
+    """A port sends from its own addresses only: hosts know no exceptions, so none are taken."""
+    if value:
+        raise Unsupported("The built-in network service has no allowed_address_pairs. Disable port security on a network of your own.")
+    return []
+
 
 CHANGES: dict[str, f.Reader] = {
     "name": f.text(255),
@@ -23,7 +31,7 @@ CHANGES: dict[str, f.Reader] = {
     "mac_address": f.mac,
     "fixed_ips": f.list_of(f.record(ip_address=f.address, subnet_id=f.identifier), 10),
     "security_groups": f.list_of(f.identifier),
-    "allowed_address_pairs": f.list_of(f.record(ip_address=f.prefix, mac_address=f.mac), 10),
+    "allowed_address_pairs": _no_pairs,
     "device_id": f.text(255),
     "device_owner": f.text(255),
     "dns_name": f.host_name,
@@ -36,7 +44,7 @@ CHANGES: dict[str, f.Reader] = {
 FIELDS = {**CHANGES, "network_id": f.identifier, "project_id": f.text(255)}
 COLUMNS = {"mac_address": "mac", "binding:host_id": "host", "binding:profile": "profile"}
 ADMIN_ONLY = ("binding:host_id", "binding:profile")
-NETWORK_OWNER_ONLY = ("allowed_address_pairs", "mac_address")
+NETWORK_OWNER_ONLY = ("mac_address",)
 MAC_TRIES = 8
 
 

@@ -9,40 +9,11 @@ from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.errors import Conflict, Invalid, NotFound
+from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
 from nova_async.services.network import fields as f
 from nova_async.services.network.builtin import is_uuid
 from nova_async.services.network.collection import Collection, Listing, Query, project_of, uuids
 from nova_async.services.network.views import dates, moment
-
-# Names that the API takes, and their numbers (IANA). Only TCP, UDP and the like have ports; ICMP has types and codes.
-PROTOCOLS = {
-    "ah": 51,
-    "dccp": 33,
-    "egp": 8,
-    "esp": 50,
-    "gre": 47,
-    "hopopt": 0,
-    "icmp": 1,
-    "icmpv6": 58,
-    "igmp": 2,
-    "ipip": 4,
-    "ipv6-encap": 41,
-    "ipv6-frag": 44,
-    "ipv6-icmp": 58,
-    "ipv6-nonxt": 59,
-    "ipv6-opts": 60,
-    "ipv6-route": 43,
-    "ospf": 89,
-    "pgm": 113,
-    "rsvp": 46,
-    "sctp": 132,
-    "tcp": 6,
-    "udp": 17,
-    "udplite": 136,
-    "vrrp": 112,
-}
-WITH_PORTS = (6, 17, 33, 132, 136)
-ICMP = (1, 58)
 
 GROUP_CHANGES: dict[str, f.Reader] = {"name": f.text(255), "description": f.text(255), "stateful": f.boolean}
 GROUP_FIELDS = {**GROUP_CHANGES, "project_id": f.text(255)}
@@ -233,6 +204,8 @@ def _sensible(rule: rows.RuleRow) -> None:
         raise Invalid("Only remote_ip_prefix or remote_group_id may be provided.")
     if rule.remote_ip_prefix and ipaddress.ip_network(rule.remote_ip_prefix).version != int(rule.ethertype[-1]):
         raise Invalid(f"Conflicting value ethertype {rule.ethertype} for CIDR {rule.remote_ip_prefix}")
+    if number == PROTOCOLS["icmpv6"] and rule.ethertype == "IPv4":
+        raise Invalid("Invalid ethertype IPv4 for protocol ipv6-icmp.")
     if (low, high) == (None, None):
         return
     if number in ICMP:

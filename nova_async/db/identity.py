@@ -370,6 +370,7 @@ _grant_delete: Query[Any] = Query("identity", "grant_delete")
 _grant_roles = Query("identity", "grant_roles", Role)
 _assignment_list = Query("identity", "assignment_list", Grant)
 _assignment_effective = Query("identity", "assignment_effective", Grant)
+_assignments_lock: Query[Any] = Query("identity", "assignments_lock")
 _names = Query("identity", "names", Named)
 
 
@@ -459,6 +460,11 @@ async def assignment_list(conn: Connection, f: AssignmentFilter) -> list[Grant]:
 async def assignment_effective(conn: Connection, f: AssignmentFilter) -> list[Grant]:
     """Groups, inheritance and implied roles resolved to users and targets."""
     return await _assignment_effective.all(conn, f.user_id, f.project_ids, f.domain_id, f.system, f.role_id, f.limit)
+
+
+async def assignments_lock(conn: Connection) -> None:
+    """Keep others from giving roles or joining groups until the transaction ends. Take it before any other lock."""
+    await _assignments_lock.run(conn)
 
 
 async def names(conn: Connection, ids: Iterable[str]) -> dict[str, Named]:

@@ -243,6 +243,10 @@ WHERE r.domain_id IS NULL AND ($2::text[] IS NULL OR h.project_id = ANY ($2)) AN
   AND ($4::boolean IS NULL OR (h.project_id IS NULL AND h.domain_id IS NULL) = $4) AND ($5::text IS NULL OR h.role_id = $5)
 ORDER BY h.role_id, h.user_id, h.project_id, h.domain_id LIMIT $6
 
+-- assignments_lock --
+-- Nobody is given a role or joins a group until the transaction ends; reading goes on.
+LOCK TABLE identity_assignments, identity_memberships IN SHARE ROW EXCLUSIVE MODE
+
 -- names --
 -- Names, with their domains, of the users, groups, projects, domains and roles with the ids $1.
 SELECT x.id, x.name, x.domain_id, d.name AS domain_name FROM (

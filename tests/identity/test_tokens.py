@@ -275,6 +275,33 @@ async def test_a_login_that_began_before_a_revocation_committed_does_not_survive
     assert (await anybody.ask("GET", "/auth/projects")).status == 401
 
 
+async def test_many_changes_at_once_neither_fail_nor_leave_a_role_behind(admin: Client, anybody: Client, secrets: Secrets) -> None:
+    (project,) = (await admin.ask("GET", "/projects?name=demo")).body["projects"]
+    users = [await admin.make("/users", name=f"user {n}", password="secret") for n in range(6)]
+    groups = [await admin.make("/groups", name=f"group {n}") for n in range(3)]
+    role = await admin.make("/roles", name="temporary")
+    target = f"/projects/{project['id']}"
+    await asyncio.gather(
+        *(admin.ask("PUT", f"/groups/{g['id']}/users/{u['id']}") for g in groups for u in users),
+        *(admin.ask("PUT", f"{target}/groups/{g['id']}/roles/{role['id']}") for g in groups),
+        *(admin.ask("PUT", f"{target}/users/{u['id']}/roles/{role['id']}") for u in users),
+    )
+    logins = [await anybody.ask("POST", "/auth/tokens", password_auth(u["name"], "secret")) for u in users]
+    assert {a.status for a in logins} == {201}
+
+    answers = await asyncio.gather(
+        *(admin.ask("DELETE", f"/groups/{g['id']}") for g in groups),
+        *(admin.ask("DELETE", f"/users/{u['id']}") for u in users[:3]),
+        admin.ask("DELETE", f"/roles/{role['id']}"),
+        *(admin.ask("PUT", f"/groups/{g['id']}/users/{u['id']}") for g in groups for u in users),
+    )
+
+    assert {a.status for a in answers} <= {204, 404}
+    for login in logins:
+        assert (await anybody.ask("GET", "/auth/projects", token=login.headers["X-Subject-Token"])).status == 401
+    assert (await admin.ask("GET", "/users")).status == 200
+
+
 async def test_old_revocations_are_forgotten(demo: Client, identity: BuiltinIdentity, database: Database) -> None:
     await demo.ask("DELETE", "/auth/tokens", headers={"X-Subject-Token": demo.token})
     async with database.connection() as conn:

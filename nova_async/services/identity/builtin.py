@@ -28,6 +28,14 @@ class Change:
         self.revoked: list[db.Revocation] = []
         self._keep_seconds = keep_seconds
 
+    async def freeze(self) -> None:
+        """Before a role ends for many: whoever comes to hold it meanwhile would be missed.
+
+        Also before anything goes that users, groups and roles hang on: those deletions would wait for each other in a
+        circle. The first thing in a change.
+        """
+        await db.assignments_lock(self.conn)
+
     async def revoke(self, *subjects: str) -> None:
         if subjects:
             self.revoked += await db.revoke(self.conn, sorted(set(subjects)), self._keep_seconds)

@@ -251,11 +251,12 @@ async def _update(change: Change, old: db.Project, fields: dict[str, Any], extra
 
 async def _delete(call: Call, id_: str, what: str) -> None:
     async with call.identity.change() as change:
+        await change.freeze()
         found = await _locked(change.conn, id_, what)
         if found.is_domain and (found.enabled or found.id == DEFAULT_DOMAIN):
             raise Forbidden("Cannot delete a domain that is enabled, please disable it first.")
-        await change.revoke(f"project:{id_}")
         await db.project_delete(change.conn, id_)
+        await change.revoke(f"project:{id_}")
 
 
 def _filter(call: Call) -> db.ProjectFilter:

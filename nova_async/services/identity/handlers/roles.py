@@ -42,6 +42,7 @@ async def update(call: Call) -> web.Response:
     """A new name holds for new tokens."""
     body, extra = await call.inner("role", bodies.RoleBody)
     async with call.identity.change() as change:
+        await change.freeze()
         old = await _role(change.conn, call.id("role_id"))
         if body.domain_id is not msgspec.UNSET and body.domain_id != old.domain_id:
             raise Invalid("Invalid input: 'domain_id' cannot be changed.")
@@ -54,6 +55,7 @@ async def update(call: Call) -> web.Response:
 
 async def delete(call: Call) -> web.Response:
     async with call.identity.change() as change:
+        await change.freeze()
         role = await _role(change.conn, call.id("role_id"))
         await _revoke_holders(change, role.id)
         await db.role_delete(change.conn, role.id)
@@ -101,6 +103,7 @@ async def has_implied(call: Call) -> web.Response:
 
 async def unimply(call: Call) -> web.Response:
     async with call.identity.change() as change:
+        await change.freeze()
         prior, implied = await _rule(change.conn, call)
         await _revoke_holders(change, prior.id)
         await db.implied_delete(change.conn, prior.id, implied.id)
@@ -170,6 +173,7 @@ async def grants(call: Call) -> web.Response:
 async def ungrant(call: Call) -> web.Response:
     """Ends the tokens that hold the role: the user's for that target, or all of a group's members."""
     async with call.identity.change() as change:
+        await change.freeze()
         gone = await _grant(change.conn, call)
         if not await db.grant_delete(change.conn, gone):
             raise could_not_find("role assignment with role", gone.role_id)

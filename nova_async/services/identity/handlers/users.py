@@ -56,9 +56,10 @@ async def update(call: Call) -> web.Response:
 
 async def delete(call: Call) -> web.Response:
     async with call.identity.change() as change:
+        await change.freeze()
         await _locked(change.conn, call.id("user_id"))
-        await change.revoke(f"user:{call.id('user_id')}")
         await db.user_delete(change.conn, call.id("user_id"))
+        await change.revoke(f"user:{call.id('user_id')}")
     return empty()
 
 
@@ -139,6 +140,7 @@ async def update_group(call: Call) -> web.Response:
 async def delete_group(call: Call) -> web.Response:
     """Its members lose the roles that it had, and so their tokens."""
     async with call.identity.change() as change:
+        await change.freeze()
         group = await _group(change.conn, call)
         members = await db.member_list(change.conn, group.id)
         await change.revoke(*(f"user:{u.id}" for u in members))
@@ -156,7 +158,8 @@ async def members(call: Call) -> web.Response:
 async def add_member(call: Call) -> web.Response:
     async with call.identity.database.transaction() as conn:
         group = await _group(conn, call)
-        await _locked(conn, call.id("user_id"))
+        if await db.user_show(conn, call.id("user_id")) is None:
+            raise could_not_find("user", call.id("user_id"))
         await db.member_insert(conn, group.id, call.id("user_id"))
     return empty()
 

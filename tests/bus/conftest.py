@@ -1,7 +1,12 @@
-"""One RabbitMQ for all tests of the bus, and a bus of each kind."""
+"""One RabbitMQ for all tests of the bus, and a bus of each kind.
+
+A run that was killed leaves its broker and folder behind; the next run removes both.
+"""
 
 import asyncio
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +23,7 @@ from nova_async.bus.rabbitmq import RabbitServer, installed
 from nova_async.world import RealWorld
 
 MAX_TRIES = 2
+PREFIX = "nova-async-rabbit-"
 numbers = count(1)
 
 
@@ -26,7 +32,9 @@ def rabbit() -> Iterator[RabbitServer]:
     """A running broker of our own."""
     if not installed():
         pytest.skip("RabbitMQ's server is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="nova-async-rabbit-", dir="/tmp"))
+    for abandoned in Path("/tmp").glob(f"{PREFIX}*"):
+        _clear_when_abandoned(abandoned)
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
     server = RabbitServer(folder, RealWorld())
     _run(server.start())
     yield server
@@ -57,3 +65,16 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run in a loop of its own, whatever loop the test has."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result(timeout=110)
+
+
+def _clear_when_abandoned(folder: Path) -> None:
+    """The folder's name tells which test run made it; its ``pid`` file, which process is the broker."""
+    if Path(f"/proc/{folder.name.removeprefix(PREFIX).split('-')[0]}").exists():
+        return
+    try:
+        broker = int((folder / "pid").read_text())
+        if f"{folder}/".encode() in Path(f"/proc/{broker}/environ").read_bytes():
+            os.kill(broker, signal.SIGKILL)
+    except (OSError, ValueError):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)

@@ -75,8 +75,8 @@ class App:
         from nova_async.api.app import Parts as ApiParts
         from nova_async.api.app import application as compute_api
         from nova_async.conductor.conductor import Conductor
-        from nova_async.metadata.source import DatabaseMetadata
         from nova_async.metadata.service import application as metadata_api
+        from nova_async.metadata.source import DatabaseMetadata
         from nova_async.services.identity import http as identity_http
         from nova_async.services.identity.builtin import BuiltinIdentity
         from nova_async.services.image import http as image_http
@@ -215,7 +215,7 @@ class App:
         config = self.config
         if not (config.image.url and config.identity.url):
             raise Invalid("A worker needs image.url and identity.url, with identity.username and identity.password.")
-        tokens = TokenSource(config.identity.url, config.identity, self.world)
+        tokens = TokenSource(config.identity, self.world)
         stack.push_async_callback(tokens.close)
         images = RemoteImages(config.image.url, tokens, self.world)
         stack.push_async_callback(images.close)

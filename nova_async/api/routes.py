@@ -24,6 +24,7 @@ from nova_async.api.handlers import (
     server_ips,
     server_metadata,
     server_passwords,
+    server_scheduling,
     server_tags,
     servers,
     services,
@@ -66,6 +67,7 @@ from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
 from nova_async.policy import server_interfaces as interface_policy
 from nova_async.policy import server_ips as ip_policy
+from nova_async.policy import server_scheduling as scheduling_policy
 from nova_async.policy import server_metadata as metadata_policy
 from nova_async.policy import server_passwords as password_policy
 from nova_async.policy import server_tags as tag_policy
@@ -237,6 +239,9 @@ ROUTES: tuple[Route, ...] = (
           policy=instance_action_policy.LIST, target="later", query=instance_action_schemas.LIST, view=instance_action_views.LIST),
     Route("GET", "/servers/{server_id}/os-instance-actions/{id}", instance_actions.show, "Show something that was done to a server.",
           policy=instance_action_policy.SHOW, target="later", view=instance_action_views.SHOW),
+
+    Route("GET", "/servers/{server_id}/scheduling", server_scheduling.show, "Show why a server is where it is, or nowhere (not in Nova).",
+          policy=scheduling_policy.SHOW, target="server"),
 
     # What hangs below a flavor
     Route("POST", "/flavors/{id}/action", flavor_access.add, "Let a project use a private flavor.", action="addTenantAccess",

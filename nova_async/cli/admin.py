@@ -21,6 +21,9 @@ DEFAULT_STATE = "~/.local/share/nova-async"
 @click.pass_context
 def admin(ctx: click.Context, path: Path | None, state_dir: Path | None) -> None:
     """Look into a cloud and mend it. The all-in-one (or the cluster's database) must be running."""
+    from nova_async import log
+
+    log.configure("error")
     ctx.obj = (path, state_dir)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nova_async.cli.client import Client
     from nova_async.services.identity.bootstrap import Login, Secrets
 
 CLOUD = """\
@@ -46,3 +47,18 @@ def _cloud(name: str, secrets: "Secrets", login: "Login") -> str:
         project_domain=login.project_domain_id,
         region=secrets.region,
     )
+
+
+def client_of(path: Path, name: str) -> "Client":
+    """A client for one cloud of a ``clouds.yaml``. Raises ``Invalid`` when it is not there."""
+    import yaml
+
+    from nova_async.cli.client import Client
+    from nova_async.errors import Invalid
+
+    try:
+        cloud = yaml.safe_load(path.read_text())["clouds"][name]["auth"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        raise Invalid(f"{path} names no cloud {name}; name the state directory with --state-dir.") from None
+    url = cloud["auth_url"].removesuffix("/").removesuffix("/v3").removesuffix("/identity")
+    return Client(url, cloud["username"], cloud["password"], cloud["project_name"])

@@ -33,6 +33,7 @@ TAKE = Query("workflows", "take", WorkflowRow)
 RENEW = Query("workflows", "renew", Held)
 LET_GO = Query[Any]("workflows", "let_go")
 LET_ALL_GO = Query[Any]("workflows", "let_all_go")
+LET_PREDECESSORS_GO = Query[Any]("workflows", "let_predecessors_go")
 ADVANCE = Query("workflows", "advance", Signal)
 PROMOTE = Query("workflows", "promote", WorkflowRow)
 PROMOTE_STRAY = Query[Any]("workflows", "promote_stray")
@@ -122,6 +123,10 @@ async def let_go(conn: Connection, owner: str) -> None:
 
 async def let_all_go(conn: Connection) -> None:
     await LET_ALL_GO.run(conn)
+
+
+async def let_predecessors_go(conn: Connection, prefix: str) -> None:
+    await LET_PREDECESSORS_GO.run(conn, prefix)
 
 
 async def promote(conn: Connection, subject_id: str, owner: str, lease: float) -> WorkflowRow | None:

@@ -13,6 +13,7 @@ from nova_async.policy import (
     server_ips,
     server_metadata,
     server_passwords,
+    server_scheduling,
     server_tags,
     servers,
     services,
@@ -51,5 +52,6 @@ RULES: tuple[Rule, ...] = (
     *server_ips.RULES,
     *server_interfaces.RULES,
     *server_passwords.RULES,
+    *server_scheduling.RULES,
     *instance_actions.RULES,
 )

@@ -154,11 +154,16 @@ class Engine(Generic[P]):
     # -- the life of the engine
 
     async def run(self, parts: P, *, alone: bool = False) -> None:
-        """Work until cancelled. ``alone``: no other process uses this database, so leases found at the start are dead."""
+        """Work until cancelled. ``alone``: no other process uses this database, so leases found at the start are dead.
+
+        The leases of earlier runs of this process (``process`` is <name>/<run>) are dead in any case.
+        """
         self.parts = parts
-        if alone:
-            async with self.database.connection() as conn:
+        async with self.database.connection() as conn:
+            if alone:
                 await workflows.let_all_go(conn)
+            elif "/" in self.process:
+                await workflows.let_predecessors_go(conn, self.process.partition("/")[0] + "/")
         self._accepting = True
         try:
             async with asyncio.TaskGroup() as group:

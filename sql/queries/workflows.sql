@@ -68,6 +68,10 @@ UPDATE workflows SET owner = NULL, lease_until = NULL, wake_at = least(wake_at, 
 -- Give up every lease: for the process that has the database to itself and has just started.
 UPDATE workflows SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL
 
+-- let_predecessors_go --
+-- Give up the leases of earlier runs of a process that has just started. $1 what their owner names begin with
+UPDATE workflows SET owner = NULL, lease_until = NULL WHERE starts_with(owner, $1)
+
 -- advance --
 -- Write one move of a workflow that we hold; no row comes back when we do not hold it any more.
 -- $1 id, $2 owner, $3 state, $4 step, $5 task state, $6 attempt, $7 results to merge, $8 names of results to drop, $9 events to append,

@@ -1,0 +1,33 @@
+"""Why a server is where it is, or nowhere (/servers/{id}/scheduling): an addition to Nova's API."""
+
+from typing import Any
+
+from nova_async.api.request import Request
+from nova_async.db import workflows
+from nova_async.workflow.row import WorkflowRow
+
+
+async def show(request: Request) -> dict[str, Any]:
+    """Every decision that was kept, newest first: candidates with weights, and per refused host the filter and its reason."""
+    async with request.parts.database.connection() as conn:
+        rows = await workflows.of_subject(conn, request.values["server_id"])
+    return {"scheduling": [told for row in rows if (told := _told(row))]}
+
+
+def _told(row: WorkflowRow) -> dict[str, Any] | None:
+    claimed, memory = row.results.get("claim_host", {}), row.results.get("memory", {})
+    decision = claimed.get("decision") or memory.get("decision")
+    if decision is None:
+        return None
+    return {
+        "action": row.kind,
+        "request_id": row.request_id,
+        "created_at": row.created_at.isoformat(),
+        "host": claimed.get("host"),
+        "candidates": decision["candidates"],
+        "hosts": decision["hosts"],
+        "refused_by": decision["counts"],
+        "refusals": [{"host": host, **why} for host, why in decision["refusals"].items()],
+        "tried": [{"host": host, "reason": why} for host, why in memory.get("tried", {}).items()],
+        "error": (row.error or {}).get("message"),
+    }

@@ -67,9 +67,9 @@ from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
 from nova_async.policy import server_interfaces as interface_policy
 from nova_async.policy import server_ips as ip_policy
-from nova_async.policy import server_scheduling as scheduling_policy
 from nova_async.policy import server_metadata as metadata_policy
 from nova_async.policy import server_passwords as password_policy
+from nova_async.policy import server_scheduling as scheduling_policy
 from nova_async.policy import server_tags as tag_policy
 from nova_async.policy import servers as server_policy
 from nova_async.policy import services as service_policy

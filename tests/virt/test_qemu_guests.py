@@ -26,7 +26,7 @@ from nova_async.world import RealWorld
 
 from .conftest import QemuHost, QemuLab, image_of, quiet
 
-pytestmark = [pytest.mark.libvirt, pytest.mark.qemu]
+pytestmark = [pytest.mark.libvirt, pytest.mark.qemu, pytest.mark.timeout(300)]
 
 MAC = "fa:16:3e:00:00:2a"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeF test"

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import asyncpg
 import msgspec
 from aiohttp import web
 
@@ -57,9 +56,6 @@ class Edge:
                 response = self._refused(http, error)
             except TimeoutError:
                 response = self._refused(http, Unavailable("The request took too long."))
-            except asyncpg.DataError as error:
-                logger.error("request.unfit_value", method=http.method, path=http.path, error=repr(error))
-                response = self._refused(http, Invalid("A value in the request is of a form or size that cannot be kept."))
             except (ConnectionError, asyncio.CancelledError, web.HTTPException):
                 raise
             except Exception as error:
@@ -137,6 +133,8 @@ class Edge:
         response = faults.fault(error)
         if response.status >= 500:
             logger.error("request.failed", method=http.method, path=http.path, error=error.message, detail=error.detail)
+        elif error.detail is not None:
+            logger.info("request.refused", method=http.method, path=http.path, error=error.message, detail=error.detail)
         return response
 
     def _openapi_document(self) -> bytes:

@@ -36,7 +36,7 @@ MEANING: dict[str, tuple[type[Error], str]] = {
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise our error where PostgreSQL refuses to break a constraint; others pass as they are."""
+    """Raise our error where PostgreSQL refuses to break a constraint or to take a value; others pass as they are."""
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
@@ -48,3 +48,5 @@ def translated() -> Iterator[None]:
         raise
     except asyncpg.InvalidRegularExpressionError as error:
         raise Invalid(f"A filter is no valid regular expression: {error}") from None
+    except asyncpg.DataError as error:
+        raise Invalid("A value is of a form or size that cannot be kept.", detail=repr(error)) from error

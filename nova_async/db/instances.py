@@ -76,7 +76,7 @@ async def by_ids(conn: Connection, uuids: Sequence[str]) -> dict[str, Instance]:
 async def newest_first(conn: Connection, filters: Mapping[str, Any], limit: int) -> list[Instance]:
     """A page. Each key of ``filters`` that is a fragment of the statements file filters; the others are their arguments.
 
-    Raises asyncpg's ``InvalidRegularExpressionError``.
+    Raises ``Invalid`` for a regular expression that PostgreSQL does not take.
     """
     return await NEWEST_FIRST.page(conn, _fragments(filters), filters, limit)
 

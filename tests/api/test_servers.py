@@ -227,7 +227,10 @@ async def test_forced_and_requested_hosts_are_for_administrators(api) -> None:
     )  # fmt: skip
     assert (await api.post("/servers", {"server": BODY | {"availability_zone": "nova:host1"}}, "admin")).status == 202
     assert (await api.post("/servers", {"server": BODY | {"host": "host1", "networks": "auto"}}, "admin", "2.74")).status == 202
-    assert [given for _, _, given in api.starter.begun] == [{"forced_host": "host1"}, {"requested_host": "host1"}]
+    assert [given for _, _, given in api.starter.begun] == [
+        {"placement": {"forced_host": "host1"}},
+        {"placement": {"requested_host": "host1"}},
+    ]
 
 
 async def test_the_clients_image_mapping_means_the_image(api) -> None:

@@ -67,7 +67,8 @@ async def create(request: Request) -> dict[str, Any]:
         if not made.made:
             raise _over_quota(wish, prepared.flavor, limits, made)
         ids = ids[: len(made.made)]
-        workflows = [await request.parts.starter.begin(conn, request.ctx, "create", server_id, **wish.hosts) for server_id in ids]
+        given = {"placement": wish.hosts} if wish.hosts else {}
+        workflows = [await request.parts.starter.begin(conn, request.ctx, "create", server_id, **given) for server_id in ids]
     request.parts.starter.go(workflows)
     return _answer(request, wish, ids[0], shared, password, reservation)
 

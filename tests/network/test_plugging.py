@@ -416,6 +416,21 @@ async def test_a_dead_dhcp_server_comes_back(host: Host, monkeypatch: pytest.Mon
     assert len(await other_than(pid, host)) == 1
 
 
+async def test_flushed_rules_come_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nova_async.compute.plugging.plugs.WATCH_SECONDS", 0.1)
+    await host.restart()
+    await host.plugs.plug("a", (port(1, "10.77.0.9"),))
+    before = await run("nft", "list", "ruleset")
+
+    await run("nft", "flush", "ruleset")
+    for _ in range(100):
+        if await run("nft", "list", "ruleset") == before:
+            break
+        await asyncio.sleep(0.05)
+
+    assert await run("nft", "list", "ruleset") == before != ""
+
+
 async def other_than(pid: str, host: Host) -> list[str]:
     """The DHCP servers once another one runs."""
     for _ in range(100):

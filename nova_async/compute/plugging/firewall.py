@@ -30,18 +30,30 @@ def ruleset(table: str, networks: Iterable[LocalNetwork], proxy_ports: Mapping[s
 
 async def apply(text: str) -> None:
     """Load a ruleset, all of it or nothing. Raises ``Unavailable``."""
+    code, complaint = await _nft("-f", "-", given=text)
+    if code != 0:
+        raise Unavailable("The host's firewall could not be changed.", detail=complaint[:2000])
+
+
+async def loaded(table: str) -> bool:
+    """Whether our table is still there: a restarted firewall service may have flushed everything."""
+    code, _ = await _nft("list", "chain", "inet", table, "forward")
+    return code == 0
+
+
+async def _nft(*words: str, given: str = "") -> tuple[int | None, str]:
+    """Exit code and complaint."""
     process = await asyncio.create_subprocess_exec(
-        "nft", "-f", "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        "nft", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(NFT_SECONDS):
-            _, complaint = await process.communicate(text.encode())
+            _, complaint = await process.communicate(given.encode())
     except BaseException:
         if process.returncode is None:
             process.kill()
         raise
-    if process.returncode != 0:
-        raise Unavailable("The host's firewall could not be changed.", detail=complaint.decode(errors="replace")[:2000])
+    return process.returncode, complaint.decode(errors="replace")
 
 
 def _table(family: str, name: str, chains: Mapping[str, list[str]]) -> str:

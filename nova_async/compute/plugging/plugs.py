@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,9 @@ class LinuxBridgePlugs:
             for bridge in await self._blocking(self._leftovers):
                 await self._take_down(bridge)
             for network in self._networks.values():
-                try:
-                    await self._bring_up(network, [port for _, port in network.ports])
-                except (Error, OSError, TimeoutError) as error:
-                    logger.error("network.failed", bridge=network.bridge, error=repr(error))
+                await self._tried(self._bring_up(network, [port for _, port in network.ports]), network.bridge)
         await self._filter()
-        self._watch = asyncio.create_task(self._watch_dhcp(), name="plugging.dhcp")
+        self._watch = asyncio.create_task(self._watch_host(), name="plugging.watch")
         logger.info("plugging.started", networks=len(self._networks), servers=len(self.records.servers))
 
     async def close(self) -> None:
@@ -149,16 +146,31 @@ class LinuxBridgePlugs:
         networks.mkdir(parents=True, exist_ok=True)
         return {folder.name for folder in networks.iterdir()} - set(self._networks)
 
-    async def _watch_dhcp(self) -> None:
-        """Start DHCP servers that died again."""
+    async def _watch_host(self) -> None:
+        """Start DHCP servers that died again, and load rules that somebody flushed."""
         while True:
             await self.world.sleep(WATCH_SECONDS)
-            async with self._lock:
-                for network in self._networks.values():
-                    try:
-                        await self._dnsmasq(network.bridge).ensure(network)
-                    except (Error, OSError, TimeoutError) as error:
-                        logger.error("dhcp.failed", bridge=network.bridge, error=repr(error), detail=getattr(error, "detail", None))
+            for bridge in list(self._networks):
+                await self._tried(self._revive_dhcp(bridge), bridge)
+            await self._tried(self._restore_rules(), self._table)
+
+    async def _tried(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """A failure is logged; the next round tries again."""
+        try:
+            await work
+        except (Error, OSError, TimeoutError) as error:
+            logger.error("network.failed", what=what, error=repr(error), detail=getattr(error, "detail", None))
+
+    async def _revive_dhcp(self, bridge: str) -> None:
+        async with self._lock:
+            if bridge in self._networks:
+                await self._dnsmasq(bridge).ensure(self._networks[bridge])
+
+    async def _restore_rules(self) -> None:
+        if self._networks and self._rules and not await firewall.loaded(self._table):
+            logger.warning("firewall.flushed", table=self._table)
+            self._rules = ""
+            await self._filter()
 
     def _dnsmasq(self, bridge: str) -> Dnsmasq:
         return Dnsmasq(bridge, self.folder / "networks" / bridge, self.world)

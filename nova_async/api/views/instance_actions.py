@@ -68,7 +68,7 @@ def _event(event: dict[str, Any], request: Request, project: str, everything: bo
     if request.has(V.EVENT_HOST):
         shown["hostId"] = host_id(project, host) if host else ""
         if everything:
-            shown["host"] = host
+            shown["host"] = host or ""
     if details:
         shown["details"] = event.get("message")
     return shown

@@ -6,6 +6,7 @@ absent. ``first(a, b)`` takes the first alternative that is in range. Error mess
 
 import ipaddress
 import re
+import warnings
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -230,8 +231,9 @@ FORMATS: dict[str, Callable[[str], bool]] = {
 
 def _compiles(text: str) -> bool:
     try:
-        re.compile(text)
-    except re.error:
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(text)
+    except (re.error, RecursionError, OverflowError):
         return False
     return True
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from blockbuster import blockbuster_ctx
 
 from nova_async.compute.plugging import LinuxBridgePlugs
 from nova_async.config import load
@@ -475,4 +476,15 @@ async def test_ports_that_are_rows_only_have_no_devices(host: Host) -> None:
     await host.plugs.plug("a", (port(1, "10.77.0.9", plug=False),))
 
     assert await host.traces() == ""
+    assert await host.plugs.plugged() == []
+
+
+async def test_the_loop_is_never_blocked(host: Host) -> None:
+    with blockbuster_ctx("nova_async.compute.plugging"):
+        await host.plugs.plug("a", (port(1, "10.77.0.9"),))
+        await host.plugs.plug("b", (port(2, "10.77.0.10"),))
+        await host.restart()
+        await host.plugs.unplug("a")
+        await host.plugs.unplug("b")
+
     assert await host.plugs.plugged() == []

@@ -32,7 +32,7 @@ class Dnsmasq:
             await self.stop()
             return
         changed = await asyncio.to_thread(self._write, network)
-        pid = self.pid()
+        pid = await asyncio.to_thread(self.pid)
         if pid is not None and not changed["dnsmasq.conf"]:
             if changed["hosts"]:
                 _signal(pid, signal.SIGHUP)
@@ -41,7 +41,7 @@ class Dnsmasq:
         await self._start()
 
     def pid(self) -> int | None:
-        """Of the running server; a number that now belongs to another program is not ours."""
+        """Of the running server; a number that now belongs to another program is not ours. Blocks."""
         try:
             pid = int((self.folder / "pid").read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -52,24 +52,24 @@ class Dnsmasq:
     async def stop(self) -> None:
         """Ask it to end, then insist."""
         for order in (signal.SIGTERM, signal.SIGKILL):
-            pid = self.pid()
+            pid = await asyncio.to_thread(self.pid)
             if pid is None:
                 return
             _signal(pid, order)
             for _ in range(int(STOP_SECONDS / 0.02)):
-                if self.pid() is None:
+                if await asyncio.to_thread(self.pid) is None:
                     return
                 await self.world.sleep(0.02)
 
     def release(self, port: PortSpec, subnets: tuple[Subnet, ...]) -> None:
-        """Say in the guest's name that it needs its addresses no more, so that they can be leased to the next."""
+        """Say in the guest's name that it needs its addresses no more, so that they can be leased to the next. Blocks."""
         for ip in port.fixed_ips:
             gateway = next((s.gateway for s in subnets if s.cidr == ip.cidr), None)
             if gateway is not None and self.pid() is not None:
                 _send_release(self.bridge, gateway, ip.address, port.mac)
 
     async def _start(self) -> None:
-        (self.folder / "pid").unlink(missing_ok=True)
+        await asyncio.to_thread((self.folder / "pid").unlink, missing_ok=True)
         process = await asyncio.create_subprocess_exec(
             "dnsmasq",
             f"--conf-file={self.folder / 'dnsmasq.conf'}",

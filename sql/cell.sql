@@ -107,6 +107,7 @@ CREATE INDEX instances_by_age ON instances USING btree (created_at DESC, uuid);
 CREATE INDEX instances_by_change ON instances USING btree (updated_at);
 CREATE INDEX instances_by_host ON instances USING btree (host) WHERE NOT deleted;
 CREATE INDEX instances_by_project ON instances USING btree (project_id, created_at DESC, uuid) WHERE NOT deleted;
+CREATE INDEX instances_usage ON instances USING btree (project_id) INCLUDE (vcpus, memory_mb) WHERE NOT deleted;
 
 CREATE TABLE allocations (
     consumer_id    uuid NOT NULL,

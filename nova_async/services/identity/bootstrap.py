@@ -9,7 +9,7 @@ import msgspec
 from nova_async.config import Config
 from nova_async.db import Connection, Database
 from nova_async.db import identity as db
-from nova_async.services.identity import secrets
+from nova_async.kept import keep
 from nova_async.services.identity.passwords import Passwords
 from nova_async.world import World
 
@@ -101,7 +101,7 @@ def _known_passwords(config: Config, world: World) -> dict[str, str]:
     if config.identity.username == "nova":
         told["nova"] = config.identity.password
     told = {name: password for name, password in told.items() if password}
-    made = secrets.keep(config.state, [n for n in ("admin", "demo", "nova") if n not in told], lambda: world.secret(18))
+    made = keep(config.state, "identity", [n for n in ("admin", "demo", "nova") if n not in told], lambda: world.secret(18))
     return {**made, **told}
 
 

@@ -8,8 +8,10 @@ SELECT i.uuid, i.number, i.project_id, i.user_id, i.reservation_id, i.launch_ind
        i.system_metadata, i.tags, i.scheduler_hints, i.network_requests, i.security_groups, i.block_devices, i.ports,
        i.trusted_certs, i.injected_files, i.password_data, i.fault, i.created_at, i.updated_at, i.launched_at,
        i.terminated_at, i.deleted,
-       CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state
+       CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state,
+       h.disabled AS host_disabled, h.forced_down AS host_forced_down
 FROM instances i
+LEFT JOIN hosts h ON h.id = i.host_id
 LEFT JOIN workflows q ON q.subject_id = i.uuid AND q.state = 'queued'
 LEFT JOIN workflows l ON l.subject_id = i.uuid AND l.state IN ('running', 'waiting', 'undoing')
 WHERE i.uuid = $1 AND NOT i.deleted AND ($2::text IS NULL OR i.project_id = $2)
@@ -24,8 +26,10 @@ SELECT i.uuid, i.number, i.project_id, i.user_id, i.reservation_id, i.launch_ind
        i.system_metadata, i.tags, i.scheduler_hints, i.network_requests, i.security_groups, i.block_devices, i.ports,
        i.trusted_certs, i.injected_files, i.password_data, i.fault, i.created_at, i.updated_at, i.launched_at,
        i.terminated_at, i.deleted,
-       CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state
+       CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state,
+       h.disabled AS host_disabled, h.forced_down AS host_forced_down
 FROM instances i
+LEFT JOIN hosts h ON h.id = i.host_id
 LEFT JOIN workflows q ON q.subject_id = i.uuid AND q.state = 'queued'
 LEFT JOIN workflows l ON l.subject_id = i.uuid AND l.state IN ('running', 'waiting', 'undoing')
 WHERE i.uuid = ANY ($1::uuid[])
@@ -40,8 +44,10 @@ SELECT i.uuid, i.number, i.project_id, i.user_id, i.reservation_id, i.launch_ind
        i.system_metadata, i.tags, i.scheduler_hints, i.network_requests, i.security_groups, i.block_devices, i.ports,
        i.trusted_certs, i.injected_files, i.password_data, i.fault, i.created_at, i.updated_at, i.launched_at,
        i.terminated_at, i.deleted,
-       CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state
+       CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state,
+       h.disabled AS host_disabled, h.forced_down AS host_forced_down
 FROM instances i
+LEFT JOIN hosts h ON h.id = i.host_id
 LEFT JOIN workflows q ON q.subject_id = i.uuid AND q.state = 'queued'
 LEFT JOIN workflows l ON l.subject_id = i.uuid AND l.state IN ('running', 'waiting', 'undoing')
 WHERE $1::jsonb IS NOT NULL

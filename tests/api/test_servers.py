@@ -376,6 +376,30 @@ async def test_a_settled_server_shows_its_place_and_addresses(api) -> None:
     assert not {key for key in plain if key.startswith("OS-EXT-SRV-ATTR")} | {"host_status"} & plain.keys()
 
 
+@pytest.mark.parametrize(
+    ("columns", "up", "shown"),
+    [
+        ({}, True, "UP"),
+        ({}, False, "UNKNOWN"),
+        ({"disabled": True}, True, "MAINTENANCE"),
+        ({"forced_down": True, "disabled": True}, True, "DOWN"),
+    ],
+)
+async def test_the_status_of_the_host(api, columns, up, shown) -> None:
+    server = await api.server()
+    async with api.database.connection() as conn:
+        host = await conn.fetchval(
+            "INSERT INTO hosts (id, name, service_id, disabled, forced_down)"
+            " VALUES (gen_random_uuid(), 'host1', gen_random_uuid(), $1, $2) RETURNING id",
+            columns.get("disabled", False),
+            columns.get("forced_down", False),
+        )
+    await api.starter.finish(server, host_id=host)
+    api.hosts.up = {"host1"} if up else set()
+    assert (await api.get(f"/servers/{server}", "admin", "2.16")).body["server"]["host_status"] == shown
+    assert (await api.get("/servers/detail", "admin", "2.16")).body["servers"][0]["host_status"] == shown
+
+
 async def test_a_fault_is_shown_while_the_server_is_in_error(api) -> None:
     server = await api.server(state=None)
     fault = {"code": 500, "created": "2026-01-01T00:00:00Z", "message": "No valid host was found.", "details": "inside"}

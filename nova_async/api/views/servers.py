@@ -130,13 +130,15 @@ def _volumes(server: Instance, request: Request) -> Any:
 
 
 def _host_status(server: Instance, request: Request) -> Any:
-    """UP, DOWN, UNKNOWN (nothing heard yet), or empty for a server without a host."""
+    """DOWN where an operator said so, MAINTENANCE where the host is disabled, UNKNOWN where it is silent; empty without a host."""
     if not server.host:
         shown = ""
-    elif request.parts.hosts.is_up(server.host):
-        shown = "UP"
+    elif server.host_forced_down:
+        shown = "DOWN"
+    elif server.host_disabled:
+        shown = "MAINTENANCE"
     else:
-        shown = "UNKNOWN" if request.parts.hosts.last_seen(server.host) is None else "DOWN"
+        shown = "UP" if request.parts.hosts.is_up(server.host) else "UNKNOWN"
     return shown if shown == "UNKNOWN" or request.may(policy.SHOW_HOST_STATUS) else Omitted
 
 

@@ -26,6 +26,7 @@ P = TypeVar("P")
 logger = log.get("workflow")
 UNDO_TRIES = 6
 BEGUN_AT_MOST = 20_000
+WRITES_AT_ONCE = 4  # so that requests, which wait for an answer, find connections and processor time first
 
 
 class LostLease(Exception):
@@ -57,6 +58,7 @@ class Engine(Generic[P]):
         self._to_signal: OrderedDict[str, str] = OrderedDict()
         self._running: dict[str, tuple[Run[P], asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
+        self._turn = asyncio.Semaphore(WRITES_AT_ONCE)
         self._accepting = False
         self._notices: set[asyncio.Task[None]] = set()
 
@@ -349,7 +351,7 @@ class Engine(Generic[P]):
         await self._go_on(run, definition, at, result, started)
 
     async def _forward_in_transaction(self, run: Run[P], definition: Definition, at: int, started: str) -> None:
-        async with self.database.transaction() as conn:
+        async with self._turn, self.database.transaction() as conn:
             result = await definition.steps[at].act(run, conn)
             move = self._next(run, definition, at, result, started)
             promoted = await self._write(conn, run, move)
@@ -466,7 +468,7 @@ class Engine(Generic[P]):
                 for _ in range(2 if twice else 1):
                     async with asyncio.timeout(current.deadline):
                         await current.undo(run)
-            async with self.database.transaction() as conn:
+            async with self._turn, self.database.transaction() as conn:
                 if current.undo and current.undo_in_transaction:
                     for _ in range(2 if twice else 1):
                         await current.undo(run, conn)
@@ -532,7 +534,7 @@ class Engine(Generic[P]):
             return
         move = self._back(run, definition, at)
         move.events = [event]
-        async with self.database.transaction() as conn:
+        async with self._turn, self.database.transaction() as conn:
             if move.state in ("failed", "cancelled"):
                 await self._ended(run, definition, conn, move)
             promoted = await self._write(conn, run, move)
@@ -552,7 +554,7 @@ class Engine(Generic[P]):
         return [{"subject_id": r.subject_id, "kind": r.kind, "state": r.state, "error": r.error} for r in rows]
 
     async def _begin_children(self, run: Run[P], move: Move, wanted: Children) -> None:
-        async with self.database.transaction() as conn:
+        async with self._turn, self.database.transaction() as conn:
             ids = [await self._begin_child(conn, run, c) for c in wanted.children]
             promoted = await self._write(conn, run, move)
         self._apply(run, move, promoted)
@@ -565,10 +567,10 @@ class Engine(Generic[P]):
 
     async def _commit(self, run: Run[P], move: Move) -> None:
         if move.state in ("done", "failed", "cancelled"):
-            async with self.database.transaction() as conn:
+            async with self._turn, self.database.transaction() as conn:
                 promoted = await self._write(conn, run, move)
         else:
-            async with self.database.connection() as conn:
+            async with self._turn, self.database.connection() as conn:
                 promoted = await self._write(conn, run, move)
         self._apply(run, move, promoted)
 

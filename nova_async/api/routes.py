@@ -168,7 +168,7 @@ ROUTES: tuple[Route, ...] = (
           policy=hypervisor_policy.LIST, query=hypervisor_schemas.LIST, view=hypervisor_views.LIST),
     Route("GET", "/os-hypervisors/detail", hypervisors.index, "List hypervisors with details.",
           policy=hypervisor_policy.DETAIL, query=hypervisor_schemas.LIST, view=hypervisor_views.DETAIL),
-    Route("GET", "/os-hypervisors/statistics", hypervisors.sums, "Sum up what hypervisors have and run.",
+    Route("GET", "/os-hypervisors/statistics", hypervisors.totals, "Sum up what hypervisors have and run.",
           until=V.NO_HYPERVISOR_COUNTERS - 1, policy=hypervisor_policy.STATISTICS, query=hypervisor_schemas.ANYTHING,
           view=hypervisor_views.STATISTICS),
     Route("GET", "/os-hypervisors/{id}", hypervisors.show, "Show a hypervisor.",

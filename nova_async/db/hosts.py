@@ -31,6 +31,38 @@ class Guest(msgspec.Struct):
     number: int
 
 
+class Worker(msgspec.Struct):
+    """A host as a service: without what it has."""
+
+    number: int
+    name: str
+    service_id: str
+    availability_zone: str
+    disabled: bool
+    disabled_reason: str | None
+    forced_down: bool
+    updated_at: datetime
+
+
+class Zone(msgspec.Struct):
+    name: str
+    available: bool
+
+
+class Totals(msgspec.Struct):
+    """Sums over all enabled hosts. Memory in MiB, disks in GiB."""
+
+    count: int
+    vcpus: int
+    vcpus_used: int
+    memory_mb: int
+    memory_mb_used: int
+    local_gb: int
+    local_gb_used: int
+    disk_available_least: int
+    running_vms: int
+
+
 PROCESS_SECONDS = 75.0  # a process not heard of for so long is down
 
 ALL = Query("hosts", "all", HostRow)
@@ -46,6 +78,10 @@ SET_PROCESS = Query[Any]("hosts", "set_process")
 DELETE_PROCESS = Query[Any]("hosts", "delete_process")
 SERVERS = Query("hosts", "servers", Guest)
 OF_SERVICE = Query[str]("hosts", "of_service", str)
+SERVICES = Query("hosts", "services", Worker)
+ZONES = Query("hosts", "zones", Zone)
+HYPERVISORS = Query("hosts", "hypervisors", HostRow)
+TOTALS = Query("hosts", "totals", Totals)
 
 
 async def all(conn: Connection, names: list[str] | None = None) -> list[HostRow]:
@@ -117,4 +153,27 @@ async def servers(conn: Connection, names: list[str]) -> list[Guest]:
 async def of_service(conn: Connection, service: str) -> HostRow | None:
     """The host whose worker this service is. ``service``: its UUID, or its number."""
     name = await OF_SERVICE.maybe(conn, service)
-    return (await all(conn, [name]))[0] if name else None
+    return next(iter(await all(conn, [name])), None) if name else None
+
+
+async def services(conn: Connection, host: str | None = None) -> list[Worker]:
+    """The workers, of one host or of all, oldest first."""
+    return await SERVICES.all(conn, host)
+
+
+async def zones(conn: Connection) -> list[Zone]:
+    return await ZONES.all(conn)
+
+
+async def hypervisors(conn: Connection, *, after: int = 0, part: str | None = None, limit: int | None = None) -> list[HostRow]:
+    """Oldest first: those with numbers above ``after``, with ``part`` in the hypervisor's name, at most ``limit``."""
+    return await HYPERVISORS.all(conn, after, part, None, limit)
+
+
+async def hypervisor(conn: Connection, id: str) -> HostRow | None:
+    """``id``: its UUID, or its number."""
+    return next(iter(await HYPERVISORS.all(conn, 0, None, id, 1)), None)
+
+
+async def totals(conn: Connection) -> Totals:
+    return await TOTALS.one(conn)

@@ -71,3 +71,45 @@ SELECT host, uuid, number FROM instances WHERE host = ANY ($1::text[]) AND NOT d
 -- of_service --
 -- The name of the host whose worker a service is. $1: the service's id, or its number
 SELECT name FROM hosts WHERE service_id::text = lower($1) OR number::text = $1
+
+-- services --
+-- The workers, without what they have. $1: only on this host (NULL: on all)
+SELECT number, name, service_id, availability_zone, disabled, disabled_reason, forced_down, updated_at
+FROM hosts WHERE $1::text IS NULL OR name = $1 ORDER BY number
+
+-- zones --
+-- Every zone of hosts, and whether one of its hosts is enabled.
+SELECT availability_zone AS name, bool_or(NOT disabled) IS TRUE AS available FROM hosts GROUP BY availability_zone ORDER BY availability_zone
+
+-- hypervisors --
+-- As all, oldest first. $1: only with a number above; $2: only with this in the hypervisor's name (NULL: any);
+-- $3: only the one with this id or number (NULL: all); $4: at most (NULL: all)
+SELECT h.id, h.name, h.number, h.service_id, h.address, h.availability_zone, h.disabled, h.disabled_reason, h.forced_down, h.facts, h.traits,
+       h.failed_builds, h.created_at, h.updated_at,
+       coalesce((SELECT jsonb_object_agg(i.resource_class, jsonb_build_array(i.total, i.reserved, i.allocation_ratio, i.used))
+                 FROM inventories i WHERE i.host_id = h.id), '{}') AS inventory,
+       (SELECT count(*) FROM instances s WHERE s.host = h.name AND NOT s.deleted) AS instances,
+       0::bigint AS operations
+FROM hosts h
+WHERE h.number > $1
+  AND ($2::text IS NULL OR strpos(lower(coalesce(nullif(h.facts ->> 'hypervisor_hostname', ''), h.name)), lower($2)) > 0)
+  AND ($3::text IS NULL OR h.id::text = lower($3) OR h.number::text = $3)
+ORDER BY h.number LIMIT $4::bigint
+
+-- totals --
+-- What all enabled hosts have, use (with what they keep for themselves) and run. Memory in MiB, disks in GiB.
+WITH enabled AS (
+    SELECT id, name, nullif((facts ->> 'disk_used_gib')::numeric, 0) AS disk_used FROM hosts WHERE NOT disabled
+), held AS (
+    SELECT i.resource_class, i.total, i.reserved + i.used AS used, e.disk_used FROM inventories i JOIN enabled e ON e.id = i.host_id
+)
+SELECT (SELECT count(*) FROM enabled) AS count,
+       coalesce(sum(total) FILTER (WHERE resource_class = 'VCPU'), 0)::bigint AS vcpus,
+       coalesce(sum(used) FILTER (WHERE resource_class = 'VCPU'), 0)::bigint AS vcpus_used,
+       coalesce(sum(total) FILTER (WHERE resource_class = 'MEMORY_MB'), 0)::bigint AS memory_mb,
+       coalesce(sum(used) FILTER (WHERE resource_class = 'MEMORY_MB'), 0)::bigint AS memory_mb_used,
+       coalesce(sum(total) FILTER (WHERE resource_class = 'DISK_GB'), 0)::bigint AS local_gb,
+       coalesce(sum(used) FILTER (WHERE resource_class = 'DISK_GB'), 0)::bigint AS local_gb_used,
+       coalesce(sum(total - coalesce(disk_used, used)) FILTER (WHERE resource_class = 'DISK_GB'), 0)::bigint AS disk_available_least,
+       (SELECT count(*) FROM instances s JOIN enabled e ON e.name = s.host WHERE NOT s.deleted) AS running_vms
+FROM held

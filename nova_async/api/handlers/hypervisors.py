@@ -8,9 +8,9 @@ from nova_async.api.request import MARKER_MISSING, Request
 from nova_async.api.schema import UUID
 from nova_async.api.schemas import truth
 from nova_async.api.versions import V
-from nova_async.api.views.hypervisors import Hypervisor, hostname
+from nova_async.api.views.hypervisors import Hypervisor
 from nova_async.db import Connection, hosts
-from nova_async.db.hosts import Guest
+from nova_async.db.hosts import Guest, Totals
 from nova_async.errors import Invalid, NotFound, Unsupported
 from nova_async.model.hosts import HostRow
 
@@ -21,8 +21,7 @@ async def index(request: Request) -> Page:
     if part is not None and ("limit" in request.query or "marker" in request.query):
         raise Invalid("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.")
     async with request.parts.database.connection() as conn:
-        rows = await _all(conn)
-        page = _page(request, rows) if part is None else Page(_matching(rows, part))
+        page = await _page(request, conn) if part is None else Page(await _matching(conn, part))
         return Page(await _told(request, conn, page.rows, servers=_with_servers(request)), page.next)
 
 
@@ -50,20 +49,15 @@ async def uptime(request: Request) -> Hypervisor:
     return Hypervisor(row, True)
 
 
-async def sums(request: Request) -> list[Hypervisor]:
-    """All that are enabled; the view sums up what they have, use and run."""
+async def totals(request: Request) -> Totals:
+    """What all enabled hypervisors have, use and run."""
     async with request.parts.database.connection() as conn:
-        return [Hypervisor(row, is_up(request, row)) for row in await _all(conn) if not row.disabled]
+        return await hosts.totals(conn)
 
 
 async def _search(request: Request, servers: bool) -> list[Hypervisor]:
     async with request.parts.database.connection() as conn:
-        return await _told(request, conn, _matching(await _all(conn), request.values["id"]), servers=servers)
-
-
-async def _all(conn: Connection) -> list[HostRow]:
-    """Oldest first."""
-    return sorted(await hosts.all(conn), key=lambda row: row.number)
+        return await _told(request, conn, await _matching(conn, request.values["id"]), servers=servers)
 
 
 async def _told(request: Request, conn: Connection, rows: Sequence[HostRow], *, servers: bool) -> list[Hypervisor]:
@@ -76,24 +70,31 @@ async def _told(request: Request, conn: Connection, rows: Sequence[HostRow], *, 
     return told
 
 
-def _matching(rows: Sequence[HostRow], part: str) -> list[HostRow]:
-    found = [row for row in rows if part.lower() in hostname(row).lower()]
+async def _matching(conn: Connection, part: str) -> list[HostRow]:
+    found = await hosts.hypervisors(conn, part=part)
     if not found:
         raise NotFound(f"No hypervisor matching '{part}' could be found.")
     return found
 
 
-def _page(request: Request, rows: Sequence[HostRow]) -> Page:
+async def _page(request: Request, conn: Connection) -> Page:
     if not request.has(V.PAGED_HYPERVISORS):
-        return Page(rows)
-    marker, limit = request.first("marker"), request.limit()
-    if marker is not None:
-        places = [i for i, row in enumerate(rows) if marker.lower() == _id(request, row)]
-        if not places:
-            raise Invalid(MARKER_MISSING.format(marker))
-        rows = rows[places[0] + 1 :]
-    rows = rows[:limit]
+        return Page(await hosts.hypervisors(conn))
+    limit = request.limit()
+    rows = await hosts.hypervisors(conn, after=await _after(request, conn), limit=limit)
     return Page(rows, _id(request, rows[-1]) if rows and len(rows) == limit else None)
+
+
+async def _after(request: Request, conn: Connection) -> int:
+    """The number of the hypervisor that the marker names; 0 without a marker."""
+    marker = request.first("marker")
+    if marker is None:
+        return 0
+    fits = UUID.match(marker) if request.has(V.SERVICE_UUIDS) else NUMBER.match(marker)
+    row = await hosts.hypervisor(conn, marker) if fits else None
+    if row is None:
+        raise Invalid(MARKER_MISSING.format(marker))
+    return row.number
 
 
 async def _found(request: Request, conn: Connection) -> HostRow:
@@ -104,10 +105,10 @@ async def _found(request: Request, conn: Connection) -> HostRow:
             raise Invalid(f"Invalid uuid {asked}")
     elif not NUMBER.match(asked):
         raise missing(asked)
-    for row in await hosts.all(conn):
-        if asked.lower() == _id(request, row):
-            return row
-    raise missing(asked)
+    row = await hosts.hypervisor(conn, asked)
+    if row is None:
+        raise missing(asked)
+    return row
 
 
 def missing(asked: str) -> NotFound:

@@ -8,7 +8,7 @@ from nova_async.api.schema import UUID
 from nova_async.api.schemas import truth
 from nova_async.api.versions import V
 from nova_async.db import Connection, hosts
-from nova_async.db.hosts import Process
+from nova_async.db.hosts import Process, Worker
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.hosts import HostRow
 from nova_async.model.services import COMPUTE, INTERNAL_ZONE, Service
@@ -17,12 +17,10 @@ NUMBER = re.compile(r"^[0-9]{1,18}$")
 
 
 async def index(request: Request) -> list[Service]:
+    host, binary = request.first("host") or None, request.first("binary")
     async with request.parts.database.connection() as conn:
-        found = await services(request, conn)
-    for key in ("host", "binary"):
-        wanted = request.first(key)
-        found = [s for s in found if not wanted or getattr(s, key) == wanted]
-    return found
+        found = await services(request, conn, host)
+    return [s for s in found if not binary or s.binary == binary]
 
 
 async def update(request: Request) -> Service:
@@ -43,7 +41,8 @@ async def update(request: Request) -> Service:
             reason=asked.get("disabled_reason"),
             forced_down=truth(asked["forced_down"]) if "forced_down" in asked else None,
         )
-        return of_host(request, await _worker(conn, service_id))
+        host = await _worker(conn, service_id)
+        return (await services(request, conn, host.name, processes=False))[0]
 
 
 async def enable(request: Request) -> dict[str, Any]:
@@ -91,9 +90,11 @@ async def delete(request: Request) -> None:
             )
 
 
-async def services(request: Request, conn: Connection) -> list[Service]:
-    """All of them, oldest first."""
-    found = [of_process(p) for p in await hosts.processes(conn)] + [of_host(request, h) for h in await hosts.all(conn)]
+async def services(request: Request, conn: Connection, host: str | None = None, *, processes: bool = True) -> list[Service]:
+    """Those of one host or all of them, oldest first."""
+    found = [of_worker(request, worker) for worker in await hosts.services(conn, host)]
+    if processes:
+        found += [of_process(p) for p in await hosts.processes(conn) if host in (None, p.host)]
     return sorted(found, key=lambda s: s.number)
 
 
@@ -103,8 +104,7 @@ def of_process(row: Process) -> Service:
     )
 
 
-def of_host(request: Request, row: HostRow) -> Service:
-    seen = request.parts.hosts.last_seen(row.name) or row.updated_at
+def of_worker(request: Request, row: Worker) -> Service:
     return Service(
         id=row.service_id,
         number=row.number,
@@ -115,11 +115,11 @@ def of_host(request: Request, row: HostRow) -> Service:
         disabled_reason=row.disabled_reason,
         up=is_up(request, row),
         forced_down=row.forced_down,
-        seen_at=seen,
+        seen_at=request.parts.hosts.last_seen(row.name) or row.updated_at,
     )
 
 
-def is_up(request: Request, row: HostRow) -> bool:
+def is_up(request: Request, row: HostRow | Worker) -> bool:
     """Whether the host's worker reports, and no operator said that it is down."""
     return not row.forced_down and request.parts.hosts.is_up(row.name)
 

@@ -8,7 +8,7 @@ import msgspec
 from nova_async.api.render import Field, Fields, Many, Omitted, One, Plain
 from nova_async.api.request import Request
 from nova_async.api.versions import V
-from nova_async.db.hosts import Guest
+from nova_async.db.hosts import Guest, Totals
 from nova_async.model.hosts import HostRow
 
 TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
@@ -110,9 +110,10 @@ def _counter(name: str) -> Field:
     return Field(name, how, until=OLD, type=INTEGER)
 
 
-def _sums(rows: list[Hypervisor], request: Request) -> Any:
-    counted = {name: sum(count(row) for row in rows) for name, count in COUNTERS.items()}
-    return {"hypervisor_statistics": {"count": len(rows)} | counted}
+def _totals(totals: Totals, request: Request) -> Any:
+    told = msgspec.structs.asdict(totals)
+    told |= {"free_ram_mb": totals.memory_mb - totals.memory_mb_used, "free_disk_gb": totals.local_gb - totals.local_gb_used}
+    return {"hypervisor_statistics": told | {"current_workload": 0}}
 
 
 BRIEF = (
@@ -137,4 +138,4 @@ LIST = Many("hypervisors", Fields(BRIEF), links_since=V.PAGED_HYPERVISORS)
 DETAIL = Many("hypervisors", Fields(FULL), links_since=V.PAGED_HYPERVISORS)
 SHOW = One("hypervisor", Fields(FULL))
 UPTIME = One("hypervisor", Fields((*BRIEF, Field("uptime", _uptime, type=TEXT))))
-STATISTICS = Plain(_sums, {"type": "object", "properties": {"hypervisor_statistics": {"type": "object"}}})
+STATISTICS = Plain(_totals, {"type": "object", "properties": {"hypervisor_statistics": {"type": "object"}}})

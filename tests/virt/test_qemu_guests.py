@@ -21,7 +21,10 @@ from nova_async.model.guests import DiskSpec, GuestSpec, PortSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.libvirt import daemon, qcow2
 from nova_async.virt.libvirt.connection import Connection
+from nova_async.virt.libvirt.disks import Disks
 from nova_async.virt.libvirt.driver import LibvirtDriver
+from nova_async.virt.libvirt.files import FileThreads
+from nova_async.virt.libvirt.image_cache import ImageCache
 from nova_async.world import RealWorld
 
 from .conftest import QemuHost, QemuLab, image_of, quiet
@@ -202,6 +205,42 @@ async def test_a_guest_that_the_hypervisor_forgot_is_defined_anew(qemu_lab: Make
     await lab.driver.power_on(guest, 4)
     found = await lab.driver.guest(guest.instance_id)
     assert (found.power_state, found.generation) == (PowerState.RUNNING, 4)
+
+
+async def test_destroying_does_not_wait_for_a_guest_that_is_deaf_to_its_power_button(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guest = await lab.spawn()
+    off = asyncio.create_task(lab.driver.power_off(guest.instance_id, timeout=300, retry=300))
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):
+        await lab.driver.destroy(guest.instance_id)
+        await off
+
+
+async def test_a_base_image_is_kept_as_long_as_a_disk_reads_it(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guest = await lab.spawn()
+    base = Path(qcow2.read_header(lab.folder / "instances" / guest.instance_id / "disk").backing_file)
+    files = FileThreads()
+    cache = ImageCache(lab.folder / "image-cache", lab.images, files, lab.world, keep_seconds=-60)
+    disks = Disks(lab.folder / "instances", cache, files)
+    await cache.sweep(await disks.bases())
+    assert [path.name for path in base.parent.iterdir()] == [base.name]
+    await lab.driver.reboot(guest, 1, hard=True)  # its kernel was a cached file as well
+    await lab.driver.destroy(guest.instance_id)
+    await cache.sweep(await disks.bases())
+    assert list(base.parent.iterdir()) == []
+    files.close()
+
+
+async def test_guests_that_start_together_all_start_and_share_what_they_fetch(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    guests = [lab.spec() for _ in range(4)]
+    await asyncio.gather(*(lab.driver.spawn(guest, 1, quiet) for guest in guests))
+    assert {found.power_state for found in await lab.driver.guests()} == {PowerState.RUNNING}
+    assert lab.images.downloads <= 3
+    await asyncio.gather(*(lab.driver.destroy(guest.instance_id) for guest in guests))
+    assert await lab.left() == []
 
 
 async def test_a_killed_qemu_is_told_of(qemu_lab: MakeLab) -> None:

@@ -74,6 +74,7 @@ class LibvirtDriver:
         self._shape = xml.Host(virt_type="test")
         self._generations: dict[str, int] = {}
         self._locks: dict[str, _Lock] = {}
+        self._doomed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- life ---
@@ -150,12 +151,19 @@ class LibvirtDriver:
             await self._define_and_start(guest, generation, files)
 
     async def destroy(self, instance_id: str, *, delete_disks: bool = True) -> None:
-        async with self._alone(instance_id):
-            if delete_disks:
-                await self._remove(instance_id)
-            else:
-                await self._connection.call(lambda connection: _undefine(connection, instance_id), deadline=START_SECONDS)
-            await self._plugs.unplug(instance_id)
+        self._doomed.add(instance_id)
+        try:
+            async with self._alone(instance_id):
+                await self._destroy(instance_id, delete_disks)
+        finally:
+            self._doomed.discard(instance_id)
+
+    async def _destroy(self, instance_id: str, delete_disks: bool) -> None:
+        if delete_disks:
+            await self._remove(instance_id)
+        else:
+            await self._connection.call(lambda connection: _undefine(connection, instance_id), deadline=START_SECONDS)
+        await self._plugs.unplug(instance_id)
 
     # --- power ---
 
@@ -235,12 +243,15 @@ class LibvirtDriver:
         await self._disks.remove(instance_id)
 
     async def _press(self, instance_id: str, timeout: float, retry: float) -> bool:
-        """Press the power button every ``retry`` seconds; whether the guest went off within ``timeout``."""
+        """Press the power button every ``retry`` seconds; whether the guest went off within ``timeout``.
+
+        A guest that is to be destroyed meanwhile is not waited for.
+        """
         listener = self._events.listen()
         try:
             end = self._world.monotonic() + timeout
             press = 0.0
-            while (now := self._world.monotonic()) < end:
+            while (now := self._world.monotonic()) < end and instance_id not in self._doomed:
                 if now >= press:
                     if await self._domain(instance_id, _press_button):
                         return True

@@ -86,7 +86,19 @@ def _kernel(state_dir: Path) -> Path | None:
 
 async def boots(kernel: Path, accelerator: str = "kvm", cpu: str = "host") -> bool:
     """Boot a kernel without a disk: it ends in a panic for want of a root file system, or never gets there."""
-    command = [f"qemu-system-{platform.machine()}", "-accel", accelerator, "-cpu", cpu, "-m", "256", "-nodefaults", "-no-user-config", "-display", "none"]
+    command = [
+        f"qemu-system-{platform.machine()}",
+        "-accel",
+        accelerator,
+        "-cpu",
+        cpu,
+        "-m",
+        "256",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+    ]
     command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL

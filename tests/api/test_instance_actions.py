@@ -108,14 +108,19 @@ async def test_lists_are_filtered_by_the_last_change(api) -> None:
     assert (await api.get(f"{path}?changes-before={then}", version="2.65")).status == 400
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["limit=x", "limit=-1", "x=1", "limit=1&limit=2", "changes-since=soon", "changes-since=0001-01-01T00:00:00%2B14:00", "marker=%00"],
-)
-async def test_strange_queries_are_refused(api, query) -> None:
+async def test_strange_queries_are_refused(api) -> None:
     server = await api.server()
-    answer = await api.get(f"/servers/{server}/os-instance-actions?{query}", version="2.66")
-    assert answer.status == 400, answer
+    for query in (
+        "limit=x",
+        "limit=-1",
+        "x=1",
+        "limit=1&limit=2",
+        "changes-since=soon",
+        "changes-since=0001-01-01T00:00:00%2B14:00",
+        "marker=%00",
+    ):
+        answer = await api.get(f"/servers/{server}/os-instance-actions?{query}", version="2.66")
+        assert answer.status == 400, answer
 
 
 @pytest.mark.parametrize(("version", "sample"), samples("instance-actions-list-resp", "os-instance-actions"))

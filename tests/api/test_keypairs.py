@@ -103,9 +103,8 @@ async def test_a_user_has_no_more_than_the_quota_even_when_asking_at_once(api) -
     assert made.status == 403
 
 
-@pytest.mark.parametrize(
-    ("keypair", "version", "status"),
-    [
+async def test_wrong_key_pairs_are_refused(api) -> None:
+    for keypair, version, status in (
         ({"name": "a.b@c", "public_key": KEY}, "2.91", 400),
         ({"name": "a.b@c d", "public_key": KEY}, "2.92", 201),
         ({"name": "no key"}, "2.92", 400),
@@ -126,16 +125,20 @@ async def test_a_user_has_no_more_than_the_quota_even_when_asking_at_once(api) -
         ({"name": "a", "public_key": 5}, "2.2", 400),
         ({"name": "a", "public_key": None}, "2.2", 400),
         ({"name": "a", "public_key": KEY, "created_at": "x"}, "2.2", 400),
-    ],
-)
-async def test_wrong_key_pairs_are_refused(api, keypair, version, status) -> None:
-    answer = await api.post("/os-keypairs", {"keypair": keypair}, version=version)
-    assert answer.status == status, answer
+    ):
+        answer = await api.post("/os-keypairs", {"keypair": keypair}, version=version)
+        assert answer.status == status, answer
 
 
-@pytest.mark.parametrize("name", ["%00", "%FF", "a" * 5000, "%2F", "%F0%9F%94%91"])
-async def test_strange_names_are_not_found(api, name) -> None:
-    assert (await api.get(f"/os-keypairs/{name}")).status == 404
+async def test_strange_names_are_not_found(api) -> None:
+    for name in (
+        "%00",
+        "%FF",
+        "a" * 5000,
+        "%2F",
+        "%F0%9F%94%91",
+    ):
+        assert (await api.get(f"/os-keypairs/{name}")).status == 404
 
 
 @pytest.mark.parametrize(("version", "sample"), samples("keypairs-get-resp", "os-keypairs"))

@@ -69,18 +69,29 @@ async def test_a_server_has_fifty_tags_at_most_even_when_they_come_at_once(api) 
     assert (await api.put(path, {"tags": [f"t{i}" for i in range(51)]}, version=V)).status == 400
 
 
-@pytest.mark.parametrize("tag", ["a,b", "a%2Fb", "x" * 61, "%2C"])
-async def test_wrong_tags_are_refused(api, tag) -> None:
+async def test_wrong_tags_are_refused(api) -> None:
     server = await api.server()
-    answer = await api.put(f"/servers/{server}/tags/{tag}", None, version=V)
-    assert answer.status == 400
-    assert "is invalid" in answer.message
+    for tag in (
+        "a,b",
+        "a%2Fb",
+        "x" * 61,
+        "%2C",
+    ):
+        answer = await api.put(f"/servers/{server}/tags/{tag}", None, version=V)
+        assert answer.status == 400
+        assert "is invalid" in answer.message
 
 
-@pytest.mark.parametrize(
-    "body", [{"tags": ["a,b"]}, {"tags": [""]}, {"tags": [1]}, {"tags": "a"}, {}, {"tags": [], "x": 1}, {"tags": ["x" * 61]}]
-)
-async def test_wrong_bodies_are_refused(api, body) -> None:
+async def test_wrong_bodies_are_refused(api) -> None:
     server = await api.server()
-    assert (await api.put(f"/servers/{server}/tags", body, version=V)).status == 400
-    assert (await api.put(f"/servers/{server}/tags/a", body, version=V)).status == 400
+    for body in (
+        {"tags": ["a,b"]},
+        {"tags": [""]},
+        {"tags": [1]},
+        {"tags": "a"},
+        {},
+        {"tags": [], "x": 1},
+        {"tags": ["x" * 61]},
+    ):
+        assert (await api.put(f"/servers/{server}/tags", body, version=V)).status == 400
+        assert (await api.put(f"/servers/{server}/tags/a", body, version=V)).status == 400

@@ -4,7 +4,7 @@ from nova_async.api.request import Request
 from nova_async.api.views.quota_sets import QuotaSet
 from nova_async.db import Connection, quota_sets
 from nova_async.errors import Invalid
-from nova_async.model.quotas import NETWORK, merged
+from nova_async.model.quotas import merged
 
 
 async def show(request: Request) -> QuotaSet:
@@ -17,7 +17,7 @@ async def update(request: Request) -> QuotaSet:
     name = request.values["id"]
     if len(name) > 255:
         raise Invalid(f"Invalid input received: quota_class_name has {len(name)} characters, more than 255.")
-    wanted = {key: int(value) for key, value in request.body["quota_class_set"].items() if key not in NETWORK}
+    wanted = {key: int(value) for key, value in request.body["quota_class_set"].items()}
     async with request.parts.database.transaction() as conn:
         await quota_sets.put_class(conn, name, wanted)
         return QuotaSet(await _limits(request, conn, name))

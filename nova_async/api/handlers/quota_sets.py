@@ -5,7 +5,7 @@ from nova_async.api.schemas import truth
 from nova_async.api.views.quota_sets import QuotaSet
 from nova_async.db import Connection, quota_sets
 from nova_async.errors import Invalid
-from nova_async.model.quotas import NETWORK, UNLIMITED, merged
+from nova_async.model.quotas import UNLIMITED, merged
 from nova_async.policy import quota_sets as policy
 
 INFINITE = float("inf")
@@ -39,7 +39,7 @@ async def update(request: Request) -> QuotaSet:
     project, user = _project(request, policy.UPDATE), _user(request)
     asked = dict(request.body["quota_set"])
     forced = truth(asked.pop("force", False))
-    wanted = {name: int(value) for name, value in asked.items() if name not in NETWORK}
+    wanted = {name: int(value) for name, value in asked.items()}
     async with request.parts.database.transaction() as conn:
         await quota_sets.serialize(conn, project)
         if not forced:

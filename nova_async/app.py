@@ -106,6 +106,7 @@ class App:
         conductor = self.conductor = Conductor(
             config, world, database, self.bus, images, networks, name=self._name(), alone=not config.database.url
         )
+        networks.on_change = conductor.desk.ports_changed
         parts = ApiParts(
             config=config,
             world=world,

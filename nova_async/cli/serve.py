@@ -34,6 +34,8 @@ def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
     from nova_async.world import RealWorld
 
     config = run_or_refuse(lambda: load(path, os.environ, **overrides))
+    if not config.bus.url or (part == "app" and not config.database.url):
+        raise click.UsageError(f"A cluster's parts meet on RabbitMQ and PostgreSQL: {path} must set bus.url and, for serve, database.url.")
     log.configure(config.log.level, config.log.form)
 
     async def work(stop: asyncio.Event) -> None:

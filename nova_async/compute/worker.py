@@ -24,6 +24,7 @@ from nova_async.bus.messages.compute import (
     GuestState,
     ListGuests,
     Reap,
+    RefreshPorts,
     Spawn,
 )
 from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
@@ -220,6 +221,9 @@ class Worker:
                 case Reap():
                     await self._reap(message.instances)
                     return Done()
+                case RefreshPorts():
+                    await self._refresh_ports(message)
+                    return Done()
         raise Invalid(f"{type(message).__name__} is nothing to ask a worker")
 
     async def _list(self) -> GuestList:
@@ -244,6 +248,14 @@ class Worker:
                 if guest.generation <= generation:
                     logger.info("server.reaped", server=instance_id, generation=guest.generation)
                     await self.driver.destroy(instance_id)
+
+    async def _refresh_ports(self, message: RefreshPorts) -> None:
+        """A guest that is gone, or still being made with ports of its own, needs none."""
+        async with self._lock(message.instance_id):
+            try:
+                await self.driver.refresh_ports(message.instance_id, message.ports)
+            except NotFound:
+                return
 
     # -- commands
 

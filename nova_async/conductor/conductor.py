@@ -68,7 +68,7 @@ class Conductor:
             down_seconds=config.compute.down_seconds,
         )
         self.scheduler = Scheduler(config.scheduler, self.table, world)
-        self.desk = HostDesk(database, bus, self.table, self.engine, world)
+        self.desk = HostDesk(database, bus, self.table, self.engine, networks, world)
         self.guests = GuestsReconciler(database, bus, self.desk)
         self.claims = ClaimsReconciler(database, world)
         self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks)
@@ -80,6 +80,7 @@ class Conductor:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.engine.run(self._parts, alone=self.alone), name="workflow-engine")
                 group.create_task(self.desk.load_forever(), name="host-loader")
+                group.create_task(self.desk.refresh_ports_forever(), name="port-refresher")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.guests), name="reconcile-guests")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")
                 group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")

@@ -5,6 +5,8 @@ from typing import Any
 from nova_async.conductor.parts import Parts
 from nova_async.context import service_context
 from nova_async.errors import Invalid
+from nova_async.metadata.documents import config_drive_files
+from nova_async.metadata.instances import metadata_of
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec
 from nova_async.model.instances import Instance
 
@@ -12,12 +14,7 @@ from nova_async.model.instances import Instance
 async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str) -> GuestSpec:
     """Everything the host needs. Raises ``NotFound`` or ``Invalid`` when the image went away."""
     flavor = instance.flavor
-    files: dict[str, str] = {}
-    if instance.config_drive:
-        from nova_async.metadata.documents import config_drive_files
-        from nova_async.metadata.instances import metadata_of
-
-        files = config_drive_files(metadata_of(instance, ports, zone, parts.config))
+    files = config_drive_files(metadata_of(instance, ports, zone, parts.config)) if instance.config_drive else {}
     return GuestSpec(
         instance_id=instance.uuid,
         name=instance.name,

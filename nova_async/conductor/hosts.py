@@ -2,17 +2,20 @@
 
 import asyncio
 
+import msgspec
+
 from nova_async import log
 from nova_async.bus import Bus, Service
 from nova_async.bus.messages import Done, Message
-from nova_async.bus.messages.compute import GuestState
-from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
+from nova_async.bus.messages.compute import GuestState, RefreshPorts
+from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostsChanged, HostStopping, PowerChanged, RegisterHost
 from nova_async.context import service_context
 from nova_async.db import Database, hosts, placements, workflows
-from nova_async.errors import Invalid, Unavailable
+from nova_async.errors import Error, Invalid, Unavailable
 from nova_async.model import states
 from nova_async.model.power import PowerState
 from nova_async.scheduler.hosts import HostTable
+from nova_async.services.network import NetworkService
 from nova_async.workflow.start import Starter
 from nova_async.world import World
 
@@ -23,11 +26,13 @@ OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
 class HostDesk:
     """Keeps the hosts' rows and the scheduler's table. Registrations reach one conductor, reports all of them."""
 
-    def __init__(self, database: Database, bus: Bus, table: HostTable, starter: Starter, world: World) -> None:
-        self.database, self.bus, self.table, self.starter, self.world = database, bus, table, starter, world
+    def __init__(self, database: Database, bus: Bus, table: HostTable, starter: Starter, networks: NetworkService, world: World) -> None:
+        self.database, self.bus, self.table, self.starter, self.networks, self.world = database, bus, table, starter, networks, world
         self._revisions: dict[str, str] = {}
         self._to_load: set[str] = set()
         self._loading = asyncio.Event()
+        self._stale: set[str] = set()  # servers whose ports changed
+        self._stale_known = asyncio.Event()
 
     async def serve(self) -> list[Service]:
         await self.refresh()
@@ -36,6 +41,7 @@ class HostDesk:
     async def refresh(self) -> None:
         """Read all hosts anew."""
         async with self.database.connection() as conn:
+            self.table.label(await aggregates.labels(conn))
             self.table.load(await hosts.all(conn), complete=True)
 
     async def load_forever(self) -> None:
@@ -47,7 +53,7 @@ class HostDesk:
             try:
                 async with self.database.connection() as conn:
                     self.table.load(await hosts.all(conn, names))
-                for name in names:
+                for name in reporting:
                     self.table.heard(name)
             except Unavailable as error:
                 logger.warning("hosts.not_read", detail=error.detail)
@@ -107,6 +113,36 @@ class HostDesk:
             elif row.deleted or (row.generation > guest.generation and not (row.busy and row.host == host)):
                 dead.append((guest.instance_id, guest.generation))
         return dead
+
+    async def ports_changed(self, instance_ids: list[str]) -> None:
+        """Rules or addresses of these servers' ports changed; their hosts hear of it soon."""
+        self._stale.update(instance_ids)
+        self._stale_known.set()
+
+    async def refresh_ports_forever(self) -> None:
+        """Keep the new ports in the rows, and let the hosts plug them anew; what fails is done again."""
+        while True:
+            await self._stale_known.wait()
+            self._stale_known.clear()
+            stale, self._stale = self._stale, set()
+            for instance_id in stale:
+                try:
+                    await self._refresh_ports(instance_id)
+                except Error as error:
+                    logger.warning("server.ports_not_refreshed", server=instance_id, error=error.message)
+                    self._stale.add(instance_id)
+            if self._stale:
+                self._stale_known.set()
+                await self.world.sleep(1.0)
+
+    async def _refresh_ports(self, instance_id: str) -> None:
+        ports = await self.networks.ports(service_context("req-" + self.world.uuid()), instance_id=instance_id)
+        async with self.database.connection() as conn:
+            if await workflows.live_of(conn, instance_id) is not None:
+                raise Unavailable("An operation is using the ports as they were.")
+            host = await placements.set_ports(conn, instance_id, [msgspec.to_builtins(p) for p in ports])
+        if host:
+            await self.bus.cast(f"compute.{host}", RefreshPorts(instance_id=instance_id, ports=tuple(ports)))
 
     async def power_changed(self, host: str, instance_id: str, generation: int, power: int) -> None:
         """Write what the hypervisor says; a server that went off by itself becomes SHUTOFF (Nova's power state sync)."""

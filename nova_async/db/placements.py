@@ -61,6 +61,7 @@ RELEASE = Query[Any]("placements", "release")
 STUCK = Query("placements", "stuck", Placement)
 IMBALANCES = Query("placements", "imbalances", Imbalance)
 UNCLAIMED = Query("placements", "unclaimed", Problem)
+SET_PORTS = Query[str]("placements", "set_ports", str)
 SET_PASSWORD = Query[Any]("placements", "set_password")
 UNSETTLED = Query("placements", "unsettled", Problem)
 
@@ -134,5 +135,11 @@ async def unsettled(conn: Connection) -> list[Problem]:
     return await UNSETTLED.all(conn)
 
 
-async def set_password(conn: Connection, instance_id: str, text: str) -> None:
-    await SET_PASSWORD.run(conn, instance_id, text)
+async def set_ports(conn: Connection, instance_id: str, ports: list[dict[str, Any]]) -> str | None:
+    """The host of the server; None when it has none or is gone."""
+    return await SET_PORTS.maybe(conn, instance_id, ports)
+
+
+async def set_password(conn: Connection, instance_id: str, text: str) -> bool:
+    """False when one was posted before."""
+    return await SET_PASSWORD.run(conn, instance_id, text) > 0

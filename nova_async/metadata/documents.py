@@ -273,8 +273,8 @@ def _network(n: int, port: PortSpec, ip: Any) -> dict[str, Any]:
     }
 
 
-def config_drive_files(m: InstanceMetadata) -> dict[str, str]:
-    """Path -> text of the whole drive. User data that is no UTF-8 text is left out: a text cannot hold it."""
+def config_drive_files(m: InstanceMetadata) -> dict[str, bytes]:
+    """Path -> content of the whole drive."""
     files: dict[str, bytes] = {}
     for version in CONFIG_DRIVE_EC2:
         files[f"ec2/{version}/meta-data.json"] = _json(_flat_ec2(m, version))
@@ -285,7 +285,7 @@ def config_drive_files(m: InstanceMetadata) -> dict[str, str]:
             files[f"openstack/{version}/{name}"] = text
     for n in range(len(m.files)):
         files[f"openstack/content/{n:04d}"] = _content(m, f"{n:04d}")
-    return {path: text.decode() for path, text in files.items() if _is_text(text)}
+    return files
 
 
 def _flat_ec2(m: InstanceMetadata, version: str) -> Tree:
@@ -308,11 +308,3 @@ def _since(table: dict[str, str], name: str, version: str) -> bool:
 
 def _json(value: Any) -> bytes:
     return msgspec.json.encode(value)
-
-
-def _is_text(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -4,7 +4,7 @@ import uuid
 
 from nova_async.config import Config
 from nova_async.db import Database, instances, placements
-from nova_async.errors import NotFound
+from nova_async.errors import Conflict, NotFound
 from nova_async.metadata.documents import InstanceMetadata
 from nova_async.metadata.instances import metadata_of
 from nova_async.world import World
@@ -28,7 +28,8 @@ class DatabaseMetadata:
 
     async def set_password(self, instance_id: str, text: str) -> None:
         async with self.database.connection() as conn:
-            await placements.set_password(conn, instance_id, text)
+            if not await placements.set_password(conn, instance_id, text):
+                raise Conflict("A password was posted already.")
 
 
 def _is_uuid(text: str) -> bool:

@@ -62,7 +62,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about a guest that its host needs; nothing of it is secret.
 
     ``config_drive`` and the metadata service read ``metadata_documents``' inputs from the app, not from here:
-    ``config_drive_files`` holds path -> text, ready to be written.
+    ``config_drive_files`` holds path -> content, ready to be written.
     """
 
     instance_id: str
@@ -83,5 +83,5 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     image: ImageRef | None = None
     ports: tuple[PortSpec, ...] = ()
     config_drive: bool = False
-    config_drive_files: dict[str, str] = msgspec.field(default_factory=dict)
+    config_drive_files: dict[str, bytes] = msgspec.field(default_factory=dict)
     created_at: str = ""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from nova_async.model.guests import GuestSpec
+from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.model.power import PowerState
 
 Progress = Callable[[int | None, str], None]
@@ -100,6 +100,10 @@ class Driver(Protocol):
         ...
 
     async def resume(self, guest: GuestSpec, generation: int) -> None: ...
+
+    async def refresh_ports(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
+        """Make what is plugged for a guest what ``ports`` say. Raises ``NotFound``."""
+        ...
 
     async def console_output(self, instance_id: str, lines: int | None) -> str: ...
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
-from nova_async.model.guests import GuestSpec
+from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
@@ -267,6 +267,11 @@ class FakeDriver:
         await self.faults.before("resume", guest.instance_id, self._world)
         await self._start(guest, generation)
         self.faults.done("resume")
+
+    async def refresh_ports(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
+        await self.faults.before("refresh_ports", instance_id, self._world)
+        self._find(instance_id)
+        self.faults.done("refresh_ports")
 
     async def console_output(self, instance_id: str, lines: int | None) -> str:
         await self.faults.before("console_output", instance_id, self._world)

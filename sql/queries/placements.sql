@@ -111,6 +111,10 @@ WHERE w.state IN ('queued', 'running', 'waiting', 'undoing')
 UNION ALL
 SELECT i.uuid, 'still building' FROM instances i WHERE NOT i.deleted AND i.vm_state = 'building'
 
+-- set_ports --
+-- The ports of a server changed. $1 server, $2 ports; returns where it is
+UPDATE instances SET ports = $2, updated_at = now() WHERE uuid = $1 AND NOT deleted RETURNING host
+
 -- set_password --
--- What the guest posted: its password, encrypted by itself. $1 server, $2 text
-UPDATE instances SET password_data = $2, updated_at = now() WHERE uuid = $1 AND NOT deleted
+-- What the guest posted: its password, encrypted by itself; the first one counts. $1 server, $2 text
+UPDATE instances SET password_data = $2, updated_at = now() WHERE uuid = $1 AND password_data = '' AND NOT deleted

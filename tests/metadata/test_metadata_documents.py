@@ -3,6 +3,7 @@
 import base64
 import json
 
+import msgspec
 import pytest
 
 from nova_async.errors import NotFound
@@ -135,11 +136,17 @@ def test_the_config_drive_holds_every_version_and_the_password_but_not_its_docum
     files = config_drive_files(SERVER)
 
     assert json.loads(files["openstack/latest/meta_data.json"])["admin_pass"] == "hidden"
-    assert files["openstack/2013-04-04/user_data"] == "#!/bin/sh\necho hi\n"
-    assert files["openstack/content/0000"] == "hello"
+    assert files["openstack/2013-04-04/user_data"] == b"#!/bin/sh\necho hi\n"
+    assert files["openstack/content/0000"] == b"hello"
     assert json.loads(files["ec2/latest/meta-data.json"])["hostname"] == "web.novalocal"
     assert not [path for path in files if path.endswith("password")]
     assert "ec2/1.0/meta-data.json" not in files
+
+
+def test_user_data_that_is_no_text_is_on_the_drive_as_it_is() -> None:
+    packed = b"\x1f\x8b\x08\x00binary\xff"
+
+    assert config_drive_files(msgspec.structs.replace(SERVER, user_data=packed))["openstack/latest/user_data"] == packed
 
 
 def test_texts_of_users_stay_texts(world: RealWorld) -> None:

@@ -14,25 +14,25 @@ from nova_async.virt.libvirt.files import named, remove_tree
 
 def test_a_config_drive_holds_the_files_under_their_names(tmp_path: Path) -> None:
     files = {
-        "openstack/latest/meta_data.json": '{"name": "grün"}',
-        "openstack/content/0000": "",
-        "ec2/latest/user-data": "#!/bin/sh\n" * 900,
+        "openstack/latest/meta_data.json": '{"name": "grün"}'.encode(),
+        "openstack/content/0000": b"",
+        "ec2/latest/user-data": b"\x1f\x8b#!/bin/sh\n" * 900,
     }
     config_drive.write(tmp_path / "drive", files)
     disc = pycdlib.PyCdlib()
     disc.open(str(tmp_path / "drive"))
     assert disc.pvd.volume_identifier.decode().strip() == config_drive.LABEL
     for way in ("joliet_path", "rr_path"):
-        for name, text in files.items():
+        for name, content in files.items():
             found = io.BytesIO()
             disc.get_file_from_iso_fp(found, **{way: f"/{name}"})
-            assert found.getvalue().decode() == text
+            assert found.getvalue() == content
     disc.close()
 
 
 def test_a_config_drive_is_replaced_whole_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    for text in ("one", "two"):
-        config_drive.write(tmp_path / "drive", {"file": text})
+    for content in (b"one", b"two"):
+        config_drive.write(tmp_path / "drive", {"file": content})
     assert [path.name for path in tmp_path.iterdir()] == ["drive"]
     assert (tmp_path / "drive").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "drive").stat().st_size % 512 == 0
@@ -41,7 +41,7 @@ def test_a_config_drive_is_replaced_whole_and_only_its_owner_may_read_it(tmp_pat
 @pytest.mark.parametrize("name", ["../secret", "a//b", "a/./b", "", "a\0b"])
 def test_impossible_paths_on_a_config_drive_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Invalid):
-        config_drive.write(tmp_path / "drive", {name: "text"})
+        config_drive.write(tmp_path / "drive", {name: b"text"})
 
 
 def test_the_console_shows_at_most_the_last_hundred_kibibytes(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ async def test_a_guest_finds_its_network_its_metadata_and_its_config_drive(
     disks = (DiskSpec(name="ephemeral0", size_mib=64), DiskSpec(name="swap", size_mib=16))
     guest = lab.spec(ports=(port,), disks=disks, config_drive=True)
     # Nobody but the guest knows which way it took, so each way tells another id.
-    guest = msgspec.structs.replace(guest, config_drive_files={"openstack/latest/meta_data.json": metadata_of(guest.instance_id)})
+    guest = msgspec.structs.replace(guest, config_drive_files={"openstack/latest/meta_data.json": metadata_of(guest.instance_id).encode()})
     for name, text in (("openstack/latest/meta_data.json", metadata_of("over-http")), ("latest/meta-data/instance-id", "i-00000001")):
         (tmp_path / "metadata" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "metadata" / name).write_text(text)
@@ -137,7 +137,7 @@ async def test_a_guest_boots_from_its_own_disk_under_uefi_on_q35_with_a_scsi_cdr
     lab = await qemu_lab()
     properties = {"hw_firmware_type": "uefi", "hw_machine_type": "q35", "hw_cdrom_bus": "scsi", "hw_disk_bus": "scsi"}
     image = image_of(lab.folder / "test.qcow2", "qcow2", properties=properties)
-    files = {"openstack/latest/meta_data.json": '{"uuid": "on-the-drive"}'}
+    files = {"openstack/latest/meta_data.json": b'{"uuid": "on-the-drive"}'}
     guest = await lab.spawn(image=image, config_drive=True, config_drive_files=files, memory_mib=256)
     console = await lab.printed(guest, "TESTGUEST ready")
     assert "TESTGUEST firmware uefi" in console

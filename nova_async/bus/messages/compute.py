@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from nova_async.bus.messages import Message, message
-from nova_async.model.guests import GuestSpec
+from nova_async.model.guests import GuestSpec, PortSpec
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -147,6 +147,14 @@ class GuestList(Message, frozen=True, kw_only=True):
     host: str
     guests: tuple[GuestState, ...]
     stray_files: tuple[str, ...] = ()
+
+
+@message
+class RefreshPorts(Message, frozen=True, kw_only=True):
+    """Cast: rules, addresses or groups of a server's ports changed; plug them as they are told here."""
+
+    instance_id: str
+    ports: tuple[PortSpec, ...]
 
 
 @message

@@ -28,7 +28,10 @@ USERS_FAULT = (errors.Invalid, errors.NotFound, errors.Forbidden, errors.Unsuppo
 
 
 async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
-    """Let the scheduler rank the hosts and claim the best that has room, one placement further."""
+    """Let the scheduler rank the hosts and claim the best that has room, one placement further.
+
+    Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.
+    """
     instance = await instance_of(run, conn)
     request = _request(run, instance)
     generation = instance.generation + 1
@@ -43,6 +46,8 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
             logger.info("server.placed", host=placed.host, generation=generation)
             return {**msgspec.to_builtins(placed), "generation": generation, "decision": msgspec.to_builtins(decision)}
         scheduler.table.load(await hosts.all(conn, [c.host for c in decision.candidates]))  # our view was out of date
+    if not scheduler.table.is_complete():
+        raise errors.Unavailable("Not all hosts have reported since this process started.")
     raise GiveUp(_no_host(run, decision), {"decision": msgspec.to_builtins(decision)})
 
 

@@ -11,8 +11,8 @@ from nova_async.errors import Invalid
 LABEL = "config-2"
 
 
-def write(path: Path, files: dict[str, str]) -> None:
-    """Write an image holding ``files`` (relative path -> text). Replaces ``path``; blocks."""
+def write(path: Path, files: dict[str, bytes]) -> None:
+    """Write an image holding ``files`` (relative path -> content). Replaces ``path``; blocks."""
     disc = pycdlib.PyCdlib()
     disc.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
     folders: dict[tuple[str, ...], str] = {(): ""}
@@ -22,7 +22,7 @@ def write(path: Path, files: dict[str, str]) -> None:
             raise Invalid(f"A file of the config drive has an impossible path: {name!r}.")
         for depth in range(1, len(parts)):
             _folder(disc, folders, parts[:depth])
-        content = files[name].encode()
+        content = files[name]
         disc.add_fp(
             io.BytesIO(content),
             len(content),

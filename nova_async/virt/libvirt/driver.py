@@ -15,7 +15,7 @@ from nova_async import log
 from nova_async.compute.plugs import NetworkPlugs
 from nova_async.config import Config
 from nova_async.errors import Conflict, Error, NotFound
-from nova_async.model.guests import GuestSpec
+from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
@@ -164,6 +164,11 @@ class LibvirtDriver:
         else:
             await self._connection.call(lambda connection: _undefine(connection, instance_id), deadline=START_SECONDS)
         await self._plugs.unplug(instance_id)
+
+    async def refresh_ports(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
+        async with self._alone(instance_id):
+            await self.guest(instance_id)
+            await self._plugs.plug(instance_id, ports)
 
     # --- power ---
 

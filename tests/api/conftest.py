@@ -1,6 +1,7 @@
 """The compute API over real HTTP on a real database; what stands around it is small and remembers what it was asked."""
 
 import json
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +19,14 @@ from nova_async.bus.messages.compute import ConsoleOutput, GetConsoleOutput
 from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Connection, Database
+from nova_async.db.embedded import EmbeddedPostgres
 from nova_async.errors import Conflict, Invalid, NotFound, Unauthorized, Unavailable
 from nova_async.services.image import Image
 from nova_async.services.network import NetworkRequest
 from nova_async.world import RealWorld
+from tests.conftest import TEMPLATE
+from tests.conftest import _administer as administer
+from tests.conftest import _run as run
 
 PROJECT = "6f70656e737461636b20342065766572"
 OTHER_PROJECT = "0ba0ba0ba0ba0ba0ba0ba0ba0ba0ba00"
@@ -267,6 +272,44 @@ class Api:
 
     async def act(self, server_id: str, action: str, value: Any = None, caller: str = "member", version: str | None = None) -> Answer:
         return await self.post(f"/servers/{server_id}/action", {action: value}, caller, version)
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres: EmbeddedPostgres) -> tuple[str, str]:
+    """The URL of one database for all tests of the API, and the statements that empty it.
+
+    Making a database for each of a thousand short tests would take most of their time.
+    """
+    name = f"api_{uuid.uuid4().hex[:8]}"
+    return run(_make_database(postgres, name))  # type: ignore[no-any-return]
+
+
+async def _make_database(postgres: EmbeddedPostgres, name: str) -> tuple[str, str]:
+    await administer(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    url = postgres.database_url(name)
+    conn = await asyncpg.connect(url, timeout=10)
+    try:
+        tables = [
+            f"{r[0]}.{r[1]}" for r in await conn.fetch("SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('api', 'cell')")
+        ]
+        emptied = [table for table in tables if not await conn.fetchval(f"SELECT EXISTS (SELECT FROM {table})")]
+        sequences = await conn.fetch("SELECT schemaname, sequencename FROM pg_sequences WHERE schemaname IN ('api', 'cell')")
+    finally:
+        await conn.close()
+    deletes = "".join(f"DELETE FROM {table};" for table in emptied)
+    restarts = "".join(f"SELECT setval('{r[0]}.{r[1]}', 1, false);" for r in sequences)
+    return url, f"SET session_replication_role = replica; {deletes} {restarts} SET session_replication_role = origin;"
+
+
+@pytest.fixture
+async def database(shared_database: tuple[str, str]) -> AsyncIterator[Database]:
+    """Empty, as after the migrations."""
+    url, empty = shared_database
+    pool = await Database.connect(url)
+    async with pool.connection() as conn:
+        await conn.execute(empty)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

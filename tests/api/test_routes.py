@@ -13,7 +13,8 @@ from nova_async.policy import RULES
 from nova_async.policy.rule import ADMIN, ANY, MANAGER, MEMBER, READER, SERVICE
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "api" / "routes.tsv"
-SERVED = [r for r in ROUTES if r.handler is not None and not r.path.startswith("/os-volumes_boot")]
+OURS = {"/servers/{server_id}/scheduling"}  # what Nova has not
+SERVED = [r for r in ROUTES if r.handler is not None and not r.path.startswith("/os-volumes_boot") and r.path not in OURS]
 DEFAULTS = {"any": {ANY, None}, "reader": {READER}, "member": {MEMBER}, "manager": {MANAGER}, "admin": {ADMIN}, "service": {SERVICE}}
 
 

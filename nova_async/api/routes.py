@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from nova_async.api.handlers import (
     actions,
+    aggregates,
     availability_zones,
     flavor_access,
     flavor_extra_specs,
@@ -32,6 +33,7 @@ from nova_async.api.handlers import (
 )
 from nova_async.api.route import Route, removed
 from nova_async.api.schemas import actions as action_schemas
+from nova_async.api.schemas import aggregates as aggregate_schemas
 from nova_async.api.schemas import flavors as flavor_schemas
 from nova_async.api.schemas import hypervisors as hypervisor_schemas
 from nova_async.api.schemas import instance_actions as instance_action_schemas
@@ -44,6 +46,7 @@ from nova_async.api.schemas import servers as server_schemas
 from nova_async.api.schemas import services as service_schemas
 from nova_async.api.schemas.actions import bare
 from nova_async.api.versions import V
+from nova_async.api.views import aggregates as aggregate_views
 from nova_async.api.views import availability_zones as zone_views
 from nova_async.api.views import flavors as flavor_views
 from nova_async.api.views import hypervisors as hypervisor_views
@@ -57,6 +60,7 @@ from nova_async.api.views import server_metadata as metadata_views
 from nova_async.api.views import server_tags as tag_views
 from nova_async.api.views import servers as server_views
 from nova_async.api.views import services as service_views
+from nova_async.policy import aggregates as aggregate_policy
 from nova_async.policy import availability_zones as zone_policy
 from nova_async.policy import flavors as flavor_policy
 from nova_async.policy import hypervisors as hypervisor_policy
@@ -164,6 +168,23 @@ ROUTES: tuple[Route, ...] = (
           policy=zone_policy.LIST, view=zone_views.LIST),
     Route("GET", "/os-availability-zone/detail", availability_zones.detail, "List availability zones with their hosts.",
           policy=zone_policy.DETAIL, view=zone_views.LIST),
+    Route("GET", "/os-aggregates", aggregates.index, "List host aggregates.",
+          policy=aggregate_policy.INDEX, view=aggregate_views.LIST),
+    Route("POST", "/os-aggregates", aggregates.create, "Create a host aggregate.",
+          policy=aggregate_policy.CREATE, body=aggregate_schemas.CREATE, view=aggregate_views.CREATE),
+    Route("GET", "/os-aggregates/{id}", aggregates.show, "Show a host aggregate.",
+          policy=aggregate_policy.SHOW, view=aggregate_views.SHOW),
+    Route("PUT", "/os-aggregates/{id}", aggregates.update, "Change the name or the zone of a host aggregate.",
+          policy=aggregate_policy.UPDATE, body=aggregate_schemas.UPDATE, view=aggregate_views.SHOW),
+    Route("DELETE", "/os-aggregates/{id}", aggregates.delete, "Delete a host aggregate.", policy=aggregate_policy.DELETE),
+    Route("POST", "/os-aggregates/{id}/action", aggregates.add_host, "Add a host to an aggregate.", action="add_host",
+          policy=aggregate_policy.ADD_HOST, body=aggregate_schemas.ADD_HOST, view=aggregate_views.SHOW),
+    Route("POST", "/os-aggregates/{id}/action", aggregates.remove_host, "Take a host out of an aggregate.", action="remove_host",
+          policy=aggregate_policy.REMOVE_HOST, body=aggregate_schemas.REMOVE_HOST, view=aggregate_views.SHOW),
+    Route("POST", "/os-aggregates/{id}/action", aggregates.set_metadata, "Change the metadata of an aggregate.", action="set_metadata",
+          policy=aggregate_policy.SET_METADATA, body=aggregate_schemas.SET_METADATA, view=aggregate_views.SHOW),
+    Route("POST", "/os-aggregates/{id}/images", aggregates.images, "Ask the hosts of an aggregate to fetch images beforehand.",
+          since=V.CACHE_IMAGES, success=202, policy=aggregate_policy.IMAGES, body=aggregate_schemas.IMAGES),
     Route("GET", "/os-hypervisors", hypervisors.index, "List hypervisors.",
           policy=hypervisor_policy.LIST, query=hypervisor_schemas.LIST, view=hypervisor_views.LIST),
     Route("GET", "/os-hypervisors/detail", hypervisors.index, "List hypervisors with details.",

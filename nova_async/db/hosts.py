@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from nova_async.db import Connection, Query
+from nova_async.db import Connection, Query, aggregates
 from nova_async.errors import Conflict
 from nova_async.model.hosts import HostRow
 
@@ -102,6 +102,8 @@ async def put(
 ) -> None:
     """Take over what a host says of itself. ``inventory``: resource class -> (total, reserved, allocation ratio).
 
+    ``zone`` is where the host is unless an aggregate says otherwise.
+
     Raises ``Conflict`` when the name belongs to a host with another identity (renamed or re-imaged: INV-12).
     """
     holder = await IDENTITY.maybe(conn, name)
@@ -110,6 +112,7 @@ async def put(
     await PUT.run(conn, id, name, service_id, address, zone, facts, traits)
     classes = list(inventory)
     totals, reserved, ratios = zip(*inventory.values(), strict=True) if classes else ((), (), ())
+    await aggregates.set_zones(conn, [name])
     await PUT_INVENTORY.run(conn, id, classes, list(totals), list(reserved), [float(r) for r in ratios])
 
 

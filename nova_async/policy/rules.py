@@ -1,6 +1,7 @@
 """The list of all policies, gathered from one module per noun, and the basic rules that they are made of."""
 
 from nova_async.policy import (
+    aggregates,
     availability_zones,
     flavors,
     hypervisors,
@@ -43,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     *quota_sets.RULES,
     *quota_class_sets.RULES,
     *limits.RULES,
+    *aggregates.RULES,
     *availability_zones.RULES,
     *hypervisors.RULES,
     *services.RULES,

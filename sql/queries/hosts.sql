@@ -1,11 +1,13 @@
 -- all --
--- Every host with its inventory (resource class -> [total, reserved, ratio, used]) and how much it does. $1 only these names (NULL: all)
+-- Every host with its inventory (resource class -> [total, reserved, ratio, used]), how much it does, and the ids of its aggregates.
+-- $1 only these names (NULL: all)
 SELECT h.id, h.name, h.number, h.service_id, h.address, h.availability_zone, h.disabled, h.disabled_reason, h.forced_down, h.facts, h.traits,
        h.failed_builds, h.created_at, h.updated_at,
        coalesce((SELECT jsonb_object_agg(i.resource_class, jsonb_build_array(i.total, i.reserved, i.allocation_ratio, i.used))
                  FROM inventories i WHERE i.host_id = h.id), '{}') AS inventory,
        (SELECT count(*) FROM instances s WHERE s.host = h.name AND NOT s.deleted) AS instances,
-       0::bigint AS operations
+       0::bigint AS operations,
+       ARRAY(SELECT m.aggregate_id FROM aggregate_hosts m WHERE m.host = h.name ORDER BY m.aggregate_id) AS aggregates
 FROM hosts h
 WHERE $1::text[] IS NULL OR h.name = ANY ($1)
 ORDER BY h.name
@@ -15,10 +17,10 @@ ORDER BY h.name
 SELECT id FROM hosts WHERE name = $1
 
 -- put --
--- A host tells what it is. $1 id, $2 name, $3 service id when it is new, $4 address, $5 zone, $6 facts, $7 traits
-INSERT INTO hosts (id, name, service_id, address, availability_zone, facts, traits)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (id) DO UPDATE SET name = $2, address = $4, availability_zone = $5, facts = $6, traits = $7, updated_at = now()
+-- A host tells what it is. $1 id, $2 name, $3 service id when it is new, $4 address, $5 its own zone, $6 facts, $7 traits
+INSERT INTO hosts (id, name, service_id, address, availability_zone, own_zone, facts, traits)
+VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET name = $2, address = $4, own_zone = $5, facts = $6, traits = $7, updated_at = now()
 
 -- put_inventory --
 -- What it has. $1 host, $2 resource classes, $3 totals, $4 reserved, $5 ratios

@@ -10,8 +10,8 @@ NAME: Final[Literal] = {"type": "string", "minLength": 1, "maxLength": 255, "for
 BOOLEAN: Final[Literal] = {
     "type": ["boolean", "string"],
     "enum": [
-        *(True, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", "y", "t"),
-        *(False, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no", "n", "f"),
+        *(True, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes"),
+        *(False, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"),
     ],
 }
 POSITIVE: Final[Literal] = integer(1)

@@ -3,14 +3,14 @@
 from typing import Any
 
 from nova_async.api.schema import Query, Schema, since, until
-from nova_async.api.schemas import BOOLEAN, LIMIT, NAME, NOT_NEGATIVE, POSITIVE, SORT_DIR, TEXT, body
+from nova_async.api.schemas import BOOLEAN, DESCRIPTION, LIMIT, NAME, NOT_NEGATIVE, POSITIVE, SORT_DIR, TEXT, body
 from nova_async.api.versions import V
 
 SORT_KEYS = [
     *("created_at", "description", "disabled", "ephemeral_gb", "flavorid", "id", "is_public", "memory_mb", "name", "root_gb"),
     *("rxtx_factor", "swap", "updated_at", "vcpu_weight", "vcpus"),
 ]
-DESCRIPTION = {"type": ["string", "null"], "minLength": 0, "maxLength": 65_535, "pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"}
+LONG_DESCRIPTION = {**DESCRIPTION, "maxLength": 65_535}
 
 CREATE = Schema(
     body(
@@ -36,7 +36,7 @@ CREATE = Schema(
                     },
                 ),
                 "os-flavor-access:is_public": BOOLEAN,
-                "description": since(V.FLAVOR_DESCRIPTION, DESCRIPTION),
+                "description": since(V.FLAVOR_DESCRIPTION, LONG_DESCRIPTION),
             },
             "required": ["name", "ram", "vcpus", "disk"],
             "additionalProperties": False,
@@ -47,7 +47,7 @@ CREATE = Schema(
 UPDATE = Schema(
     body(
         "flavor",
-        {"type": "object", "properties": {"description": DESCRIPTION}, "required": ["description"], "additionalProperties": False},
+        {"type": "object", "properties": {"description": LONG_DESCRIPTION}, "required": ["description"], "additionalProperties": False},
     )
 )
 

@@ -200,6 +200,15 @@ async def test_an_unknown_guest_is_not_found(lab: Lab) -> None:
         await lab.driver.console_output(unknown, None)
 
 
+async def test_the_ports_of_a_guest_are_refreshed_and_those_of_an_unknown_one_are_not(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.refresh_ports(guest.instance_id, ())
+    await lab.driver.refresh_ports(guest.instance_id, ())
+    assert await lab.state(guest) is ON
+    with pytest.raises(NotFound):
+        await lab.driver.refresh_ports(lab.spec().instance_id, ())
+
+
 async def test_guests_outlive_the_driver(lab: Lab) -> None:
     guest = await lab.spawn(generation=3)
     await lab.driver.close()

@@ -389,6 +389,48 @@ CREATE TABLE port_security_groups (
 );
 CREATE INDEX port_security_groups_group ON port_security_groups USING btree (security_group_id);
 
+CREATE TABLE aggregates (
+    id         bigint GENERATED ALWAYS AS IDENTITY,
+    uuid       uuid NOT NULL,
+    name       text NOT NULL,
+    metadata   jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone,
+    CONSTRAINT aggregates_pkey PRIMARY KEY (id),
+    CONSTRAINT aggregates_name_key UNIQUE (name)
+);
+
+CREATE TABLE aggregate_hosts (
+    aggregate_id bigint NOT NULL,
+    host         text NOT NULL,
+    CONSTRAINT aggregate_hosts_key PRIMARY KEY (aggregate_id, host),
+    CONSTRAINT aggregate_hosts_aggregate_id_fkey FOREIGN KEY (aggregate_id) REFERENCES aggregates(id) ON DELETE CASCADE
+);
+CREATE INDEX aggregate_hosts_by_host ON aggregate_hosts USING btree (host);
+
+CREATE TABLE server_groups (
+    number              bigint GENERATED ALWAYS AS IDENTITY,
+    id                  uuid NOT NULL,
+    project_id          text NOT NULL,
+    user_id             text NOT NULL,
+    name                text NOT NULL,
+    policy              text NOT NULL,
+    max_server_per_host integer,
+    created_at          timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT server_groups_pkey PRIMARY KEY (id),
+    CONSTRAINT server_groups_policy CHECK (policy = ANY (ARRAY['affinity'::text, 'anti-affinity'::text, 'soft-affinity'::text, 'soft-anti-affinity'::text]))
+);
+CREATE INDEX server_groups_by_project ON server_groups USING btree (project_id, number);
+
+CREATE TABLE server_group_members (
+    instance_id uuid NOT NULL,
+    group_id    uuid NOT NULL,
+    number      bigint GENERATED ALWAYS AS IDENTITY,
+    CONSTRAINT server_group_members_pkey PRIMARY KEY (instance_id),
+    CONSTRAINT server_group_members_group_fkey FOREIGN KEY (group_id) REFERENCES server_groups(id) ON DELETE CASCADE
+);
+CREATE INDEX server_group_members_by_group ON server_group_members USING btree (group_id, number);
+
 CREATE OR REPLACE FUNCTION identity_reach(who text)
  RETURNS TABLE(project_id text, domain_id text, role_id text)
  LANGUAGE sql

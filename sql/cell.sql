@@ -18,6 +18,7 @@ CREATE TABLE hosts (
     failed_builds     integer NOT NULL DEFAULT 0,
     created_at        timestamp with time zone NOT NULL DEFAULT now(),
     updated_at        timestamp with time zone NOT NULL DEFAULT now(),
+    own_zone          text NOT NULL DEFAULT 'nova'::text,
     CONSTRAINT hosts_pkey PRIMARY KEY (id),
     CONSTRAINT hosts_name_key UNIQUE (name)
 );

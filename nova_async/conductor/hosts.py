@@ -10,7 +10,7 @@ from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import GuestState, RefreshPorts
 from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostsChanged, HostStopping, PowerChanged, RegisterHost
 from nova_async.context import service_context
-from nova_async.db import Database, hosts, placements, workflows
+from nova_async.db import Database, aggregates, hosts, placements, workflows
 from nova_async.errors import Error, Invalid, Unavailable
 from nova_async.model import states
 from nova_async.model.power import PowerState
@@ -30,6 +30,7 @@ class HostDesk:
         self.database, self.bus, self.table, self.starter, self.networks, self.world = database, bus, table, starter, networks, world
         self._revisions: dict[str, str] = {}
         self._to_load: set[str] = set()
+        self._changed: set[str] = set()
         self._loading = asyncio.Event()
         self._stale: set[str] = set()  # servers whose ports changed
         self._stale_known = asyncio.Event()
@@ -45,14 +46,16 @@ class HostDesk:
             self.table.load(await hosts.all(conn), complete=True)
 
     async def load_forever(self) -> None:
-        """Read hosts that registered with another conductor; in one statement for all that reported meanwhile."""
+        """Read hosts that registered with another conductor or were changed; in one statement for all that happened meanwhile."""
         while True:
             await self._loading.wait()
             self._loading.clear()
-            names, self._to_load = sorted(self._to_load), set()
+            reporting, changed = self._to_load, self._changed
+            self._to_load, self._changed = set(), set()
             try:
                 async with self.database.connection() as conn:
-                    self.table.load(await hosts.all(conn, names))
+                    self.table.label(await aggregates.labels(conn))
+                    self.table.load(await hosts.all(conn, sorted(reporting | changed)))
                 for name in reporting:
                     self.table.heard(name)
             except Unavailable as error:
@@ -62,6 +65,9 @@ class HostDesk:
     async def _reported(self, message: Message) -> None:
         if isinstance(message, HostStopping):
             self.table.stopped(message.host)
+        elif isinstance(message, HostsChanged):
+            self._changed.update(message.hosts)
+            self._loading.set()
         elif isinstance(message, HostReport):
             known = self.table.heard(message.host)
             if not known or self._revisions.get(message.host) != message.revision:

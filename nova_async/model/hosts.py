@@ -26,6 +26,7 @@ class HostRow(msgspec.Struct, kw_only=True):
     inventory: dict[str, list[float]]
     instances: int = 0
     operations: int = 0
+    aggregates: list[int] = []
 
 
 class Liveness(Protocol):

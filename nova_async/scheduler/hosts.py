@@ -3,12 +3,13 @@
 Fed by the hosts' reports on the bus and by rows. The truth about capacity is in PostgreSQL; this view only ranks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from nova_async.model.aggregates import Label
 from nova_async.model.hosts import HostRow
 from nova_async.world import World
 
@@ -17,8 +18,38 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
+class Membership:
+    """The aggregates that some hosts have in common: what follows from them is judged once for all these hosts."""
+
+    def __init__(self, number: int, ids: tuple[int, ...]) -> None:
+        self.number, self.ids = number, ids
+        self.labels: list[Label] = []
+
+    def values(self, key: str) -> set[str]:
+        """What the aggregates' metadata say under a key."""
+        return {label.metadata[key] for label in self.labels if key in label.metadata}
+
+    def words(self, key: str) -> set[str]:
+        """As ``values``, each split at its commas."""
+        return {word.strip() for value in self.values(key) for word in value.split(",")}
+
+    def least(self, key: str, default: float) -> float:
+        """The smallest number under a key; ``default`` when there is none."""
+        numbers = [number for value in self.values(key) if (number := _number(value)) is not None]
+        return min(numbers, default=default)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 class HostState:
     """One host, as filters see it. Amounts in the units of the resource classes (MEMORY_MB: MiB, DISK_GB: GiB)."""
+
+    membership: Membership
 
     def __init__(self, row: HostRow, index: int) -> None:
         self.row, self.index = row, index
@@ -49,6 +80,7 @@ class HostTable:
 
     def __init__(self, world: World, down_seconds: float) -> None:
         self.world, self.down_seconds = world, down_seconds
+        self.started = world.monotonic()
         self.states: list[HostState] = []
         self.by_name: dict[str, HostState] = {}
         self.by_id: dict[str, HostState] = {}
@@ -62,7 +94,11 @@ class HostTable:
         self.operations: Ints = np.zeros(0, np.int64)
         self.failed_builds: Ints = np.zeros(0, np.int64)
         self.version: Ints = np.zeros(0, np.int64)
+        self.membership: Ints = np.zeros(0, np.int64)
+        self.memberships: list[Membership] = []
         self._zones: dict[str, int] = {}
+        self._membership_of: dict[tuple[int, ...], Membership] = {}
+        self._labels: dict[int, Label] = {}
 
     def __len__(self) -> int:
         return len(self.states)
@@ -82,6 +118,12 @@ class HostTable:
                 state.row, state.traits = row, frozenset(row.traits)
                 self._fill(state)
         self._append(new)
+
+    def label(self, labels: Iterable[Label]) -> None:
+        """Take over names and metadata of all aggregates there are."""
+        self._labels = {label.id: label for label in labels}
+        for membership in self.memberships:
+            membership.labels = [self._labels[id] for id in membership.ids if id in self._labels]
 
     def heard(self, name: str) -> bool:
         """A sign of life came from a host; False when we do not know it yet."""
@@ -127,6 +169,11 @@ class HostTable:
         state = self.by_name.get(host)
         return bool(state and not state.row.forced_down and self.seen[state.index] >= self.world.monotonic() - self.down_seconds)
 
+    def is_complete(self) -> bool:
+        """False while hosts in service have had no time to report since this process started."""
+        young = self.world.monotonic() - self.started < self.down_seconds
+        return not (young and any(s.seen is None and not s.stopping and not s.row.disabled and not s.row.forced_down for s in self.states))
+
     def last_seen(self, host: str) -> datetime | None:
         state = self.by_name.get(host)
         return state.seen_at if state else None
@@ -145,7 +192,12 @@ class HostTable:
         return mask
 
     def in_zone(self, zone: str) -> Mask:
-        return self.zone == self._zones.get(zone, -1)
+        mask: Mask = self.zone == self._zones.get(zone, -1)
+        return mask
+
+    def by_membership(self, judge: Callable[[Membership], float]) -> Any:
+        """What follows from the aggregates of each host: an array with one value for each."""
+        return np.array([judge(m) for m in self.memberships])[self.membership]
 
     # -- the arrays
 
@@ -157,7 +209,7 @@ class HostTable:
             state = HostState(row, len(self.states))
             self.states.append(state)
             self.by_name[row.name] = self.by_id[row.id] = state
-        for name in ("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version"):
+        for name in ("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership"):
             old = getattr(self, name)
             fill = -np.inf if name == "seen" else 0
             setattr(self, name, np.concatenate([old, np.full(extra, fill, old.dtype)]))
@@ -180,10 +232,23 @@ class HostTable:
         self.zone[i] = self._zones.setdefault(row.availability_zone, len(self._zones))
         self.instances[i], self.operations[i], self.failed_builds[i] = row.instances, row.operations, row.failed_builds
         self.version[i] = int(row.facts.get("hypervisor_version", 0))
+        state.membership = self._joined(tuple(row.aggregates))
+        self.membership[i] = state.membership.number
+
+    def _joined(self, ids: tuple[int, ...]) -> Membership:
+        membership = self._membership_of.get(ids)
+        if membership is None:
+            membership = self._membership_of[ids] = Membership(len(self.memberships), ids)
+            membership.labels = [self._labels[id] for id in ids if id in self._labels]
+            self.memberships.append(membership)
+        return membership
 
     def _rebuild(self, rows: list[HostRow]) -> None:
-        seen = {s.row.id: (s.seen, s.seen_at, s.stopping) for s in self.states}
+        seen, labels = {s.row.id: (s.seen, s.seen_at, s.stopping) for s in self.states}, self._labels
+        started = self.started
         self.__init__(self.world, self.down_seconds)  # type: ignore[misc]
+        self.started = started
+        self.label(labels.values())
         self._append(rows)
         for state in self.states:
             state.seen, state.seen_at, state.stopping = seen[state.row.id]

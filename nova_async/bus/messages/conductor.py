@@ -53,6 +53,13 @@ class HostStopping(Message, frozen=True, kw_only=True):
 
 
 @message
+class HostsChanged(Message, frozen=True, kw_only=True):
+    """Published on ``hosts``: rows of these hosts, or of aggregates, changed; read them again."""
+
+    hosts: tuple[str, ...] = ()
+
+
+@message
 class PowerChanged(Message, frozen=True, kw_only=True):
     """Cast to ``conductor``: a guest changed state by itself or by the hypervisor's operator."""
 

@@ -174,11 +174,6 @@ class HostTable:
         young = self.world.monotonic() - self.started < self.down_seconds
         return not (young and any(s.seen is None and not s.stopping and not s.row.disabled and not s.row.forced_down for s in self.states))
 
-    def is_complete(self) -> bool:
-        """False while hosts in service have had no time to report since this process started."""
-        young = self.world.monotonic() - self.started < self.down_seconds
-        return not (young and any(s.seen is None and not s.stopping and not s.row.disabled and not s.row.forced_down for s in self.states))
-
     def last_seen(self, host: str) -> datetime | None:
         state = self.by_name.get(host)
         return state.seen_at if state else None

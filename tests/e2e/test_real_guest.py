@@ -1,0 +1,162 @@
+"""A real guest under QEMU, from the first ``nova-async up`` until nothing is left of it."""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .running import OpenStack, RealHost, RunningCloud, real_cloud
+
+pytestmark = [pytest.mark.libvirt, pytest.mark.qemu, pytest.mark.slow, pytest.mark.xdist_group("qemu"), pytest.mark.timeout(600)]
+
+BOOT_SECONDS = 150
+
+
+@pytest.fixture
+def real(real_guests_can_run: None, test_guest: Path) -> Iterator[tuple[RunningCloud, RealHost]]:
+    with real_cloud(test_guest) as (cloud, host):
+        yield cloud, host
+
+
+class Guest:
+    """The server ``first``, seen from the outside and over ssh."""
+
+    def __init__(self, cloud: RunningCloud, host: RealHost, address: str) -> None:
+        self.cloud, self.host, self.address = cloud, host, address
+
+    def pid(self) -> int:
+        """The one QEMU process of the host."""
+        [pid] = self.host.processes("qemu-system")
+        return pid
+
+    def ssh(self, command: str) -> str:
+        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=5", "BatchMode=yes"]
+        words = [word for option in options for word in ("-o", option)]
+        key = str(self.cloud.state / "first-key")
+        done = subprocess.run(
+            [*self.host.inside, "ssh", "-i", key, *words, f"root@{self.address}", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.stdout.strip() if done.returncode == 0 else f"FAILED {done.stderr}"
+
+    def boots(self) -> int:
+        """How often it has booted from its disk; waits until it can be asked."""
+        return self._number("cat /data/boots")
+
+    def ticks(self) -> int:
+        """Grows five times a second while the guest runs, from its boot on."""
+        return self._number("cat /run/ticks")
+
+    def _number(self, command: str) -> int:
+        end = time.monotonic() + BOOT_SECONDS
+        while not (said := self.ssh(command)).isdigit():
+            assert time.monotonic() < end, said
+            time.sleep(0.5)
+        return int(said)
+
+
+def test_a_real_guest_lives_through_everything_and_leaves_nothing_behind(real: tuple[RunningCloud, RealHost]) -> None:
+    cloud, host = real
+    cloud.start()
+    login = cloud.wait_for("log in:", 240)
+    guest = Guest(cloud, host, login.rpartition("@")[2])
+    with cloud.openstack() as openstack:
+        server = openstack.show("server show first")
+        found_its_surroundings(openstack("console log show first"), server["id"], guest.address)
+        assert guest.ssh("hostname; whoami").split() == ["first.novalocal", "root"]
+        assert guest.boots() == 1
+        lives_through_the_end_of_the_cloud(cloud, guest)
+        can_be_frozen_and_saved(openstack, guest)
+        can_be_rebooted_and_switched_off(openstack, guest)
+        openstack("server delete --wait first")
+    leaves_nothing(cloud, host)
+
+
+def found_its_surroundings(console: str, server: str, address: str) -> None:
+    """By DHCP, the metadata service and the config drive, each told of in a line."""
+    [shown] = re.findall(r"TESTGUEST net eth0 mac=\S+ ip=([\d.]+)/\d+ gw=[\d.]+ mtu=\d+", console)
+    assert shown == address
+    assert f"TESTGUEST metadata-http uuid={server} ec2id=i-" in console
+    assert re.search(rf"TESTGUEST config-drive dev=\w+ type=(iso9660|vfat) uuid={server}", console), console
+    assert re.search(rf"TESTGUEST smbios manufacturer=\S+ product=\S+ serial={server} uuid={server}", console)
+    assert "TESTGUEST sshkeys n=1" in console
+
+
+def lives_through_the_end_of_the_cloud(cloud: RunningCloud, guest: Guest) -> None:
+    """Stopped, then killed: the guest knows nothing of it, and is found again."""
+    pid, ticks = guest.pid(), guest.ticks()
+    assert cloud.stop() == 0
+    assert guest.ticks() > ticks
+    cloud.start()
+    assert guest.pid() == pid
+    cloud.kill9()
+    cloud.start()
+    assert guest.pid() == pid
+    assert guest.ticks() > ticks
+    assert guest.boots() == 1
+    cloud.wait_for("is there from an earlier run", 20)
+    with cloud.openstack() as openstack:
+        assert openstack.show("server show first")["status"] == "ACTIVE"
+
+
+def can_be_frozen_and_saved(openstack: OpenStack, guest: Guest) -> None:
+    reaches(openstack, "server pause first", "PAUSED")
+    assert guest.ssh("true").startswith("FAILED")
+    reaches(openstack, "server unpause first", "ACTIVE")
+    ticks = guest.ticks()
+    reaches(openstack, "server suspend first", "SUSPENDED")
+    assert guest.host.processes("qemu-system") == []
+    reaches(openstack, "server resume first", "ACTIVE")
+    assert guest.ticks() > ticks, "it has booted anew"
+
+
+def can_be_rebooted_and_switched_off(openstack: OpenStack, guest: Guest) -> None:
+    reaches(openstack, "server reboot --soft first", "ACTIVE")
+    assert guest.boots() == 2
+    pid = guest.pid()
+    reaches(openstack, "server reboot --hard first", "ACTIVE")
+    assert guest.pid() != pid
+    assert guest.boots() == 3
+    guest.ssh("poweroff")
+    switched_off = time.monotonic()
+    reaches(openstack, "server show first", "SHUTOFF")
+    assert time.monotonic() - switched_off < 20
+    reaches(openstack, "server start first", "ACTIVE")
+    assert guest.boots() == 4
+    reaches(openstack, "server stop first", "SHUTOFF")
+    assert guest.host.processes("qemu-system") == []
+    assert openstack("console log show first").count("TESTGUEST powerbutton") == 2  # by the soft reboot and by stop
+    reaches(openstack, "server start first", "ACTIVE")
+
+
+def leaves_nothing(cloud: RunningCloud, host: RealHost) -> None:
+    uri = f"qemu+unix:///system?socket={cloud.state}/libvirt/run/libvirt-sock"
+    done = subprocess.run(["virsh", "-c", uri, "list", "--all", "--name"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, [])
+    assert host.processes("qemu-system") == host.processes("dnsmasq") == []
+    assert host.links() == []
+    assert not re.search(r"\b(tap|na[0-9a-f]{6})", host.rules()), host.rules()
+    assert list((cloud.state / "instances").iterdir()) == []
+    assert list((cloud.state / "plugging" / "servers").iterdir()) == []
+    assert not list(cloud.state.rglob("*.part"))
+    cloud.is_consistent()
+    cloud.has_a_clean_log()
+
+
+def reaches(openstack: OpenStack, command: str, status: str, seconds: float = 100) -> None:
+    """Give the command and wait for the status, with no operation open."""
+    openstack(command)
+    end = time.monotonic() + seconds
+    while True:
+        server = openstack.show("server show first")
+        if (server["status"], server["OS-EXT-STS:task_state"]) == (status, None):
+            return
+        assert server["status"] != "ERROR", server
+        assert time.monotonic() < end, (command, server["status"], server["OS-EXT-STS:task_state"])
+        time.sleep(0.3)

@@ -63,6 +63,8 @@ def at(value: Any, version: int, *, relaxed: bool = False) -> Any:
         inner = {key: at(part, version, relaxed=relaxed) for key, part in value.items()}
         if relaxed and inner.get("additionalProperties") is False:
             del inner["additionalProperties"]
+        if relaxed and inner.get("format") == "name":
+            inner["format"] = "name_with_spaces"
         if inner.get("required") == []:  # draft 4 knows no empty one
             del inner["required"]
         return {key: part for key, part in inner.items() if part is not Absent}

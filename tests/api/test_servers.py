@@ -201,7 +201,8 @@ async def test_networks_none_and_auto(api) -> None:
     await api.flavor("1")
     for word in ("none", "auto"):
         assert (await api.post("/servers", {"server": BODY | {"networks": word}}, version="2.37")).status == 202
-    assert [asked for asked, _, _ in api.networks.checked] == [[], None]
+    assert (await api.post("/servers", {"server": BODY | {"networks": []}}, version="2.37")).status == 202
+    assert [asked for asked, _, _ in api.networks.checked] == [[], None, None]
 
 
 async def test_several_servers_are_numbered_and_share_a_reservation(api) -> None:

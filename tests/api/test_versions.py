@@ -69,10 +69,11 @@ async def test_a_malformed_version_is_400_without_version_headers(api, version) 
 
 
 async def test_the_old_tree_ignores_microversions_and_unknown_keys(api) -> None:
-    body = {"flavor": {"name": "old", "ram": 1, "vcpus": 1, "disk": 0, "id": "o", "colour": "blue"}, "beside": 1}
+    body = {"flavor": {"name": " old ", "ram": 1, "vcpus": 1, "disk": 0, "id": "o", "colour": "blue"}, "beside": 1}
     made = await api.post("/flavors", body, "admin", "2.99", root="/compute/v2")
     assert made.status == 200, made
     assert "OpenStack-API-Version" not in made.headers
+    assert made.body["flavor"]["name"] == "old"
     assert "/compute/v2/flavors/o" in made.body["flavor"]["links"][0]["href"]
 
 

@@ -164,7 +164,7 @@ def _networks(request: Request, asked: Any, count: int) -> list[NetworkRequest] 
         raise Invalid("Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.")
     if networks:
         request.require(policy.CREATE_ATTACH_NETWORK)
-    return networks or (None if not request.has(V.NETWORKS_MANDATORY) else [])
+    return networks or None
 
 
 def _network(asked: dict[str, Any]) -> NetworkRequest:

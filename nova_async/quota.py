@@ -1,19 +1,26 @@
 """How much a project may have. Usage is counted from the rows themselves, in the transaction that adds to them."""
 
 from collections.abc import Mapping
-
-import msgspec
+from typing import Final
 
 from nova_async.config import Quota
 from nova_async.errors import QuotaExceeded
 
-UNLIMITED = -1
-COUNTED = ("instances", "cores", "ram")  # of live servers, per project
+# Kept for old versions only, which set and show them: they limit nothing, and nothing is counted.
+NETWORK: Final = ("fixed_ips", "floating_ips", "security_group_rules", "security_groups")
+INJECTED: Final = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
+GROUPS: Final = ("server_groups", "server_group_members")
+COUNTED: Final = ("instances", "cores", "ram")  # of live servers, per project
+SERVERS: Final = (*COUNTED, "metadata_items", "key_pairs")
+RESOURCES: Final = (*SERVERS, *GROUPS, *INJECTED, *NETWORK)
+
+UNLIMITED: Final = -1
 
 
-def effective(defaults: Quota, chosen: Mapping[str, int]) -> dict[str, int]:
-    """Every limit of a project: what operators chose (for it, or for the class "default"), else the configuration. -1: unlimited."""
-    return {**msgspec.to_builtins(defaults), **chosen}
+def merged(config: Quota, limits: Mapping[str, int]) -> dict[str, int]:
+    """Every resource with its limit: what operators set (for the project, or for the class "default"), over the configuration."""
+    table = {name: limits.get(name, getattr(config, name)) for name in (*SERVERS, *GROUPS, *INJECTED)}
+    return table | {name: limits.get(name, UNLIMITED) for name in NETWORK}
 
 
 def exceeded(limits: Mapping[str, int], used: Mapping[str, int], added: Mapping[str, int], asked: Mapping[str, str]) -> QuotaExceeded:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from nova_async.api import extra_specs
 from nova_async.errors import Invalid
-from nova_async.model import extra_specs
 from tests.api.conftest import OTHER_PROJECT, PROJECT
 from tests.api.samples import SAMPLES, samples, shape
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from nova_async.api import extra_specs
 from nova_async.api.handlers.flavors import found, missing
 from nova_async.api.request import Request
 from nova_async.api.versions import V
 from nova_async.db import flavors
 from nova_async.errors import Invalid, NotFound
-from nova_async.model import extra_specs
 
 
 async def index(request: Request) -> dict[str, str]:

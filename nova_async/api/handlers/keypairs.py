@@ -9,8 +9,8 @@ from nova_async.db import Connection, keypairs
 from nova_async.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from nova_async.keys import Made
 from nova_async.model.keypairs import SSH, KeyPair
-from nova_async.model.quotas import UNLIMITED
 from nova_async.policy import keypairs as policy
+from nova_async.quota import UNLIMITED
 
 
 async def index(request: Request) -> Page:

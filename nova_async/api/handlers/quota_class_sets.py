@@ -4,7 +4,7 @@ from nova_async.api.request import Request
 from nova_async.api.views.quota_sets import QuotaSet
 from nova_async.db import Connection, quota_sets
 from nova_async.errors import Invalid
-from nova_async.model.quotas import merged
+from nova_async.quota import merged
 
 
 async def show(request: Request) -> QuotaSet:

@@ -5,8 +5,8 @@ from nova_async.api.schemas import truth
 from nova_async.api.views.quota_sets import QuotaSet
 from nova_async.db import Connection, quota_sets
 from nova_async.errors import Invalid
-from nova_async.model.quotas import UNLIMITED, merged
 from nova_async.policy import quota_sets as policy
+from nova_async.quota import UNLIMITED, merged
 
 INFINITE = float("inf")
 

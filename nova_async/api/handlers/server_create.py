@@ -248,7 +248,7 @@ def _check_flavor(request: Request, flavor: dict[str, Any], image: Image) -> Non
 
 def _check_quota(request: Request, wish: Wish, prepared: Prepared) -> dict[str, int]:
     """The project's limits, once those that hold for a single server are kept."""
-    limits = quota.effective(request.parts.config.quota, prepared.limits)
+    limits = quota.merged(request.parts.config.quota, prepared.limits)
     quota.check_metadata(limits, len(wish.body.get("metadata") or ()))
     files = wish.body.get("personality") or []
     quota.check_injected_files(limits, [(f.get("path", ""), len(f.get("contents", "")) * 3 // 4) for f in files])

@@ -5,7 +5,7 @@ from typing import Any
 from nova_async.api.schema import Query, Schema, integer, until
 from nova_async.api.schemas import BOOLEAN, TEXT, body
 from nova_async.api.versions import V
-from nova_async.model.quotas import GROUPS, INJECTED, NETWORK, SERVERS
+from nova_async.quota import GROUPS, INJECTED, NETWORK, SERVERS
 
 LIMIT = integer(-1)
 

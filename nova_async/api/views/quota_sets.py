@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from nova_async.api.render import Field, Fields, One
 from nova_async.api.request import Request
 from nova_async.api.versions import LATEST, V
-from nova_async.model.quotas import GROUPS, INJECTED, NETWORK, SERVERS
+from nova_async.quota import GROUPS, INJECTED, NETWORK, SERVERS
 
 INTEGER = {"type": "integer"}
 

@@ -78,6 +78,7 @@ SET_PROCESS = Query[Any]("hosts", "set_process")
 DELETE_PROCESS = Query[Any]("hosts", "delete_process")
 SERVERS = Query("hosts", "servers", Guest)
 OF_SERVICE = Query[str]("hosts", "of_service", str)
+LEAVE_AGGREGATES = Query[Any]("hosts", "leave_aggregates")
 SERVICES = Query("hosts", "services", Worker)
 ZONES = Query("hosts", "zones", Zone)
 HYPERVISORS = Query("hosts", "hypervisors", HostRow)
@@ -157,6 +158,11 @@ async def of_service(conn: Connection, service: str) -> HostRow | None:
     """The host whose worker this service is. ``service``: its UUID, or its number."""
     name = await OF_SERVICE.maybe(conn, service)
     return next(iter(await all(conn, [name])), None) if name else None
+
+
+async def leave_aggregates(conn: Connection, name: str) -> None:
+    """Take a host that is to be forgotten out of its aggregates."""
+    await LEAVE_AGGREGATES.run(conn, name)
 
 
 async def services(conn: Connection, host: str | None = None) -> list[Worker]:

@@ -23,6 +23,8 @@ class Usage(msgspec.Struct):
     instances: int
     cores: int
     ram: int
+    server_groups: int
+    server_groups: int
 
 
 EFFECTIVE = Query("quota_sets", "effective", Limit)

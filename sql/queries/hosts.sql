@@ -74,6 +74,10 @@ SELECT host, uuid, number FROM instances WHERE host = ANY ($1::text[]) AND NOT d
 -- The name of the host whose worker a service is. $1: the service's id, or its number
 SELECT name FROM hosts WHERE service_id::text = lower($1) OR number::text = $1
 
+-- leave_aggregates --
+-- A host is in no aggregate any more. $1: its name
+DELETE FROM aggregate_hosts WHERE host = $1
+
 -- services --
 -- The workers, without what they have. $1: only on this host (NULL: on all)
 SELECT number, name, service_id, availability_zone, disabled, disabled_reason, forced_down, updated_at

@@ -27,7 +27,8 @@ DELETE FROM quotas WHERE project_id = $1 AND project_id <> '' AND ($2::text = ''
 
 -- usage --
 -- What a project ($1) uses, or one of its users ($2, unless ''). Memory in MiB.
-SELECT count(*) AS instances, coalesce(sum(vcpus), 0)::bigint AS cores, coalesce(sum(memory_mb), 0)::bigint AS ram
+SELECT count(*) AS instances, coalesce(sum(vcpus), 0)::bigint AS cores, coalesce(sum(memory_mb), 0)::bigint AS ram,
+       (SELECT count(*) FROM server_groups g WHERE g.project_id = $1 AND ($2::text = '' OR g.user_id = $2)) AS server_groups
 FROM instances
 WHERE project_id = $1 AND ($2::text = '' OR user_id = $2) AND NOT deleted AND vm_state <> 'soft-delete'
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from nova_async.bus.messages.conductor import HostsChanged
 from nova_async.db import hosts
 from tests.api.samples import samples, shape
 
@@ -74,6 +75,7 @@ async def test_a_worker_is_disabled_and_enabled_again(api) -> None:
     assert off.status == 200, off
     assert (off.body["service"]["status"], off.body["service"]["disabled_reason"]) == ("disabled", "repair")
     assert (await listed(api))["nova-compute", "host1"]["disabled_reason"] == "repair"
+    assert api.bus.called == [("hosts", HostsChanged(hosts=("host1",)))]
     on = (await api.put(f"/os-services/{SERVICE.upper()}", {"status": "enabled"}, "admin", "2.53")).body["service"]
     assert (on["status"], on["disabled_reason"]) == ("enabled", None)
 
@@ -126,7 +128,15 @@ async def test_services_that_hold_nothing_are_forgotten(api) -> None:
     held = await api.delete(f"/os-services/{SERVICE}", "admin", "2.53")
     assert held.status == 409
     assert "hosting instances" in held.message
+    async with api.database.connection() as conn:
+        await conn.execute(
+            "WITH a AS (INSERT INTO aggregates (uuid, name) VALUES ($1, 'a') RETURNING id) "
+            "INSERT INTO aggregate_hosts SELECT id, 'host2' FROM a",
+            HOST,
+        )
     assert (await api.delete(f"/os-services/{DOWN_SERVICE}", "admin", "2.53")).status == 204
+    async with api.database.connection() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM aggregate_hosts") == 0
     assert (await api.delete(f"/os-services/{DOWN_SERVICE}", "admin", "2.53")).status == 404
     assert (await api.delete("/os-services/x", "admin", "2.53")).status == 400
     assert (await api.delete("/os-services/x", "admin", "2.52")).status == 400

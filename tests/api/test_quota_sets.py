@@ -175,13 +175,18 @@ async def test_classes_show_less_or_more_by_version(api, version, without) -> No
 
 async def test_the_summary_counts_what_the_project_uses(api) -> None:
     await server(api)
+    async with api.database.connection() as conn:
+        await conn.execute(
+            "INSERT INTO server_groups (id, project_id, user_id, name, policy) VALUES (gen_random_uuid(), $1, 'u', 'g', 'affinity')",
+            PROJECT,
+        )
     limits = (await api.get("/limits?reserved=1", "reader")).body["limits"]
     assert limits["rate"] == []
     assert limits["absolute"] == {
         **{"maxTotalInstances": 10, "maxTotalCores": 20, "maxTotalRAMSize": 51200, "maxServerMeta": 128, "maxImageMeta": 128},
         **{"maxTotalKeypairs": 100, "maxServerGroups": 10, "maxServerGroupMembers": 10, "maxPersonality": 5},
         **{"maxPersonalitySize": 10240, "maxSecurityGroups": -1, "maxSecurityGroupRules": -1, "maxTotalFloatingIps": -1},
-        **{"totalInstancesUsed": 1, "totalCoresUsed": 2, "totalRAMUsed": 512, "totalServerGroupsUsed": 0},
+        **{"totalInstancesUsed": 1, "totalCoresUsed": 2, "totalRAMUsed": 512, "totalServerGroupsUsed": 1},
         **{"totalFloatingIpsUsed": 0, "totalSecurityGroupsUsed": 0},
     }
     assert len((await api.get("/limits", "reader", "2.57")).body["limits"]["absolute"]) == 11

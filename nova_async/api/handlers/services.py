@@ -7,6 +7,7 @@ from nova_async.api.request import Request
 from nova_async.api.schema import UUID
 from nova_async.api.schemas import truth
 from nova_async.api.versions import V
+from nova_async.bus.messages.conductor import HostsChanged
 from nova_async.db import Connection, hosts
 from nova_async.db.hosts import Process, Worker
 from nova_async.errors import Conflict, Invalid, NotFound
@@ -42,7 +43,9 @@ async def update(request: Request) -> Service:
             forced_down=truth(asked["forced_down"]) if "forced_down" in asked else None,
         )
         host = await _worker(conn, service_id)
-        return (await services(request, conn, host.name, processes=False))[0]
+        changed = (await services(request, conn, host.name, processes=False))[0]
+    await _tell(request, host.name)
+    return changed
 
 
 async def enable(request: Request) -> dict[str, Any]:
@@ -88,6 +91,10 @@ async def delete(request: Request) -> None:
             raise Conflict(
                 "Unable to delete compute service that has in-progress migrations. Complete the migrations or delete the instances first."
             )
+        else:
+            await hosts.leave_aggregates(conn, host.name)
+    if host is not None:
+        await _tell(request, host.name)
 
 
 async def services(request: Request, conn: Connection, host: str | None = None, *, processes: bool = True) -> list[Service]:
@@ -139,6 +146,11 @@ def unchangeable(binary: str) -> Invalid:
     return Invalid(f"Updating a {binary} service is not supported. Only nova-compute services can be updated.")
 
 
+async def _tell(request: Request, host: str) -> None:
+    """The schedulers look at the host anew, at once instead of at their next round."""
+    await request.parts.bus.publish("hosts", HostsChanged(hosts=(host,)))
+
+
 async def _change(request: Request, told: dict[str, Any], **change: Any) -> dict[str, Any]:
     """As versions before 2.53 do it: by host and binary. Returns what is told to the caller."""
     host, binary = request.body["host"], request.body["binary"]
@@ -149,4 +161,5 @@ async def _change(request: Request, told: dict[str, Any], **change: Any) -> dict
         if not found:
             raise NotFound(f"Could not find binary {binary} on host {host}.")
         await hosts.set_service(conn, found[0].service_id, **change)
+    await _tell(request, host)
     return {"host": host, "binary": binary, **told}

@@ -21,6 +21,7 @@ from nova_async.api.handlers import (
     quota_class_sets,
     quota_sets,
     server_create,
+    server_groups,
     server_interfaces,
     server_ips,
     server_metadata,
@@ -40,6 +41,7 @@ from nova_async.api.schemas import instance_actions as instance_action_schemas
 from nova_async.api.schemas import keypairs as keypair_schemas
 from nova_async.api.schemas import limits as limit_schemas
 from nova_async.api.schemas import quota_sets as quota_schemas
+from nova_async.api.schemas import server_groups as group_schemas
 from nova_async.api.schemas import server_metadata as metadata_schemas
 from nova_async.api.schemas import server_tags as tag_schemas
 from nova_async.api.schemas import servers as server_schemas
@@ -54,6 +56,7 @@ from nova_async.api.views import instance_actions as instance_action_views
 from nova_async.api.views import keypairs as keypair_views
 from nova_async.api.views import limits as limit_views
 from nova_async.api.views import quota_sets as quota_views
+from nova_async.api.views import server_groups as group_views
 from nova_async.api.views import server_interfaces as interface_views
 from nova_async.api.views import server_ips as ip_views
 from nova_async.api.views import server_metadata as metadata_views
@@ -69,6 +72,7 @@ from nova_async.policy import keypairs as keypair_policy
 from nova_async.policy import limits as limit_policy
 from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
+from nova_async.policy import server_groups as group_policy
 from nova_async.policy import server_interfaces as interface_policy
 from nova_async.policy import server_ips as ip_policy
 from nova_async.policy import server_metadata as metadata_policy
@@ -218,6 +222,16 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/os-services/{id}", services.update, "Enable, disable or force down a service.",
           since=V.SERVICE_UUIDS, policy=service_policy.UPDATE, body=service_schemas.UPDATE, view=service_views.SHOW),
     Route("DELETE", "/os-services/{id}", services.delete, "Forget a service.", success=204, policy=service_policy.DELETE),
+
+    # Server groups
+    Route("GET", "/os-server-groups", server_groups.index, "List server groups.",
+          policy=group_policy.INDEX, query=group_schemas.LIST, view=group_views.LIST),
+    Route("POST", "/os-server-groups", server_groups.create, "Create a server group.",
+          policy=group_policy.CREATE, body=group_schemas.CREATE, view=group_views.SHOW),
+    Route("GET", "/os-server-groups/{id}", server_groups.show, "Show a server group.",
+          policy=group_policy.SHOW, target="later", view=group_views.SHOW),
+    Route("DELETE", "/os-server-groups/{id}", server_groups.delete, "Delete a server group.", success=204,
+          policy=group_policy.DELETE, target="later"),
 
     # What hangs below a server
     Route("GET", "/servers/{server_id}/metadata", server_metadata.index, "List the metadata of a server.",

@@ -24,7 +24,6 @@ class Usage(msgspec.Struct):
     cores: int
     ram: int
     server_groups: int
-    server_groups: int
 
 
 EFFECTIVE = Query("quota_sets", "effective", Limit)

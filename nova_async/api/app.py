@@ -1,6 +1,7 @@
 """The edge: from HTTP to the row of the route table, its checks, its handler, and back."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from nova_async.errors import Error, Invalid, Unauthorized, Unavailable
 __all__ = ["Parts", "application"]
 
 PREFIX = "/compute"
+HOST = re.compile(r"^[A-Za-z0-9.:\[\]-]{1,255}$")
+UNKNOWN_ROOT = "http://unknown-root"
 SHOWN_VERSION = web.RequestKey("shown_version", str)
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 logger = log.get("api")
@@ -43,7 +46,7 @@ class Edge:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.tree = Tree(ROUTES)
-        self.root = parts.config.public_url + PREFIX
+        self.public_url = parts.config.api.public_url.rstrip("/")
         self._openapi: bytes | None = None
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
@@ -69,14 +72,14 @@ class Edge:
 
     async def _route(self, http: web.Request, request_id: str) -> web.Response:
         """Which tree, whose token, which rows."""
-        path = http.rel_url.raw_path.removeprefix(PREFIX)
+        path, root = http.rel_url.raw_path.removeprefix(PREFIX), self._root(http)
         tree, _, rest = path.lstrip("/").partition("/")
         if tree not in ("v2.1", "v2"):
-            return _json(service_versions(self.root)) if not tree and not rest else _json(choices(self.root, path), 300)
+            return _json(service_versions(root)) if not tree and not rest else _json(choices(root, path), 300)
         if not rest.strip("/"):
-            return _json(one_version(self.root, tree))
+            return _json(one_version(root, tree))
         if rest == "openapi.json" and http.method == "GET":
-            return web.Response(body=self._openapi_document(), content_type="application/json")
+            return web.Response(body=self._openapi_document(root), content_type="application/json")
         ctx = await self._caller(http, request_id)
         found = self.tree.find(http.method, rest)
         if found is None or any("\0" in value for value in found.values.values()):
@@ -88,7 +91,7 @@ class Edge:
             )
         path = rest.strip("/").removeprefix(f"{found.project_id}/") if found.project_id else rest.strip("/")
         request = Request(self.parts, ctx, version, path, found.values, found.project_id)
-        request.root, request.legacy, request.asked_headers = self.root, tree == "v2", http.headers
+        request.root, request.legacy, request.asked_headers = root, tree == "v2", http.headers
         return await self._serve(http, request, found)
 
     async def _caller(self, http: web.Request, request_id: str) -> Context:
@@ -137,10 +140,18 @@ class Edge:
             logger.info("request.refused", method=http.method, path=http.path, error=error.message, detail=error.detail)
         return response
 
-    def _openapi_document(self) -> bytes:
+    def _root(self, http: web.Request) -> str:
+        """Where links lead: the configured address, else the one that the caller used."""
+        if self.public_url:
+            return self.public_url + PREFIX
+        host = http.host if HOST.match(http.host) else self.parts.config.api.listen
+        return f"{http.scheme}://{host}{PREFIX}"
+
+    def _openapi_document(self, root: str) -> bytes:
+        """Made once; only the server's address differs between callers."""
         if self._openapi is None:
-            self._openapi = msgspec.json.encode(openapi.document(ROUTES, self.root))
-        return self._openapi
+            self._openapi = msgspec.json.encode(openapi.document(ROUTES, UNKNOWN_ROOT))
+        return self._openapi.replace(UNKNOWN_ROOT.encode(), root.encode())
 
 
 def _check(route: Route, request: Request, http: web.Request) -> None:

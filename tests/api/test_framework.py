@@ -8,6 +8,7 @@ import pytest
 from nova_async.api.route import Route, Tree
 from nova_async.api.routes import ROUTES
 from nova_async.api.schema import Query, Schema, first, integer, since, until
+from nova_async.config import Config, load
 from nova_async.errors import Invalid
 from tests.api.conftest import IMAGE, OTHER_PROJECT, PROJECT
 
@@ -61,6 +62,30 @@ async def test_what_was_removed_is_gone(api, route: Route) -> None:
     assert answer.body == {
         "computeFault": {"code": 410, "message": "This resource is no longer available. No forwarding address is given."}
     }
+
+
+async def test_links_lead_where_the_caller_came_from_or_where_the_configuration_says(api) -> None:
+    await api.flavor("1")
+
+    async def link(host: str) -> str:
+        return (await api.get("/flavors/1", headers={"Host": host})).body["flavor"]["links"][0]["href"]
+
+    assert await link("cloud.example:8774") == "http://cloud.example:8774/compute/v2.1/flavors/1"
+    assert await link("[::1]:8774") == "http://[::1]:8774/compute/v2.1/flavors/1"
+    assert await link('x"><script>') == "http://127.0.0.1:8774/compute/v2.1/flavors/1"
+    document = await api.get("/openapi.json", caller=None, headers={"Host": "cloud.example"})
+    assert document.body["servers"][0]["url"] == "http://cloud.example/compute/v2.1"
+
+
+class TestBehindAProxy:
+    @pytest.fixture
+    def config(self) -> Config:
+        return load(None, {}, api__public_url="https://cloud.example/")
+
+    async def test_the_configured_address_wins(self, api) -> None:
+        await api.flavor("1")
+        flavor = (await api.get("/flavors/1", headers={"Host": "elsewhere"})).body["flavor"]
+        assert flavor["links"][0]["href"] == "https://cloud.example/compute/v2.1/flavors/1"
 
 
 async def test_an_outer_request_id_is_kept(api) -> None:

@@ -161,28 +161,30 @@ CREATE OR REPLACE FUNCTION claim(consumer uuid, placement bigint, candidates uui
 AS $function$
 DECLARE
     candidate uuid;
-    fitting integer;
+    taken integer;
 BEGIN
     SELECT host_id INTO candidate FROM allocations WHERE consumer_id = consumer AND generation = placement LIMIT 1;
     IF FOUND THEN
         RETURN candidate;
     END IF;
     FOREACH candidate IN ARRAY candidates LOOP
-        PERFORM 1 FROM inventories WHERE host_id = candidate AND resource_class = ANY (classes) ORDER BY resource_class FOR UPDATE;
-        SELECT count(*) INTO fitting
-        FROM unnest(classes, amounts) AS wanted (class, amount)
-        JOIN inventories i ON i.host_id = candidate AND i.resource_class = wanted.class
-        WHERE i.used + wanted.amount <= floor((i.total - i.reserved) * i.allocation_ratio)
-          AND wanted.amount <= i.total;
-        IF fitting = cardinality(classes) THEN
+        BEGIN
+            PERFORM 1 FROM inventories WHERE host_id = candidate AND resource_class = ANY (classes) ORDER BY resource_class FOR UPDATE;
             UPDATE inventories i SET used = used + wanted.amount
             FROM unnest(classes, amounts) AS wanted (class, amount)
-            WHERE i.host_id = candidate AND i.resource_class = wanted.class;
+            WHERE i.host_id = candidate AND i.resource_class = wanted.class
+              AND i.used + wanted.amount <= floor((i.total - i.reserved) * i.allocation_ratio) AND wanted.amount <= i.total;
+            GET DIAGNOSTICS taken = ROW_COUNT;
+            IF taken < cardinality(classes) THEN
+                RAISE SQLSTATE 'NA001';
+            END IF;
             INSERT INTO allocations (consumer_id, host_id, resource_class, amount, generation)
             SELECT consumer, candidate, wanted.class, wanted.amount, placement
             FROM unnest(classes, amounts) AS wanted (class, amount);
             RETURN candidate;
-        END IF;
+        EXCEPTION WHEN SQLSTATE 'NA001' THEN
+            NULL; -- no room: what was locked and taken here is given back
+        END;
     END LOOP;
     RETURN NULL;
 END $function$;

@@ -27,6 +27,11 @@ class Placement(msgspec.Struct):
     busy: bool
 
 
+class Where(msgspec.Struct):
+    instance_id: str
+    host: str
+
+
 class Claim(msgspec.Struct):
     consumer_id: str
     host_id: str
@@ -63,6 +68,7 @@ IMBALANCES = Query("placements", "imbalances", Imbalance)
 UNCLAIMED = Query("placements", "unclaimed", Problem)
 SET_PORTS = Query[str]("placements", "set_ports", str)
 SET_PASSWORD = Query[Any]("placements", "set_password")
+HOSTS_OF = Query("placements", "hosts_of", Where)
 UNSETTLED = Query("placements", "unsettled", Problem)
 
 
@@ -143,3 +149,8 @@ async def set_ports(conn: Connection, instance_id: str, ports: list[dict[str, An
 async def set_password(conn: Connection, instance_id: str, text: str) -> bool:
     """False when one was posted before."""
     return await SET_PASSWORD.run(conn, instance_id, text) > 0
+
+
+async def hosts_of(conn: Connection, ids: list[str]) -> dict[str, str]:
+    """Server to host, for those of the servers that live on one."""
+    return {row.instance_id: row.host for row in await HOSTS_OF.all(conn, ids)}

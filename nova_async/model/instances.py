@@ -52,6 +52,7 @@ class Instance(msgspec.Struct, kw_only=True):
     system_metadata: dict[str, Any]
     tags: list[str]
     scheduler_hints: dict[str, Any]
+    server_groups: list[str] = []  # ids of the groups that it is in, where one server was asked for
     network_requests: list[dict[str, Any]]  # NetworkRequest as plain fields
     security_groups: list[str]
     block_devices: list[dict[str, Any]]

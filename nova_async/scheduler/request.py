@@ -4,13 +4,7 @@ from typing import Any
 
 import msgspec
 
-
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """The server group of a request. ``members`` counts those that a host already holds, by host name."""
-
-    policy: str  # affinity, anti-affinity, soft-affinity, soft-anti-affinity
-    max_server_per_host: int = 1
-    members: dict[str, int] = msgspec.field(default_factory=dict)
+from nova_async.model.server_groups import Group
 
 
 class Request(msgspec.Struct, kw_only=True):
@@ -27,9 +21,12 @@ class Request(msgspec.Struct, kw_only=True):
     requested_host: str | None = None  # microversion 2.74: checked by the filters
     requested_node: str | None = None
     ignored_hosts: dict[str, str] = msgspec.field(default_factory=dict)  # host -> why
+    flavor_name: str = ""
     extra_specs: dict[str, str] = msgspec.field(default_factory=dict)
+    image_id: str | None = None
     image_properties: dict[str, Any] = msgspec.field(default_factory=dict)
     hints: dict[str, Any] = msgspec.field(default_factory=dict)
+    hosts_of: dict[str, str] = msgspec.field(default_factory=dict)  # server that a hint names -> its host
     group: Group | None = None
 
 

@@ -9,7 +9,8 @@ SELECT i.uuid, i.number, i.project_id, i.user_id, i.reservation_id, i.launch_ind
        i.trusted_certs, i.injected_files, i.password_data, i.fault, i.created_at, i.updated_at, i.launched_at,
        i.terminated_at, i.deleted,
        CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state,
-       h.disabled AS host_disabled, h.forced_down AS host_forced_down
+       h.disabled AS host_disabled, h.forced_down AS host_forced_down,
+       ARRAY(SELECT m.group_id FROM server_group_members m WHERE m.instance_id = i.uuid) AS server_groups
 FROM instances i
 LEFT JOIN hosts h ON h.id = i.host_id
 LEFT JOIN workflows q ON q.subject_id = i.uuid AND q.state = 'queued'

@@ -39,9 +39,11 @@ UPDATE instances SET vm_state = 'error', fault = $2, updated_at = now() WHERE uu
 UPDATE instances SET fault = $2, updated_at = now() WHERE uuid = $1 AND NOT deleted
 
 -- bury --
--- Nothing is left of the server but its row; what it claimed is given back. $1 server
+-- Nothing is left of the server but its row; what it claimed is given back, and it leaves its group. $1 server
 WITH freed AS (
     SELECT release($1, 9223372036854775807) AS amount
+), left_group AS (
+    DELETE FROM server_group_members WHERE instance_id = $1
 )
 UPDATE instances SET vm_state = 'deleted', deleted = true, power_state = 0, ports = '[]', terminated_at = now(), updated_at = now(),
     user_data = NULL, injected_files = '[]', generation = generation + 1
@@ -118,3 +120,7 @@ UPDATE instances SET ports = $2, updated_at = now() WHERE uuid = $1 AND NOT dele
 -- set_password --
 -- What the guest posted: its password, encrypted by itself; the first one counts. $1 server, $2 text
 UPDATE instances SET password_data = $2, updated_at = now() WHERE uuid = $1 AND password_data = '' AND NOT deleted
+
+-- hosts_of --
+-- The hosts of live servers. $1: ids
+SELECT uuid AS instance_id, host FROM instances WHERE uuid = ANY ($1::uuid[]) AND host IS NOT NULL AND NOT deleted

@@ -12,15 +12,16 @@ import msgspec
 
 from nova_async import quota
 from nova_async.api.handlers.block_devices import checked_devices
+from nova_async.api.handlers.scheduler_hints import checked, group_of
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
 from nova_async.api.versions import V
-from nova_async.db import instances
+from nova_async.db import instances, server_groups
 from nova_async.db.instances import Prepared
-from nova_async.errors import Forbidden, Invalid, NotFound
+from nova_async.errors import Forbidden, Invalid, NotFound, QuotaExceeded
 from nova_async.model.instances import Instance
 from nova_async.policy import servers as policy
-from nova_async.services.image import Image
+from nova_async.services.image import Image, image_ref
 from nova_async.services.network import NetworkRequest
 
 GIB = 2**30
@@ -67,6 +68,7 @@ async def create(request: Request) -> dict[str, Any]:
         if not made.made:
             raise _over_quota(wish, prepared.flavor, limits, made)
         ids = ids[: len(made.made)]
+        await _join_group(request, conn, wish, limits, ids)
         given = {"placement": wish.hosts} if wish.hosts else {}
         workflows = [await request.parts.starter.begin(conn, request.ctx, "create", server_id, **given) for server_id in ids]
     request.parts.starter.go(workflows)
@@ -111,7 +113,7 @@ def _read(request: Request) -> Wish:
         networks=networks,
         security_groups=list(dict.fromkeys(g["name"] for g in body.get("security_groups") or () if g.get("name"))),
         body=body,
-        hints=request.body.get("os:scheduler_hints") or request.body.get("OS-SCH-HNT:scheduler_hints") or {},
+        hints=checked(request.body.get("os:scheduler_hints") or request.body.get("OS-SCH-HNT:scheduler_hints") or {}),
         key=_key(request),
     )
 
@@ -268,6 +270,19 @@ def _over_quota(wish: Wish, flavor: dict[str, Any], limits: dict[str, int], made
     return quota.exceeded(limits, used, added, asked)
 
 
+async def _join_group(request: Request, conn: Any, wish: Wish, limits: dict[str, int], servers: list[str]) -> None:
+    """Enter the servers in the group that the hints name. Raises ``Invalid``, ``QuotaExceeded``."""
+    group = group_of(wish.hints)
+    if group is None:
+        return
+    owner = await server_groups.hold(conn, group)
+    if owner is None or (owner != request.ctx.project_id and not request.is_admin):
+        raise Invalid(f"Instance group {group} could not be found.")
+    members, limit = await server_groups.join(conn, group, servers), limits["server_group_members"]
+    if limit != quota.UNLIMITED and members > limit:
+        raise QuotaExceeded("Quota exceeded, too many servers in group")
+
+
 def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, reservation: str) -> dict[str, Any]:
     """What the servers of one request share."""
     body, flavor, properties = wish.body, prepared.flavor, image.properties
@@ -296,7 +311,7 @@ def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, res
         "access_ip_v4": body.get("accessIPv4"),
         "access_ip_v6": body.get("accessIPv6"),
         "metadata": body.get("metadata") or {},
-        "system_metadata": {},
+        "system_metadata": {"image": msgspec.to_builtins(image_ref(image))},
         "tags": list(dict.fromkeys(body.get("tags") or ())),
         "scheduler_hints": wish.hints,
         "network_requests": msgspec.to_builtins(wish.networks or []),

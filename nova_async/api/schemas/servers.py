@@ -26,7 +26,7 @@ HINTS: Literal = {
         "group": ONE_OR_MORE_UUIDS,
         "different_host": ONE_OR_MORE_UUIDS,
         "same_host": ONE_OR_MORE_UUIDS,
-        "query": {"type": ["string", "object"]},
+        "query": {"type": ["string", "array", "object"]},
         "target_cell": NAME,
         "different_cell": {"type": ["string", "array"], "items": TEXT},
         "build_near_host_ip": IP,

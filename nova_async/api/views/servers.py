@@ -218,7 +218,7 @@ EXTENDED = (
 )
 ADDRESSES = Field("addresses", _addresses, type=OBJECT)
 PLAIN_ADDRESSES = Field("addresses", _plain_addresses, type=OBJECT)
-GROUPS = Field("server_groups", lambda s, _: [], since=V.SERVER_GROUPS_SHOWN, type=ARRAY)
+GROUPS = Field("server_groups", "server_groups", since=V.SERVER_GROUPS_SHOWN, type=ARRAY)
 
 SHOW = One("server", Fields((*CORE, ADDRESSES, *EXTENDED, GROUPS)))
 DETAIL = Many("servers", Fields((*CORE, ADDRESSES, *EXTENDED)), links_since=V.BASE)

@@ -12,13 +12,13 @@ from nova_async.bus.messages.compute import Destroy, Spawn
 from nova_async.conductor.commands import HostDown
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
+from nova_async.conductor.requests import request_for
 from nova_async.conductor.servers import fault, instance_of
 from nova_async.db import Connection, hosts, placements
 from nova_async.model import states
 from nova_async.model.guests import PortSpec
-from nova_async.model.instances import Instance
 from nova_async.model.power import PowerState
-from nova_async.scheduler.request import Decision, Request, resources_of, traits_of
+from nova_async.scheduler.request import Decision, resources_of
 from nova_async.services.network import NetworkRequest
 from nova_async.workflow.steps import Definition, GiveUp, TryAgain, step, steps
 
@@ -33,7 +33,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.
     """
     instance = await instance_of(run, conn)
-    request = _request(run, instance)
+    request = await request_for(run, conn, instance)
     generation = instance.generation + 1
     scheduler = run.parts.scheduler
     for _ in range(RACES):
@@ -63,8 +63,6 @@ async def release_host(run: Run, conn: Connection) -> None:
 async def bind_ports(run: Run) -> list[dict[str, Any]]:
     """Make the ports that the user asked for and bind all to the host."""
     instance, claimed = await instance_of(run), run.results["claim_host"]
-    if not instance.network_requests:
-        return []
     ports = await run.parts.networks.bind(
         run.ctx,
         instance_id=instance.uuid,
@@ -78,9 +76,12 @@ async def bind_ports(run: Run) -> list[dict[str, Any]]:
 
 
 async def unbind_ports(run: Run) -> None:
-    instance = await instance_of(run)
-    if instance.network_requests:
-        await run.parts.networks.unbind(run.ctx, instance_id=run.subject_id)
+    await run.parts.networks.unbind(run.ctx, instance_id=run.subject_id)
+
+
+def has_no_network(run: Run) -> bool:
+    """Known only where the row has been read in this process; else the step finds nothing to do."""
+    return "instance" in run.memo and not run.memo["instance"].network_requests
 
 
 async def spawn(run: Run) -> None:
@@ -147,32 +148,11 @@ def _told(tried: dict[str, str]) -> str:
     return "; ".join(f"{host}: {why}" for host, why in tried.items())
 
 
-def _request(run: Run, instance: Instance) -> Request:
-    extra_specs = instance.flavor.get("extra_specs") or {}
-    placement = run.input.get("placement") or instance.system_metadata.get("placement") or {}
-    return Request(
-        instance_id=instance.uuid,
-        project_id=instance.project_id,
-        resources=resources_of(instance.flavor),
-        required_traits=traits_of(extra_specs, "required"),
-        forbidden_traits=traits_of(extra_specs, "forbidden"),
-        zone=instance.pinned_zone,
-        forced_host=placement.get("forced_host"),
-        forced_node=placement.get("forced_node"),
-        requested_host=placement.get("requested_host"),
-        requested_node=placement.get("requested_node"),
-        ignored_hosts=run.memory.get("tried", {}),
-        extra_specs=extra_specs,
-        image_properties=instance.image_properties,
-        hints=instance.scheduler_hints,
-    )
-
-
 CREATE = Definition(
     kind="create",
     steps=steps(
         step(claim_host, undo=release_host, task_state=states.SCHEDULING, deadline=120, in_transaction=True, undo_in_transaction=True),
-        step(bind_ports, undo=unbind_ports, task_state=states.NETWORKING, deadline=120),
+        step(bind_ports, undo=unbind_ports, task_state=states.NETWORKING, deadline=120, skip=has_no_network),
         step(spawn, undo=destroy_guest, task_state=states.SPAWNING, deadline=1800),
         step(announce, task_state=states.SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True),
     ),

@@ -1,0 +1,44 @@
+"""What is asked of the scheduler for one server: its flavor and image, what its owner wished, and where its group is."""
+
+from typing import Any
+
+from nova_async.conductor.parts import Run
+from nova_async.db import Connection, placements, server_groups
+from nova_async.model.instances import Instance
+from nova_async.scheduler.request import Request, resources_of, traits_of
+
+
+async def request_for(run: Run, conn: Connection, instance: Instance) -> Request:
+    """To be asked in the transaction that claims: until it ends, no other member of the server's group is placed (INV-23)."""
+    extra_specs = instance.flavor.get("extra_specs") or {}
+    placement = run.input.get("placement") or instance.system_metadata.get("placement") or {}
+    hints = instance.scheduler_hints
+    return Request(
+        instance_id=instance.uuid,
+        project_id=instance.project_id,
+        resources=resources_of(instance.flavor),
+        required_traits=traits_of(extra_specs, "required"),
+        forbidden_traits=traits_of(extra_specs, "forbidden"),
+        zone=instance.pinned_zone,
+        forced_host=placement.get("forced_host"),
+        forced_node=placement.get("forced_node"),
+        requested_host=placement.get("requested_host"),
+        requested_node=placement.get("requested_node"),
+        ignored_hosts=run.memory.get("tried", {}),
+        flavor_name=instance.flavor.get("name", ""),
+        extra_specs=extra_specs,
+        image_id=instance.image_id,
+        image_properties=instance.image_properties,
+        hints=hints,
+        hosts_of=await placements.hosts_of(conn, named) if (named := _named(hints)) else {},
+        group=await server_groups.placed(conn, instance.uuid) if hints.get("group") else None,
+    )
+
+
+def _named(hints: dict[str, Any]) -> list[str]:
+    """Servers that hints name."""
+    named = []
+    for hint in ("different_host", "same_host"):
+        value = hints.get(hint) or []
+        named += [value] if isinstance(value, str) else value
+    return named

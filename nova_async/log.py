@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 SECRET_KEYS = frozenset({"password", "adminpass", "admin_pass", "token", "secret", "private_key", "x-auth-token", "authorization"})
 
@@ -46,6 +47,16 @@ def configure(level: str = "info", form: str = "text", stream: Any = None) -> No
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=stream or sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(_in_our_words)
+
+
+def _in_our_words(record: logging.LogRecord) -> bool:
+    """Anybody can send bytes that are no request: one line, without the bytes (there may be a token in them)."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError):
+        return True
+    get("http").info("request.unreadable", reason=type(error).__name__)
+    return False
 
 
 def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

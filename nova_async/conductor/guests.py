@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import msgspec
+
 from nova_async.conductor.parts import Parts
 from nova_async.context import service_context
-from nova_async.errors import Invalid
 from nova_async.metadata.documents import config_drive_files
 from nova_async.metadata.instances import metadata_of
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec
 from nova_async.model.instances import Instance
+from nova_async.services.image import image_ref
 
 
 async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str) -> GuestSpec:
@@ -29,7 +31,7 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
         root_gib=int(flavor.get("root_gb", 0)),
         disks=tuple(_extra_disks(flavor)),
         extra_specs={k: str(v) for k, v in (flavor.get("extra_specs") or {}).items()},
-        image=await _image_of(parts, instance.image_id),
+        image=await _image_of(parts, instance),
         ports=ports,
         config_drive=instance.config_drive,
         config_drive_files=files,
@@ -37,21 +39,14 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
     )
 
 
-async def _image_of(parts: Parts, image_id: str | None) -> ImageRef | None:
-    if not image_id:
+async def _image_of(parts: Parts, instance: Instance) -> ImageRef | None:
+    """The image as it was when the server was made (kept in its row), else as the image service knows it now."""
+    if not instance.image_id:
         return None
-    image = await parts.images.get(service_context("req-" + parts.world.uuid()), image_id)
-    if image.status != "active" or not image.disk_format or image.size is None:
-        raise Invalid(f"Image {image_id} is {image.status}; a server needs an active one.")
-    return ImageRef(
-        id=image.id,
-        disk_format=image.disk_format,
-        size_bytes=image.size,
-        sha512=image.os_hash_value or "",
-        min_disk_gib=image.min_disk,
-        virtual_size_bytes=image.virtual_size or image.size,
-        properties=image.properties,
-    )
+    kept = instance.system_metadata.get("image")
+    if kept and kept["id"] == instance.image_id:
+        return msgspec.convert(kept, ImageRef)
+    return image_ref(await parts.images.get(service_context("req-" + parts.world.uuid()), instance.image_id))
 
 
 def _extra_disks(flavor: dict[str, Any]) -> list[DiskSpec]:

@@ -25,6 +25,7 @@ from nova_async.world import World
 P = TypeVar("P")
 logger = log.get("workflow")
 UNDO_TRIES = 6
+CHILDREN_SECONDS = 5.0  # a parent looks at least this often, in case its last child's word crossed with its own
 BEGUN_AT_MOST = 20_000
 WRITES_AT_ONCE = 4  # so that requests, which wait for an answer, find connections and processor time first
 
@@ -399,7 +400,7 @@ class Engine(Generic[P]):
             return _at(run, current, "waiting", wake_in=result.seconds, deadline=None, keep_lease=False)
         if isinstance(result, Children):
             return _at(
-                run, current, "waiting", wake_in=3600.0, results={f"{current.name}:children": len(result.children)}, keep_lease=False
+                run, current, "waiting", wake_in=CHILDREN_SECONDS, results={f"{current.name}:children": len(result.children)}, keep_lease=False
             )
         event = self._event(run, current.name, started, "Success")
         results = {} if result is None else {current.name: msgspec.to_builtins(result)}
@@ -414,7 +415,7 @@ class Engine(Generic[P]):
                 point_of_no_return=passed,
                 keep_lease=False,
             )
-        following = definition.steps[at + 1]
+        following = next((s for s in definition.steps[at + 1 : -1] if not (s.skip and s.skip(run))), definition.steps[-1])
         return _at(
             run,
             following,
@@ -550,7 +551,7 @@ class Engine(Generic[P]):
         async with self.database.connection() as conn:
             rows = await workflows.children(conn, run.id)
         if len(rows) < count or any(r.finished_at is None for r in rows):
-            return Wait(3600.0)
+            return Wait(CHILDREN_SECONDS)
         return [{"subject_id": r.subject_id, "kind": r.kind, "state": r.state, "error": r.error} for r in rows]
 
     async def _begin_children(self, run: Run[P], move: Move, wanted: Children) -> None:

@@ -32,6 +32,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     undo: Act | None = None
     task_state: TaskState = None
     deadline: float = DEFAULT_DEADLINE
+    skip: Callable[[Any], bool] | None = None  # (run): there is nothing to do nor to undo here
     in_transaction: bool = False
     undo_in_transaction: bool = False
     point_of_no_return: bool = False  # once it succeeded, the workflow goes forward only
@@ -47,6 +48,7 @@ def step(
     undo: Act | None = None,
     task_state: TaskState = None,
     deadline: float = DEFAULT_DEADLINE,
+    skip: Callable[[Any], bool] | None = None,
     in_transaction: bool = False,
     undo_in_transaction: bool = False,
     point_of_no_return: bool = False,
@@ -58,6 +60,7 @@ def step(
         undo=undo,
         task_state=task_state,
         deadline=deadline,
+        skip=skip,
         in_transaction=in_transaction,
         undo_in_transaction=undo_in_transaction,
         point_of_no_return=point_of_no_return,

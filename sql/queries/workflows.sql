@@ -98,9 +98,8 @@ WHERE q.state = 'queued'
   AND NOT EXISTS (SELECT FROM workflows l WHERE l.subject_id = q.subject_id AND l.state IN ('running', 'waiting', 'undoing'))
 
 -- wake_parent --
--- The last child ended: its parent may go on. $1 parent
-UPDATE workflows SET wake_at = now()
-WHERE id = $1 AND NOT EXISTS (SELECT FROM workflows c WHERE c.parent_id = $1 AND c.state IN ('queued', 'running', 'waiting', 'undoing'))
+-- A child ended: its parent looks whether it was the last. $1 parent
+UPDATE workflows SET wake_at = now() WHERE id = $1 AND state = 'waiting'
 
 -- children --
 -- The children of a workflow. $1 parent

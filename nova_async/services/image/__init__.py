@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import msgspec
 
 from nova_async.context import Context
+from nova_async.errors import Invalid
+from nova_async.model.guests import ImageRef
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +33,21 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, str] = msgspec.field(default_factory=dict)
     created_at: str = ""
     updated_at: str = ""
+
+
+def image_ref(image: Image) -> ImageRef:
+    """What a host needs of an image. Raises ``Invalid`` when it cannot be booted from now."""
+    if image.status != "active" or not image.disk_format or image.size is None:
+        raise Invalid(f"Image {image.id} is {image.status}; a server needs an active one.")
+    return ImageRef(
+        id=image.id,
+        disk_format=image.disk_format,
+        size_bytes=image.size,
+        sha512=image.os_hash_value or "",
+        min_disk_gib=image.min_disk,
+        virtual_size_bytes=image.virtual_size or image.size,
+        properties=image.properties,
+    )
 
 
 class ImageService(Protocol):

@@ -276,10 +276,11 @@ class RunningCloud:
         """No invariant is violated, as the operator's command sees it."""
         assert self.admin("check") == (0, "all is well")
 
-    def has_a_clean_log(self, *secrets: str) -> None:
-        """No crash was logged, nor any secret of ours or of the test's."""
-        text = self.log_text()
-        assert "Traceback" not in text, text[text.index("Traceback") - 500 :][:3000]
+    def has_a_clean_log(self, *secrets: str, since: int = 0) -> None:
+        """No crash was logged, nor any secret of ours or of the test's; ``since``: so many characters were there before."""
+        text = self.log_text()[since:]
+        crash = text.find("Traceback")
+        assert crash < 0, text[max(0, crash - 300) :][:2500]
         assert [s for s in (*self.passwords(), *secrets) if s in text] == []
 
 

@@ -42,6 +42,26 @@ LEGAL: Final[dict[str, frozenset[str]]] = {
     "resume": frozenset({SUSPENDED}),
     "reboot soft": frozenset({ACTIVE}),
     "reboot hard": frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR}),
+    "rescue": frozenset({ACTIVE, STOPPED, ERROR}),
+    "unrescue": frozenset({RESCUED}),
+    "resize": frozenset({ACTIVE, STOPPED}),
+    "migrate": frozenset({ACTIVE, STOPPED}),
+    "confirmResize": frozenset({RESIZED}),
+    "revertResize": frozenset({RESIZED}),
+    "rebuild": frozenset({ACTIVE, STOPPED, ERROR}),
+    "evacuate": frozenset({ACTIVE, STOPPED, ERROR}),  # in every task_state
+    "live-migration": frozenset({ACTIVE, PAUSED}),
+    "shelve": frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED}),
+    "shelveOffload": frozenset({SHELVED}),
+    "unshelve": frozenset({SHELVED, SHELVED_OFFLOADED}),
+    "createImage": frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED}),
+    "createBackup": frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED}),
+    "changePassword": frozenset({ACTIVE}),
+    "restore": frozenset({SOFT_DELETED}),
+    "trigger_crash_dump": frozenset({ACTIVE, PAUSED, RESCUED, RESIZED, ERROR}),
+    "attach_interface": frozenset({ACTIVE, PAUSED, STOPPED}),
+    "detach_interface": frozenset({ACTIVE, PAUSED, STOPPED}),
+    "attach_volume": frozenset({ACTIVE, PAUSED, STOPPED, RESIZED, SOFT_DELETED, SHELVED, SHELVED_OFFLOADED}),
 }
 
 _RESIZE: Final[dict[str | None, str]] = dict.fromkeys(("resize_prep", "resize_migrating", "resize_migrated", "resize_finish"), "RESIZE")

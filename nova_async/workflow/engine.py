@@ -15,7 +15,7 @@ from nova_async import log
 from nova_async.context import Context
 from nova_async.db import Connection, Database, workflows
 from nova_async.db.workflows import Move, New
-from nova_async.errors import Conflict, Error, Unavailable
+from nova_async.errors import Conflict, Error, Unavailable, Unsupported
 from nova_async.workflow.faults import FaultPoints
 from nova_async.workflow.row import WorkflowRow
 from nova_async.workflow.run import Run
@@ -77,7 +77,9 @@ class Engine(Generic[P]):
         **input: Any,
     ) -> str:
         """See ``workflow.start.Starter``."""
-        definition = self.definitions[kind]
+        definition = self.definitions.get(kind)
+        if definition is None:
+            raise Unsupported(f"This service cannot do '{kind}' yet.")
         first = definition.steps[0]
         new = New(
             id=id or self.world.uuid(),

@@ -402,7 +402,12 @@ class Engine(Generic[P]):
             return _at(run, current, "waiting", wake_in=result.seconds, deadline=None, keep_lease=False)
         if isinstance(result, Children):
             return _at(
-                run, current, "waiting", wake_in=CHILDREN_SECONDS, results={f"{current.name}:children": len(result.children)}, keep_lease=False
+                run,
+                current,
+                "waiting",
+                wake_in=CHILDREN_SECONDS,
+                results={f"{current.name}:children": len(result.children)},
+                keep_lease=False,
             )
         event = self._event(run, current.name, started, "Success")
         results = {} if result is None else {current.name: msgspec.to_builtins(result)}

@@ -13,7 +13,7 @@ from nova_async.errors import Error
 
 if TYPE_CHECKING:
     from nova_async.app import App
-    from nova_async.cli.up import Progress
+    from nova_async.cli.progress import Progress
 
 IMAGE, SERVER, KEY = "testguest", "first", "first"
 PROOF = ("dhcp", "metadata", "config drive", "config-drive", "login:")

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from nova_async.app import App
+    from nova_async.cli.progress import Progress
     from nova_async.config import Config
 
 DEFAULT_STATE = "~/.local/share/nova-async"
@@ -50,20 +49,10 @@ def up(
     run(work)
 
 
-class Progress:
-    """Lines with the seconds since the start, for people; ``ready URL`` stands alone for programs."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        click.echo(f"[{time.monotonic() - self.began:6.1f} s] {text}")
-        sys.stdout.flush()
-
-
 async def _up(config: "Config", stop: asyncio.Event, *, first_guest: bool, log_file: Path) -> None:
     from nova_async import app, log
     from nova_async.cli.clouds import write_clouds
+    from nova_async.cli.progress import Progress
     from nova_async.world import RealWorld
 
     say, world = Progress(), RealWorld()

@@ -9,14 +9,13 @@ import asyncio
 from collections import OrderedDict
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from nova_async import log
 from nova_async.context import Context
 from nova_async.db import Connection, Database, workflows
 from nova_async.db.workflows import Move, New
 from nova_async.errors import Conflict, Error, Unavailable, Unsupported
 from nova_async.workflow.faults import FaultPoints
+from nova_async.workflow.moves import CHILDREN_SECONDS, at_step, move_back, next_move, note_of, told
 from nova_async.workflow.row import WorkflowRow
 from nova_async.workflow.run import Run
 from nova_async.workflow.steps import Child, Children, Definition, GiveUp, Step, TryAgain, Wait
@@ -25,7 +24,6 @@ from nova_async.world import World
 P = TypeVar("P")
 logger = log.get("workflow")
 UNDO_TRIES = 6
-CHILDREN_SECONDS = 5.0  # a parent looks at least this often, in case its last child's word crossed with its own
 BEGUN_AT_MOST = 20_000
 WRITES_AT_ONCE = 4  # so that requests, which wait for an answer, find connections and processor time first
 
@@ -356,7 +354,7 @@ class Engine(Generic[P]):
     async def _forward_in_transaction(self, run: Run[P], definition: Definition, at: int, started: str) -> None:
         async with self._turn, self.database.transaction() as conn:
             result = await definition.steps[at].act(run, conn)
-            move = self._next(run, definition, at, result, started)
+            move = next_move(run, definition, at, result, started)
             promoted = await self._write(conn, run, move)
         self._apply(run, move, promoted)
 
@@ -389,56 +387,18 @@ class Engine(Generic[P]):
         return self._seconds_left(run, current) <= 0
 
     async def _go_on(self, run: Run[P], definition: Definition, at: int, result: Any, started: str | None = None) -> None:
-        move = self._next(run, definition, at, result, started or self.world.now().isoformat())
+        move = next_move(run, definition, at, result, started or self.world.now().isoformat())
         if isinstance(result, Children):
             await self._begin_children(run, move, result)
         else:
             await self._commit(run, move)
 
-    def _next(self, run: Run[P], definition: Definition, at: int, result: Any, started: str) -> Move:
-        """The move after a step that returned ``result``."""
-        current = definition.steps[at]
-        if isinstance(result, Wait):
-            return _at(run, current, "waiting", wake_in=result.seconds, deadline=None, keep_lease=False)
-        if isinstance(result, Children):
-            return _at(
-                run,
-                current,
-                "waiting",
-                wake_in=CHILDREN_SECONDS,
-                results={f"{current.name}:children": len(result.children)},
-                keep_lease=False,
-            )
-        event = self._event(run, current.name, started, "Success")
-        results = {} if result is None else {current.name: msgspec.to_builtins(result)}
-        passed = current.point_of_no_return
-        if at + 1 == len(definition.steps):
-            return Move(
-                state="done",
-                step=current.name,
-                attempt=run.attempt,
-                results=results,
-                events=[event],
-                point_of_no_return=passed,
-                keep_lease=False,
-            )
-        following = next((s for s in definition.steps[at + 1 : -1] if not (s.skip and s.skip(run))), definition.steps[-1])
-        return _at(
-            run,
-            following,
-            "running",
-            results=results,
-            events=[event],
-            point_of_no_return=passed,
-            deadline=following.deadline,
-        )
-
     async def _failed(self, run: Run[P], definition: Definition, current: Step, started: str, error: Error) -> None:
         logger.warning("workflow.step_failed", step=current.name, error=error.message, detail=error.detail, error_kind=type(error).__name__)
-        event = self._event(run, current.name, started, "Error", error.message, error.detail)
+        event = note_of(run, current.name, started, "Error", error.message, error.detail)
         if definition.forced_through or run.row.point_of_no_return:
             attempt = run.attempt + 1
-            move = _at(
+            move = at_step(
                 run,
                 current,
                 "running",
@@ -460,7 +420,7 @@ class Engine(Generic[P]):
             results["retry"] = error.from_step
         await self._commit(
             run,
-            _at(run, current, "undoing", results=results, events=events or [], error=_told(error) if error else None),
+            at_step(run, current, "undoing", results=results, events=events or [], error=told(error) if error else None),
         )
 
     # -- backwards
@@ -468,7 +428,7 @@ class Engine(Generic[P]):
     async def _undo(self, run: Run[P], definition: Definition, at: int) -> None:
         current = definition.steps[at]
         started = self.world.now().isoformat()
-        moved = self._back(run, definition, at)
+        moved = move_back(run, definition, at)
         ends = moved.state in ("failed", "cancelled")
         try:
             twice = self.faults.at(definition.kind, current.name, "undo-before")
@@ -499,20 +459,6 @@ class Engine(Generic[P]):
         else:
             await definition.cancelled(run, conn)
 
-    def _back(self, run: Run[P], definition: Definition, at: int) -> Move:
-        """The move after the step at ``at`` was undone: one further back, forward again, or the end."""
-        retry = run.results.get("retry") if not run.row.signal else None
-        if retry == definition.steps[at].name:
-            again = definition.steps[at]
-            names = [s.name for s in definition.steps[at:]]
-            return _at(run, again, "running", attempt=run.attempt + 1, forget=[*names, "retry"], deadline=again.deadline)
-        earlier = next((i for i in range(at - 1, -1, -1) if definition.steps[i].undo or definition.steps[i].name == retry), None)
-        if earlier is not None:
-            step = definition.steps[earlier]
-            return _at(run, step, "undoing", error=run.row.error)
-        state = "failed" if run.row.error else "cancelled"
-        return Move(state=state, step=definition.steps[at].name, error=run.row.error, attempt=run.attempt, keep_lease=False)
-
     async def _undo_failed(self, run: Run[P], definition: Definition, at: int, started: str, error: Exception) -> None:
         """Try an undo again a few times; then go on and leave the rest to the reconcilers, with a note in the history."""
         current = definition.steps[at]
@@ -525,9 +471,9 @@ class Engine(Generic[P]):
         )
         logger.warning("workflow.undo_failed", step=current.name, error=message)
         tries = int(run.results.get(f"undo-tries:{current.name}", 0)) + 1
-        event = self._event(run, f"undo_{current.name}", started, "Error", message)
+        event = note_of(run, f"undo_{current.name}", started, "Error", message)
         if tries < UNDO_TRIES:
-            move = _at(
+            move = at_step(
                 run,
                 current,
                 "undoing",
@@ -540,7 +486,7 @@ class Engine(Generic[P]):
             )
             await self._commit(run, move)
             return
-        move = self._back(run, definition, at)
+        move = move_back(run, definition, at)
         move.events = [event]
         async with self._turn, self.database.transaction() as conn:
             if move.state in ("failed", "cancelled"):
@@ -614,27 +560,5 @@ class Engine(Generic[P]):
         if promoted is not None:
             self._start(promoted)
 
-    def _event(self, run: Run[P], step: str, started: str, result: str, message: str = "", detail: str | None = None) -> dict[str, Any]:
-        host = run.event_host
-        event = {
-            "event": f"{'compute' if host else 'conductor'}_{step}",
-            "start_time": started,
-            "finish_time": self.world.now().isoformat(),
-        }
-        event["result"] = result
-        extras = {"host": host, "message": message, "traceback": detail}
-        run.event_host = None
-        return event | {k: v for k, v in extras.items() if v}
-
 
 STOPPED: Any = object()  # a step that a signal ended early
-
-
-def _at(run: Run[Any], step: Step, state: str, **fields: Any) -> Move:
-    """A move that leaves the workflow in ``state`` at ``step``."""
-    return Move(state=state, step=step.name, task_state=step.shows(run.input), **{"attempt": run.attempt, **fields})
-
-
-def _told(error: Error) -> dict[str, Any]:
-    cause = error.cause if isinstance(error, GiveUp) else error
-    return {"kind": type(cause).__name__, "message": cause.message, "detail": cause.detail}

@@ -71,11 +71,40 @@ class SchedulerSection(Section):
         "ServerGroupAntiAffinityFilter",
         "ServerGroupAffinityFilter",
     )
-    weighers: tuple[str, ...] = ("RAMWeigher", "CPUWeigher", "DiskWeigher", "IoOpsWeigher", "NumInstancesWeigher", "BuildFailureWeigher")
+    weighers: tuple[str, ...] = (
+        "RAMWeigher",
+        "CPUWeigher",
+        "DiskWeigher",
+        "HypervisorVersionWeigher",
+        "NumInstancesWeigher",
+        "IoOpsWeigher",
+        "ImagePropertiesWeigher",
+        "ServerGroupSoftAffinityWeigher",
+        "ServerGroupSoftAntiAffinityWeigher",
+        "BuildFailureWeigher",
+        "MetricsWeigher",
+    )
     multipliers: dict[str, float] = {}
     host_subset_size: int = 1
+    shuffle_best_same_weighed_hosts: bool = False
     max_attempts: int = 3
     alternates: int = 3
+    max_instances_per_host: int = 50
+    max_io_ops_per_host: int = 8
+    isolated_hosts: tuple[str, ...] = ()
+    isolated_images: tuple[str, ...] = ()
+    restrict_isolated_hosts_to_isolated_images: bool = True
+    aggregate_image_properties_isolation_namespace: str = ""
+    aggregate_image_properties_isolation_separator: str = "."
+    image_properties_default_architecture: str = ""
+    image_property_weights: dict[str, float] = {}
+    metric_weights: dict[str, float] = {}
+    metrics_weight_of_unavailable: float = -10_000.0
+    enable_isolated_aggregate_filtering: bool = False
+    limit_tenants_to_aggregate: bool = False
+    aggregate_required_for_tenants: bool = False
+    image_type_support_required: bool = False
+    image_metadata_prefilter: bool = False
 
 
 class Conductor(Section):

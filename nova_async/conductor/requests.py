@@ -28,17 +28,29 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
         flavor_name=instance.flavor.get("name", ""),
         extra_specs=extra_specs,
         image_id=instance.image_id,
+        disk_format=(instance.system_metadata.get("image") or {}).get("disk_format"),
         image_properties=instance.image_properties,
         hints=hints,
         hosts_of=await placements.hosts_of(conn, named) if (named := _named(hints)) else {},
         group=await server_groups.placed(conn, instance.uuid) if hints.get("group") else None,
+        alike=await _alike(run, conn, instance) if run.parts.scheduler.compares_images else {},
     )
 
 
 def _named(hints: dict[str, Any]) -> list[str]:
     """Servers that hints name."""
-    named = []
+    named: list[str] = []
     for hint in ("different_host", "same_host"):
         value = hints.get(hint) or []
         named += [value] if isinstance(value, str) else value
     return named
+
+
+async def _alike(run: Run, conn: Connection, instance: Instance) -> dict[str, float]:
+    """Host to the sum, over its servers, of the weights of image properties that they share with this server."""
+    weights = run.parts.config.scheduler.image_property_weights
+    wanted = {name: value for name, value in instance.image_properties.items() if name in weights or not weights}
+    found: dict[str, float] = {}
+    for shared in await placements.alike(conn, wanted) if wanted else ():
+        found[shared.host] = found.get(shared.host, 0.0) + weights.get(shared.name, 1.0) * shared.servers
+    return found

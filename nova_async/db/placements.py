@@ -32,6 +32,12 @@ class Where(msgspec.Struct):
     host: str
 
 
+class Shared(msgspec.Struct):
+    host: str
+    name: str
+    servers: int
+
+
 class Claim(msgspec.Struct):
     consumer_id: str
     host_id: str
@@ -69,6 +75,7 @@ UNCLAIMED = Query("placements", "unclaimed", Problem)
 SET_PORTS = Query[str]("placements", "set_ports", str)
 SET_PASSWORD = Query[Any]("placements", "set_password")
 HOSTS_OF = Query("placements", "hosts_of", Where)
+ALIKE = Query("placements", "alike", Shared)
 UNSETTLED = Query("placements", "unsettled", Problem)
 
 
@@ -154,3 +161,8 @@ async def set_password(conn: Connection, instance_id: str, text: str) -> bool:
 async def hosts_of(conn: Connection, ids: list[str]) -> dict[str, str]:
     """Server to host, for those of the servers that live on one."""
     return {row.instance_id: row.host for row in await HOSTS_OF.all(conn, ids)}
+
+
+async def alike(conn: Connection, properties: dict[str, Any]) -> list[Shared]:
+    """How many servers of each host have an image with each of these properties."""
+    return await ALIKE.all(conn, properties)

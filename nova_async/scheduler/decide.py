@@ -3,29 +3,39 @@
 All hosts are judged at once where a filter can do that; only hosts still in the running are asked one by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from nova_async.config import SchedulerSection
-from nova_async.scheduler import filters, weighers
-from nova_async.scheduler.hosts import HostState, HostTable, Mask
+from nova_async.scheduler import filters, prefilters, weighers
+from nova_async.scheduler.filters.server_groups import ServerGroupAffinityFilter, ServerGroupAntiAffinityFilter
+from nova_async.scheduler.hosts import Floats, HostState, HostTable, Ints, Mask
 from nova_async.scheduler.request import Candidate, Decision, Refusal, Request
 from nova_async.world import World
 
 Reason = Callable[[HostState, Request], str | None]
+Stage = tuple[str, Mask | None, Reason]  # name, verdict on all hosts or None, reason for one
 EXAMPLES = 20  # refusals told by name when the server found a host
 ALL = 1000  # and when it did not
+FEW = 16  # so many best hosts are picked one after the other
 
 
 class Scheduler:
     """Ranks the hosts of ``table``. Holds no truth: whoever takes a candidate claims it in the database."""
 
     def __init__(self, config: SchedulerSection, table: HostTable, world: World) -> None:
-        self.table, self.world = table, world
-        self.alternates, self.subset = config.alternates, max(1, config.host_subset_size)
-        self._filters = [(name.rpartition(":")[2], filters.load(name)) for name in config.filters]
-        self._weighers = [weighers.load(name, config.multipliers) for name in config.weighers]
+        self.options, self.table, self.world = config, table, world
+        self.subset = max(1, config.host_subset_size)
+        self._filters = [(name.rpartition(":")[2], filters.load(name, config)) for name in config.filters]
+        self._groups = [(kind.__name__, kind(config)) for kind in (ServerGroupAntiAffinityFilter, ServerGroupAffinityFilter)]
+        self._weighers = weighers.load(config)
+        self._isolated, self._tenants = prefilters.IsolatedAggregates(config), prefilters.TenantAggregates(config)
+
+    @property
+    def compares_images(self) -> bool:
+        """Whether a request should tell which hosts hold servers of similar images."""
+        return any(w.name == "ImagePropertiesWeigher" and (w.multiplier or w.key in self.table.keys) for w in self._weighers)
 
     def decide(self, request: Request) -> Decision:
         """Never fails: no candidates is an answer too, and explains itself."""
@@ -38,53 +48,40 @@ class Scheduler:
             verdict = mask if mask is not None else self._one_by_one(left, request, reason)
             out = left & ~verdict
             if out.any():
-                counts[name] = int(out.sum())
+                counts[name] = int(np.count_nonzero(out))
                 refused.append((name, out, reason))
                 left &= verdict
         candidates = self._ranked(left, request)
         room = EXAMPLES if candidates else ALL
         for name, out, reason in refused:
-            for i in np.flatnonzero(out)[: max(0, room - len(refusals))]:
+            for i in _first(out, max(0, room - len(refusals))):
                 host = table.states[i]
                 refusals[host.name] = Refusal(name, reason(host, request) or "refused")
         return Decision(candidates=candidates, hosts=len(table), counts=counts, refusals=refusals)
 
-    def _stages(self, request: Request) -> "list[tuple[str, Mask | None, Reason]]":
-        """What every host must pass, in order: (name, verdict on all hosts or None, reason for one)."""
+    def _stages(self, request: Request) -> Iterator[Stage]:
+        """What every host must pass, in order."""
         table = self.table
-        stages: list[tuple[str, Mask | None, Reason]] = []
         forced = request.forced_host or request.forced_node
-        named = forced or request.requested_host or request.requested_node
-        if named:
-            stages.append(("RequestedHost", self._named(request), lambda h, r: f"the request names {named}"))
+        if named := forced or request.requested_host or request.requested_node:
+            asked = table.asked_for(request.forced_host or request.requested_host, request.forced_node or request.requested_node)
+            yield "RequestedHost", asked, lambda h, r: f"the request names {named}"
         if request.ignored_hosts:
-            stages.append(("AlreadyTried", self._not_ignored(request), lambda h, r: r.ignored_hosts[h.name]))
+            yield "AlreadyTried", ~table.named(request.ignored_hosts), lambda h, r: r.ignored_hosts[h.name]
         if request.zone:
-            stages.append(
-                ("AvailabilityZone", table.in_zone(request.zone), lambda h, r: f"it is in {h.row.availability_zone}, not {r.zone}")
-            )
-        if request.required_traits or request.forbidden_traits:
-            stages.append(("Traits", None, _traits))
-        if not forced:
-            stages += [(name, f.mask(table, request), f.reason) for name, f in self._filters if f.applies(request)]
-        stages.append(("Capacity", table.fitting(request.resources), _capacity))
-        return stages
-
-    def _named(self, request: Request) -> Mask:
-        mask = np.zeros(len(self.table), bool)
-        for host in self.table.states:
-            node = host.facts.get("hypervisor_hostname", host.name)
-            mask[host.index] = (request.forced_host or request.requested_host or host.name) == host.name and (
-                request.forced_node or request.requested_node or node
-            ) == node
-        return mask
-
-    def _not_ignored(self, request: Request) -> Mask:
-        mask = np.ones(len(self.table), bool)
-        for name in request.ignored_hosts:
-            if state := self.table.by_name.get(name):
-                mask[state.index] = False
-        return mask
+            yield "AvailabilityZone", table.in_zone(request.zone), lambda h, r: f"it is in {h.row.availability_zone}, not {r.zone}"
+        required, forbidden = prefilters.traits(request, self.options), request.forbidden_traits
+        if required or forbidden:
+            suits = table.by_traits(lambda traits: required <= traits and not forbidden & traits)
+            yield "Traits", suits, lambda h, r: _traits(h, required, forbidden)
+        if self.options.enable_isolated_aggregate_filtering:
+            yield "IsolatedAggregates", self._isolated.mask(table, request), self._isolated.reason
+        if self.options.limit_tenants_to_aggregate and self._tenants.applies_to(table, request):
+            yield "TenantAggregates", self._tenants.mask(table, request), self._tenants.reason
+        for name, each in self._groups if forced else self._filters:  # a forced host skips the filters, and yet keeps groups apart
+            if each.applies(request):
+                yield name, each.mask(table, request), each.reason
+        yield "Capacity", table.fitting(request.resources), _capacity
 
     def _one_by_one(self, left: Mask, request: Request, reason: Reason) -> Mask:
         verdict = np.zeros(len(self.table), bool)
@@ -93,24 +90,50 @@ class Scheduler:
         return verdict
 
     def _ranked(self, left: Mask, request: Request) -> list[Candidate]:
-        rows = np.flatnonzero(left)
-        if not len(rows):
+        count = int(np.count_nonzero(left))
+        if not count:
             return []
-        weights = weighers.total(self._weighers, self.table, rows, request)
-        k = min(len(rows), max(self.subset, 1) + self.alternates)
-        best = np.argpartition(-weights, k - 1)[:k]
-        best = best[np.lexsort((rows[best], -weights[best]))]
+        weights = weighers.total(self._weighers, self.table, left, request)
+        best = _best(weights, min(count, self.subset + self.options.alternates))
+        if self.options.shuffle_best_same_weighed_hosts:
+            equal = np.flatnonzero(weights == weights[best[0]])
+            best = np.array(list(dict.fromkeys([self.world.random.choice(equal.tolist()), *best.tolist()])))
         if self.subset > 1:
             chosen = self.world.random.randrange(min(self.subset, len(best)))
             best = np.concatenate([best[chosen : chosen + 1], np.delete(best, chosen)])
-        found = [(self.table.states[rows[i]], float(weights[i])) for i in best]
+        found = [(self.table.states[i], float(weights[i])) for i in best]
         return [Candidate(state.name, state.row.id, round(weight, 6)) for state, weight in found]
 
 
-def _traits(host: HostState, request: Request) -> str | None:
-    if missing := request.required_traits - host.traits:
+def _best(weights: Floats, k: int) -> Ints:
+    """The rows of the ``k`` greatest weights, greatest first; of equal ones the earliest."""
+    if k > FEW:
+        some = np.argpartition(-weights, k - 1)[:k]
+        return some[np.lexsort((some, -weights[some]))]
+    rows, kept = [], []
+    for _ in range(k):
+        row = int(weights.argmax())
+        rows.append(row)
+        kept.append(weights[row])
+        weights[row] = -np.inf
+    weights[rows] = kept
+    return np.array(rows)
+
+
+def _first(out: Mask, count: int) -> list[int]:
+    """The first rows that are set, without a look at the rest."""
+    found: list[int] = []
+    start, step = 0, 1024
+    while len(found) < count and start < len(out):
+        found += (np.flatnonzero(out[start : start + step]) + start).tolist()
+        start += step
+    return found[:count]
+
+
+def _traits(host: HostState, required: frozenset[str], forbidden: frozenset[str]) -> str | None:
+    if missing := required - host.traits:
         return f"it lacks the trait {', '.join(sorted(missing))}"
-    if unwanted := request.forbidden_traits & host.traits:
+    if unwanted := forbidden & host.traits:
         return f"it has the trait {', '.join(sorted(unwanted))}"
     return None
 

@@ -5,7 +5,7 @@ Fed by the hosts' reports on the bus and by rows. The truth about capacity is in
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,9 +13,29 @@ from nova_async.model.aggregates import Label
 from nova_async.model.hosts import HostRow
 from nova_async.world import World
 
+K = TypeVar("K")
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class Kinds(Generic[K]):
+    """What many hosts have in common, kept once: ``number`` of it stands in a column of the table."""
+
+    def __init__(self) -> None:
+        self.known: list[K] = []
+        self._numbers: dict[K, int] = {}
+
+    def number(self, kind: K) -> int:
+        number = self._numbers.get(kind)
+        if number is None:
+            number = self._numbers[kind] = len(self.known)
+            self.known.append(kind)
+        return number
+
+    def find(self, kind: K) -> int:
+        """-1: no host is of this kind."""
+        return self._numbers.get(kind, -1)
 
 
 class Membership:
@@ -37,6 +57,21 @@ class Membership:
         """The smallest number under a key; ``default`` when there is none."""
         numbers = [number for value in self.values(key) if (number := _number(value)) is not None]
         return min(numbers, default=default)
+
+
+class Hypervisor(NamedTuple):
+    """What a host runs guests with: (architecture, hypervisor, mode) triples, and major * 1000000 + minor * 1000 + release."""
+
+    supported: tuple[tuple[str, ...], ...]
+    version: int
+
+
+COLUMNS = (*("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership", "trait_set", "hypervisor"),)
+
+
+def hypervisor_of(host: "HostState") -> Hypervisor:
+    supported = tuple(tuple(kind) for kind in host.facts.get("supported_instances") or ())
+    return Hypervisor(supported, int(host.facts.get("hypervisor_version") or 0))
 
 
 def _number(text: str) -> float | None:
@@ -63,6 +98,11 @@ class HostState:
         return self.row.name
 
     @property
+    def node(self) -> str:
+        """The hypervisor's own name."""
+        return self.row.facts.get("hypervisor_hostname") or self.row.name
+
+    @property
     def facts(self) -> dict[str, Any]:
         return self.row.facts
 
@@ -84,9 +124,9 @@ class HostTable:
         self.states: list[HostState] = []
         self.by_name: dict[str, HostState] = {}
         self.by_id: dict[str, HostState] = {}
-        self.capacity: dict[str, Ints] = {}
-        self.total: dict[str, Ints] = {}
-        self.used: dict[str, Ints] = {}
+        self.by_node: dict[str, HostState] = {}
+        self.room: dict[str, Floats] = {}  # resource class -> what is left of the capacity
+        self.fits: dict[str, Floats] = {}  # resource class -> the most that one server can have
         self.enabled: Mask = np.zeros(0, bool)
         self.seen: Floats = np.zeros(0)
         self.zone: Ints = np.zeros(0, np.int64)
@@ -95,10 +135,16 @@ class HostTable:
         self.failed_builds: Ints = np.zeros(0, np.int64)
         self.version: Ints = np.zeros(0, np.int64)
         self.membership: Ints = np.zeros(0, np.int64)
+        self.trait_set: Ints = np.zeros(0, np.int64)
+        self.trait_sets: Kinds[frozenset[str]] = Kinds()
+        self.hypervisor: Ints = np.zeros(0, np.int64)
+        self.hypervisors: Kinds[Hypervisor] = Kinds()
         self.memberships: list[Membership] = []
-        self._zones: dict[str, int] = {}
+        self._zones: Kinds[str] = Kinds()
         self._membership_of: dict[tuple[int, ...], Membership] = {}
         self._labels: dict[int, Label] = {}
+        self.any_failed = False
+        self.keys: set[str] = set()  # of the metadata of all aggregates
 
     def __len__(self) -> int:
         return len(self.states)
@@ -114,7 +160,7 @@ class HostTable:
         for row in rows:
             if state := self.by_id.get(row.id):
                 self.by_name.pop(state.name, None)
-                self.by_name[row.name] = state
+                self.by_node.pop(state.node, None)
                 state.row, state.traits = row, frozenset(row.traits)
                 self._fill(state)
         self._append(new)
@@ -122,6 +168,7 @@ class HostTable:
     def label(self, labels: Iterable[Label]) -> None:
         """Take over names and metadata of all aggregates there are."""
         self._labels = {label.id: label for label in labels}
+        self.keys = {key for label in self._labels.values() for key in label.metadata}
         for membership in self.memberships:
             membership.labels = [self._labels[id] for id in membership.ids if id in self._labels]
 
@@ -146,22 +193,22 @@ class HostTable:
         if state is None:
             return
         for resource, amount in resources.items():
-            if resource in self.used:
-                self.used[resource][state.index] = max(0, self.used[resource][state.index] + sign * amount)
-            if resource in state.row.inventory:
-                state.row.inventory[resource][3] = max(0, state.row.inventory[resource][3] + sign * amount)
-        self.instances[state.index] = max(0, self.instances[state.index] + sign)
+            if (stock := state.row.inventory.get(resource)) is not None:
+                stock[3] = max(0, stock[3] + sign * amount)
+                self._stock(resource, state)
+        state.row.instances = self.instances[state.index] = max(0, state.row.instances + sign)
 
     def failed(self, host_id: str, count: int) -> None:
         """A build failed there (or, with 0, one succeeded)."""
         if state := self.by_id.get(host_id):
             state.row.failed_builds = count
             self.failed_builds[state.index] = count
+            self.any_failed = bool(self.failed_builds.any())
 
     def working(self, host_id: str, change: int) -> None:
         """One more (or with -1 one less) operation is in progress there."""
         if state := self.by_id.get(host_id):
-            self.operations[state.index] = max(0, self.operations[state.index] + change)
+            state.row.operations = self.operations[state.index] = max(0, state.row.operations + change)
 
     # -- asking (model.hosts.Liveness)
 
@@ -186,18 +233,42 @@ class HostTable:
         """Hosts with room for all of it."""
         mask = np.ones(len(self), bool)
         for resource, amount in resources.items():
-            if resource not in self.capacity:
+            if resource not in self.fits:
                 return np.zeros(len(self), bool)
-            mask &= (self.used[resource] + amount <= self.capacity[resource]) & (self.total[resource] >= amount)
+            mask &= self.fits[resource] >= amount
+        return mask
+
+    def asked_for(self, host: str | None, node: str | None) -> Mask:
+        """The hosts of this name, and of this hypervisor's name, where they are given."""
+        mask = np.zeros(len(self), bool)
+        state = self.by_name.get(host) if host else self.by_node.get(node or "")
+        if state is not None and node in (None, "", state.node):
+            mask[state.index] = True
+        return mask
+
+    def named(self, names: Iterable[str]) -> Mask:
+        """Hosts with these names."""
+        mask = np.zeros(len(self), bool)
+        for name in names:
+            if state := self.by_name.get(name):
+                mask[state.index] = True
         return mask
 
     def in_zone(self, zone: str) -> Mask:
-        mask: Mask = self.zone == self._zones.get(zone, -1)
+        mask: Mask = self.zone == self._zones.find(zone)
         return mask
 
     def by_membership(self, judge: Callable[[Membership], float]) -> Any:
         """What follows from the aggregates of each host: an array with one value for each."""
         return np.array([judge(m) for m in self.memberships])[self.membership]
+
+    def by_traits(self, judge: Callable[[frozenset[str]], bool]) -> Mask:
+        """What follows from the traits of each host."""
+        return np.array([judge(traits) for traits in self.trait_sets.known], bool)[self.trait_set]
+
+    def by_hypervisor(self, judge: Callable[[Hypervisor], bool]) -> Mask:
+        """What follows from the hypervisor of each host."""
+        return np.array([judge(hypervisor) for hypervisor in self.hypervisors.known], bool)[self.hypervisor]
 
     # -- the arrays
 
@@ -208,32 +279,39 @@ class HostTable:
         for row in rows:
             state = HostState(row, len(self.states))
             self.states.append(state)
-            self.by_name[row.name] = self.by_id[row.id] = state
-        for name in ("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership"):
+            self.by_id[row.id] = state
+        for name in COLUMNS:
             old = getattr(self, name)
             fill = -np.inf if name == "seen" else 0
             setattr(self, name, np.concatenate([old, np.full(extra, fill, old.dtype)]))
-        for table in (self.capacity, self.total, self.used):
-            for resource, old in table.items():
-                table[resource] = np.concatenate([old, np.zeros(extra, np.int64)])
+        for table in (self.room, self.fits):
+            for resource, amounts in table.items():
+                table[resource] = np.concatenate([amounts, np.zeros(extra)])
         for state in self.states[start:]:
             self._fill(state)
 
     def _fill(self, state: HostState) -> None:
         row, i = state.row, state.index
-        for resource in row.inventory.keys() - self.capacity.keys():
-            for table in (self.capacity, self.total, self.used):
-                table[resource] = np.zeros(len(self.states), np.int64)
-        for resource in self.capacity:
-            total, reserved, ratio, used = row.inventory.get(resource, (0, 0, 1.0, 0))
-            self.capacity[resource][i] = int((total - reserved) * ratio)
-            self.total[resource][i], self.used[resource][i] = int(total), int(used)
+        self.by_name[row.name] = self.by_node[state.node] = state
+        for resource in row.inventory.keys() - self.room.keys():
+            self.room[resource], self.fits[resource] = np.zeros(len(self.states)), np.zeros(len(self.states))
+        for resource in self.room:
+            self._stock(resource, state)
         self.enabled[i] = not (row.disabled or row.forced_down)
-        self.zone[i] = self._zones.setdefault(row.availability_zone, len(self._zones))
+        self.zone[i] = self._zones.number(row.availability_zone)
         self.instances[i], self.operations[i], self.failed_builds[i] = row.instances, row.operations, row.failed_builds
         self.version[i] = int(row.facts.get("hypervisor_version", 0))
+        self.any_failed = self.any_failed or row.failed_builds > 0
+        self.trait_set[i] = self.trait_sets.number(state.traits)
+        self.hypervisor[i] = self.hypervisors.number(hypervisor_of(state))
         state.membership = self._joined(tuple(row.aggregates))
         self.membership[i] = state.membership.number
+
+    def _stock(self, resource: str, state: HostState) -> None:
+        total, reserved, ratio, used = state.row.inventory.get(resource, (0, 0, 1.0, 0))
+        room = int((total - reserved) * ratio) - int(used)
+        self.room[resource][state.index] = room
+        self.fits[resource][state.index] = min(room, int(total))
 
     def _joined(self, ids: tuple[int, ...]) -> Membership:
         membership = self._membership_of.get(ids)

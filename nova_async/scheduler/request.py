@@ -24,10 +24,12 @@ class Request(msgspec.Struct, kw_only=True):
     flavor_name: str = ""
     extra_specs: dict[str, str] = msgspec.field(default_factory=dict)
     image_id: str | None = None
+    disk_format: str | None = None
     image_properties: dict[str, Any] = msgspec.field(default_factory=dict)
     hints: dict[str, Any] = msgspec.field(default_factory=dict)
     hosts_of: dict[str, str] = msgspec.field(default_factory=dict)  # server that a hint names -> its host
     group: Group | None = None
+    alike: dict[str, float] = msgspec.field(default_factory=dict)  # host -> how much the images of its servers are like this one's
 
 
 class Candidate(msgspec.Struct, frozen=True):

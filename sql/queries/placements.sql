@@ -124,3 +124,9 @@ UPDATE instances SET password_data = $2, updated_at = now() WHERE uuid = $1 AND 
 -- hosts_of --
 -- The hosts of live servers. $1: ids
 SELECT uuid AS instance_id, host FROM instances WHERE uuid = ANY ($1::uuid[]) AND host IS NOT NULL AND NOT deleted
+
+-- alike --
+-- How many servers of each host have an image with a property of this value. $1: properties and values
+SELECT i.host, w.key AS name, count(*) AS servers FROM instances i
+CROSS JOIN LATERAL jsonb_each($1::jsonb) AS w
+WHERE NOT i.deleted AND i.host IS NOT NULL AND i.image_properties -> w.key = w.value GROUP BY i.host, w.key

@@ -5,46 +5,49 @@ one that can judge all hosts at once gives a ``mask`` too.
 """
 
 from importlib import import_module
-from typing import Protocol
+from typing import Any
 
+from nova_async.config import SchedulerSection
 from nova_async.errors import Invalid
-from nova_async.scheduler.hosts import HostState, HostTable, Mask
-from nova_async.scheduler.request import Request
+from nova_async.scheduler.filters.base import Filter
 
+__all__ = ["BUILT_IN", "Filter", "load", "loaded"]
 
-class Filter(Protocol):
-    def applies(self, request: Request) -> bool: ...
-
-    def reason(self, host: HostState, request: Request) -> str | None:
-        """Why the host is refused; None when it passes."""
-        ...
-
-    def mask(self, table: HostTable, request: Request) -> Mask | None:
-        """True for hosts that pass, or None: ask host by host."""
-        ...
-
-
+HERE = "nova_async.scheduler.filters"
 BUILT_IN = {
-    "ComputeFilter": "nova_async.scheduler.filters.compute:ComputeFilter",
-    "ComputeCapabilitiesFilter": "nova_async.scheduler.filters.capabilities:ComputeCapabilitiesFilter",
-    "ImagePropertiesFilter": "nova_async.scheduler.filters.image_properties:ImagePropertiesFilter",
-    "ServerGroupAntiAffinityFilter": "nova_async.scheduler.filters.server_groups:ServerGroupAntiAffinityFilter",
-    "ServerGroupAffinityFilter": "nova_async.scheduler.filters.server_groups:ServerGroupAffinityFilter",
-    "AllHostsFilter": "nova_async.scheduler.filters.compute:AllHostsFilter",
-    "IoOpsFilter": "nova_async.scheduler.filters.limits:IoOpsFilter",
-    "NumInstancesFilter": "nova_async.scheduler.filters.limits:NumInstancesFilter",
+    "AggregateImagePropertiesIsolation": f"{HERE}.aggregates:AggregateImagePropertiesIsolation",
+    "AggregateInstanceExtraSpecsFilter": f"{HERE}.aggregates:AggregateInstanceExtraSpecsFilter",
+    "AggregateIoOpsFilter": f"{HERE}.limits:AggregateIoOpsFilter",
+    "AggregateMultiTenancyIsolation": f"{HERE}.aggregates:AggregateMultiTenancyIsolation",
+    "AggregateNumInstancesFilter": f"{HERE}.limits:AggregateNumInstancesFilter",
+    "AggregateTypeAffinityFilter": f"{HERE}.aggregates:AggregateTypeAffinityFilter",
+    "AllHostsFilter": f"{HERE}.compute:AllHostsFilter",
+    "ComputeCapabilitiesFilter": f"{HERE}.capabilities:ComputeCapabilitiesFilter",
+    "ComputeFilter": f"{HERE}.compute:ComputeFilter",
+    "DifferentHostFilter": f"{HERE}.hints:DifferentHostFilter",
+    "ImagePropertiesFilter": f"{HERE}.image_properties:ImagePropertiesFilter",
+    "IoOpsFilter": f"{HERE}.limits:IoOpsFilter",
+    "IsolatedHostsFilter": f"{HERE}.isolated_hosts:IsolatedHostsFilter",
+    "JsonFilter": f"{HERE}.hints:JsonFilter",
+    "MetricsFilter": f"{HERE}.metrics:MetricsFilter",
+    "NumInstancesFilter": f"{HERE}.limits:NumInstancesFilter",
+    "SameHostFilter": f"{HERE}.hints:SameHostFilter",
+    "ServerGroupAffinityFilter": f"{HERE}.server_groups:ServerGroupAffinityFilter",
+    "ServerGroupAntiAffinityFilter": f"{HERE}.server_groups:ServerGroupAntiAffinityFilter",
+    "SimpleCIDRAffinityFilter": f"{HERE}.hints:SimpleCIDRAffinityFilter",
 }
 
 
-def load(name: str) -> Filter:
+def load(name: str, options: SchedulerSection) -> Filter:
     """Raises ``Invalid`` naming the option when there is no such filter."""
-    return loaded("scheduler.filters", BUILT_IN.get(name, name))  # type: ignore[no-any-return]
+    kind = loaded("scheduler.filters", BUILT_IN.get(name, name))
+    return kind(options)  # type: ignore[no-any-return]
 
 
-def loaded(option: str, path: str):  # type: ignore[no-untyped-def]
-    """An instance of the class at ``package.module:Class``."""
-    module, _, kind = path.replace(":", ".").rpartition(".")
+def loaded(option: str, path: str) -> Any:
+    """What is named at ``package.module:Name``."""
+    module, _, name = path.replace(":", ".").rpartition(".")
     try:
-        return getattr(import_module(module), kind)()
+        return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise Invalid(f"{option}: {path!r} is neither a known name nor an importable class ({error})") from None

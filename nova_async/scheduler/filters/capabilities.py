@@ -2,23 +2,23 @@
 
 from typing import Any
 
+from nova_async.scheduler.facts import known
+from nova_async.scheduler.filters.base import Filter
 from nova_async.scheduler.filters.operators import matches
-from nova_async.scheduler.hosts import HostState, HostTable, Mask
+from nova_async.scheduler.hosts import HostState
 from nova_async.scheduler.request import Request
 
 
-class ComputeCapabilitiesFilter:
-    """``capabilities:path:to:fact = [operator] value`` and keys without a scope hold on the host's facts."""
+class ComputeCapabilitiesFilter(Filter):
+    """``capabilities:path:to:fact = [operator] value`` and keys without a scope hold on what is known of the host."""
 
     def applies(self, request: Request) -> bool:
         return any(self._wanted(request))
 
-    def mask(self, table: HostTable, request: Request) -> Mask | None:
-        return None
-
     def reason(self, host: HostState, request: Request) -> str | None:
+        facts = known(host)
         for path, wanted in self._wanted(request):
-            value = _fact(host, path)
+            value = _fact(facts, path)
             if value is None:
                 return f"it reports no {':'.join(path)} (needs {wanted})"
             if not matches(str(value), wanted):
@@ -35,8 +35,8 @@ class ComputeCapabilitiesFilter:
         return found
 
 
-def _fact(host: HostState, path: list[str]) -> Any:
-    value: Any = host.facts
+def _fact(facts: dict[str, Any], path: list[str]) -> Any:
+    value: Any = facts
     for name in path:
         if not isinstance(value, dict) or name not in value:
             return None

@@ -1,17 +1,17 @@
 """Whether a host is in service at all."""
 
+from nova_async.config import SchedulerSection
+from nova_async.scheduler.filters.base import Filter
 from nova_async.scheduler.hosts import HostState, HostTable, Mask
 from nova_async.scheduler.request import Request
 
 
-class ComputeFilter:
+class ComputeFilter(Filter):
     """The service is enabled by its operator and reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: SchedulerSection) -> None:
+        super().__init__(options)
         self._table: HostTable | None = None
-
-    def applies(self, request: Request) -> bool:
-        return True
 
     def mask(self, table: HostTable, request: Request) -> Mask | None:
         self._table = table
@@ -28,14 +28,11 @@ class ComputeFilter:
         return None
 
 
-class AllHostsFilter:
+class AllHostsFilter(Filter):
     """Takes every host."""
 
     def applies(self, request: Request) -> bool:
         return False
-
-    def mask(self, table: HostTable, request: Request) -> Mask | None:
-        return None
 
     def reason(self, host: HostState, request: Request) -> str | None:
         return None

@@ -1,6 +1,7 @@
 """What the image wants of the hypervisor."""
 
-from nova_async.scheduler.hosts import HostState, HostTable, Mask
+from nova_async.scheduler.filters.base import Filter
+from nova_async.scheduler.hosts import HostState, HostTable, Hypervisor, Mask, hypervisor_of
 from nova_async.scheduler.request import Request
 
 NAMES = {  # image property -> its names of old
@@ -12,23 +13,31 @@ NAMES = {  # image property -> its names of old
 SAME = {"amd64": "x86_64", "x64": "x86_64", "xen": "xen", "kvm": "kvm", "qemu": "qemu", "pv": "xen", "hv": "hvm", "baremetal": "ironic"}
 
 
-class ImagePropertiesFilter:
-    """Architecture, hypervisor type, VM mode and hypervisor version of the image are among what the host supports."""
+class ImagePropertiesFilter(Filter):
+    """Architecture, hypervisor type, VM mode and hypervisor version of the image are among what the host supports.
+
+    An image without an architecture has that of ``image_properties_default_architecture``, if there is one.
+    """
 
     def applies(self, request: Request) -> bool:
-        return any(old in request.image_properties for names in NAMES.values() for old in names)
+        default = self.options.image_properties_default_architecture
+        return bool(default) or any(old in request.image_properties for names in NAMES.values() for old in names)
 
     def mask(self, table: HostTable, request: Request) -> Mask | None:
-        return None
+        return table.by_hypervisor(lambda hypervisor: self._verdict(hypervisor, request) is None)
 
     def reason(self, host: HostState, request: Request) -> str | None:
+        return self._verdict(hypervisor_of(host), request)
+
+    def _verdict(self, hypervisor: Hypervisor, request: Request) -> str | None:
         wanted = [_named(request, name) for name in ("hw_architecture", "img_hv_type", "hw_vm_mode")]
-        if any(wanted) and not any(_suits(wanted, kind) for kind in host.facts.get("supported_instances", ())):
+        wanted[0] = wanted[0] or self.options.image_properties_default_architecture or None
+        if any(wanted) and not any(_suits(wanted, kind) for kind in hypervisor.supported):
             asked = "/".join(w or "any" for w in wanted)
             return f"the image needs {asked} (architecture/hypervisor/mode), which the host does not run"
         version = _named(request, "img_hv_requested_version")
-        if version and not _version_in(int(host.facts.get("hypervisor_version", 0)), version):
-            return f"hypervisor version {host.facts.get('hypervisor_version')} is not {version}"
+        if version and not _version_in(hypervisor.version, version):
+            return f"hypervisor version {hypervisor.version} is not {version}"
         return None
 
 
@@ -37,7 +46,7 @@ def _named(request: Request, name: str) -> str | None:
     return None if found is None else SAME.get(str(found).lower(), str(found).lower())
 
 
-def _suits(wanted: list[str | None], kind: list[str] | tuple[str, ...]) -> bool:
+def _suits(wanted: list[str | None], kind: tuple[str, ...]) -> bool:
     return all(w is None or w == SAME.get(k.lower(), k.lower()) for w, k in zip(wanted, kind, strict=False))
 
 

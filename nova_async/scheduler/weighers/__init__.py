@@ -1,36 +1,44 @@
 """Weighers: each gives every host a number; the numbers are scaled to 0..1 over the hosts that passed, multiplied, and summed.
 
-Names and default multipliers are Nova's; the option ``scheduler.multipliers`` changes them.
+Names and default multipliers are Nova's; the option ``scheduler.multipliers`` changes them, and so does the metadata of aggregates.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from nova_async.config import SchedulerSection
 from nova_async.errors import Invalid
+from nova_async.model.server_groups import SOFT_AFFINITY, SOFT_ANTI_AFFINITY
+from nova_async.scheduler.facts import metrics
 from nova_async.scheduler.filters import loaded
-from nova_async.scheduler.hosts import Floats, HostTable, Ints
+from nova_async.scheduler.hosts import Floats, HostTable, Mask
 from nova_async.scheduler.request import Request
 
-Weigh = Callable[[HostTable, Ints, Request], Floats]
+Weigh = Callable[[HostTable, Request], Floats | None]  # a number for every host of the table; None: all are alike
+
+
+class Weigher(NamedTuple):
+    """``key`` is the metadata of aggregates that changes the multiplier for their hosts."""
+
+    name: str
+    weigh: Weigh
+    multiplier: float
+    key: str
 
 
 def free(resource: str) -> Weigh:
     """More of it free is better."""
-
-    def weigh(table: HostTable, rows: Ints, request: Request) -> Floats:
-        if resource not in table.capacity:
-            return np.zeros(len(rows))
-        return (table.capacity[resource][rows] - table.used[resource][rows]).astype(np.float64)
-
-    return weigh
+    return lambda table, request: table.room.get(resource)
 
 
-def column(name: str, sign: float = 1.0) -> Weigh:
+def column(name: str) -> Weigh:
     """A column of the table, as it is."""
 
-    def weigh(table: HostTable, rows: Ints, request: Request) -> Floats:
-        return sign * getattr(table, name)[rows].astype(np.float64)  # type: ignore[no-any-return]
+    def weigh(table: HostTable, request: Request) -> Floats | None:
+        values: Floats = getattr(table, name)
+        return values
 
     return weigh
 
@@ -38,48 +46,106 @@ def column(name: str, sign: float = 1.0) -> Weigh:
 def soft_group(policy: str, sign: float) -> Weigh:
     """Members of the request's group on the host, when the group has this policy."""
 
-    def weigh(table: HostTable, rows: Ints, request: Request) -> Floats:
-        weights = np.zeros(len(rows))
-        if request.group is not None and request.group.policy == policy:
-            for host, count in request.group.members.items():
-                if state := table.by_name.get(host):
-                    weights[rows == state.index] = sign * count
+    def weigh(table: HostTable, request: Request) -> Floats | None:
+        if request.group is None or request.group.policy != policy:
+            return None
+        return _of_hosts(table, {host: sign * count for host, count in request.group.members.items()})
+
+    return weigh
+
+
+def failed_builds(table: HostTable, request: Request) -> Floats | None:
+    return -table.failed_builds.astype(np.float64) if table.any_failed else None
+
+
+def image_properties(table: HostTable, request: Request) -> Floats | None:
+    """How much the images of the host's servers are like the request's; the conductor counted."""
+    return _of_hosts(table, request.alike) if request.alike else None
+
+
+def metrics_of(options: SchedulerSection) -> Weigh:
+    """The sum of what the host measures, each metric multiplied by its weight."""
+
+    def weigh(table: HostTable, request: Request) -> Floats | None:
+        if not options.metric_weights:
+            return None
+        weights = np.full(len(table), options.metrics_weight_of_unavailable)
+        for host in table.states:
+            told = metrics(host)
+            if options.metric_weights.keys() <= told.keys():
+                weights[host.index] = sum(weight * float(told[name]) for name, weight in options.metric_weights.items())
         return weights
 
     return weigh
 
 
-# name -> (weigher, multiplier)
-BUILT_IN: dict[str, tuple[Weigh, float]] = {
-    "RAMWeigher": (free("MEMORY_MB"), 1.0),
-    "CPUWeigher": (free("VCPU"), 1.0),
-    "DiskWeigher": (free("DISK_GB"), 1.0),
-    "IoOpsWeigher": (column("operations"), -1.0),
-    "NumInstancesWeigher": (column("instances"), 0.0),
-    "BuildFailureWeigher": (column("failed_builds", -1.0), 1_000_000.0),
-    "HypervisorVersionWeigher": (column("version"), 1.0),
-    "ServerGroupSoftAffinityWeigher": (soft_group("soft-affinity", 1.0), 1.0),
-    "ServerGroupSoftAntiAffinityWeigher": (soft_group("soft-anti-affinity", -1.0), 1.0),
+def _of_hosts(table: HostTable, values: dict[str, float]) -> Floats:
+    weights = np.zeros(len(table))
+    for host, value in values.items():
+        if state := table.by_name.get(host):
+            weights[state.index] = value
+    return weights
+
+
+# name -> (weigher or what makes one of the options, multiplier, key in the metadata of aggregates)
+BUILT_IN: dict[str, tuple[Weigh, float, str]] = {
+    "RAMWeigher": (free("MEMORY_MB"), 1.0, "ram_weight_multiplier"),
+    "CPUWeigher": (free("VCPU"), 1.0, "cpu_weight_multiplier"),
+    "DiskWeigher": (free("DISK_GB"), 1.0, "disk_weight_multiplier"),
+    "HypervisorVersionWeigher": (column("version"), 1.0, "hypervisor_version_weight_multiplier"),
+    "NumInstancesWeigher": (column("instances"), 0.0, "num_instances_weight_multiplier"),
+    "IoOpsWeigher": (column("operations"), -1.0, "io_ops_weight_multiplier"),
+    "ImagePropertiesWeigher": (image_properties, 0.0, "image_props_weight_multiplier"),
+    "ServerGroupSoftAffinityWeigher": (soft_group(SOFT_AFFINITY, 1.0), 1.0, "soft_affinity_weight_multiplier"),
+    "ServerGroupSoftAntiAffinityWeigher": (soft_group(SOFT_ANTI_AFFINITY, -1.0), 1.0, "soft_anti_affinity_weight_multiplier"),
+    "BuildFailureWeigher": (failed_builds, 1_000_000.0, "build_failure_weight_multiplier"),
+}
+OF_OPTIONS: dict[str, tuple[Callable[[SchedulerSection], Weigh], float, str]] = {
+    "MetricsWeigher": (metrics_of, 1.0, "metrics_weight_multiplier"),
 }
 
 
-def load(name: str, multipliers: dict[str, float]) -> tuple[Weigh, float]:
-    """A weigher and its multiplier; ``package.module:Class`` loads one of the operator's own (callable as ``Weigh``)."""
-    for known in multipliers:
-        if known not in BUILT_IN and ":" not in known:
-            raise Invalid(f"scheduler.multipliers: there is no weigher {known!r}")
-    weigh, multiplier = BUILT_IN[name] if name in BUILT_IN else (loaded("scheduler.weighers", name), 1.0)
-    return weigh, multipliers.get(name, multiplier)
+def load(options: SchedulerSection) -> list[Weigher]:
+    """The weighers of the options; ``package.module:Class`` loads one of the operator's own (its instances are called as ``Weigh``)."""
+    known = {name: (weigh, default, key) for name, (weigh, default, key) in BUILT_IN.items()}
+    known |= {name: (make(options), default, key) for name, (make, default, key) in OF_OPTIONS.items()}
+    for name in options.multipliers:
+        if name not in known and ":" not in name:
+            raise Invalid(f"scheduler.multipliers: there is no weigher {name!r}")
+    found = []
+    for name in options.weighers:
+        weigh, default, key = known[name] if name in known else (loaded("scheduler.weighers", name)(), 1.0, "")
+        found.append(Weigher(name, weigh, options.multipliers.get(name, default), key))
+    return found
 
 
-def total(weighers: list[tuple[Weigh, float]], table: HostTable, rows: Ints, request: Request) -> Floats:
-    """The sum of all weights for these rows of the table, each scaled to 0..1 first."""
-    sums = np.zeros(len(rows))
-    for weigh, multiplier in weighers:
-        if multiplier == 0.0:
+def total(weighers: list[Weigher], table: HostTable, left: Mask, request: Request) -> Floats:
+    """The sum of all weights of each host, each scaled to 0..1 over the hosts in ``left`` first; -inf for the others.
+
+    Whole columns are worked on, since picking rows out of them costs more: where a host is out, a value of one that is in stands in.
+    """
+    out = np.flatnonzero(~left)
+    stand_in = int(left.argmax())
+    sums, scaled = np.zeros(len(table)), np.empty(len(table))
+    for weigher in weighers:
+        by_aggregate = weigher.key in table.keys
+        if weigher.multiplier == 0.0 and not by_aggregate:
             continue
-        weights = weigh(table, rows, request)
+        weights = weigher.weigh(table, request)
+        if weights is None:
+            continue
+        if len(out):
+            weights = weights.copy()
+            weights[out] = weights[stand_in]
         low, high = weights.min(), weights.max()
-        if high > low:
-            sums += (weights - low) * (multiplier / (high - low))
+        if high == low:
+            continue
+        if by_aggregate:
+            key, default = weigher.key, weigher.multiplier
+            sums += (weights - low) / (high - low) * table.by_membership(lambda m, key=key, default=default: m.least(key, default))  # type: ignore[misc]
+        else:
+            np.subtract(weights, low, out=scaled, casting="unsafe")
+            np.multiply(scaled, weigher.multiplier / (high - low), out=scaled)
+            np.add(sums, scaled, out=sums)
+    sums[out] = -np.inf
     return sums

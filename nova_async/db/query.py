@@ -73,4 +73,7 @@ class Query(Generic[T]):
     def _decode(self, record: Any) -> T:
         if self.row is None or not issubclass(self.row, msgspec.Struct):
             return record[0]  # type: ignore[no-any-return]
-        return self.row(**dict(record.items()))
+        fields = dict(record.items())
+        if len(fields) > len(self.row.__struct_fields__):  # a newer release's migration added columns
+            fields = {name: fields[name] for name in self.row.__struct_fields__ if name in fields}
+        return self.row(**fields)

@@ -53,7 +53,7 @@ class Engine(Generic[P]):
         self.faults = fault_points or FaultPoints()
         self.parts: P
         self.notify: Any = None  # async (workflow_id) -> None
-        self._begun: OrderedDict[str, WorkflowRow] = OrderedDict()
+        self._begun: OrderedDict[str, tuple[WorkflowRow, float]] = OrderedDict()  # inserted, not yet started; since when
         self._to_signal: OrderedDict[str, str] = OrderedDict()
         self._running: dict[str, tuple[Run[P], asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
@@ -122,7 +122,7 @@ class Engine(Generic[P]):
     def go(self, workflow_ids: list[str]) -> None:
         """See ``workflow.start.Starter``."""
         for id in workflow_ids:
-            row = self._begun.pop(id, None)
+            row, _ = self._begun.pop(id, (None, 0.0))
             if row is not None and row.owner == self.process and self._accepting:
                 self._start(row)
             elif live := self._to_signal.pop(id, None):
@@ -145,11 +145,17 @@ class Engine(Generic[P]):
             logger.warning("workflow.notice_lost", workflow=id, error=error.message)
 
     def _remember(self, row: WorkflowRow) -> None:
-        self._begun[row.id] = row
+        self._begun[row.id] = (row, self.world.monotonic())
         while len(self._begun) > BEGUN_AT_MOST:
             self._begun.popitem(last=False)
         while len(self._to_signal) > BEGUN_AT_MOST:
             self._to_signal.popitem(last=False)
+
+    def _forget_rolled_back(self) -> None:
+        """What was begun in a transaction that never committed is heard of no more; a lease ends the wait."""
+        oldest = self.world.monotonic() - self.lease_seconds
+        while self._begun and next(iter(self._begun.values()))[1] < oldest:
+            self._begun.popitem(last=False)
 
     def _has_room(self) -> bool:
         return self._accepting and len(self._running) + len(self._begun) < self.workers
@@ -223,6 +229,7 @@ class Engine(Generic[P]):
         turns = 0
         while True:
             self._wake.clear()
+            self._forget_rolled_back()
             try:
                 await self._take(stray=turns % 5 == 0)
             except Unavailable as error:

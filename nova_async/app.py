@@ -85,7 +85,7 @@ class App:
         from nova_async.services.network.builtin import BuiltinNetworks
 
         config, world = self.config, self.world
-        url = config.database.url or await self._embedded_database(stack)
+        url = config.database.url or await self._embedded_database(stack, group)
         await bootstrap.migrate(url, world)
         database = self.database = await Database.connect(
             url, size=config.database.pool_size, statement_seconds=config.database.statement_seconds
@@ -137,12 +137,13 @@ class App:
         self.say("conductor is ready")
         return images
 
-    async def _embedded_database(self, stack: AsyncExitStack) -> str:
+    async def _embedded_database(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> str:
         from nova_async.db.embedded import EmbeddedPostgres
 
         server = EmbeddedPostgres(self.config.state / "postgres", self.world)
         url = await server.start()
         stack.push_async_callback(server.stop)
+        group.create_task(server.keep(), name="postgres")
         return url
 
     async def _answer(self, stack: AsyncExitStack) -> None:
@@ -174,11 +175,13 @@ class App:
         await journal.start()
         stack.push_async_callback(journal.close)
         hosts = [name] if config.compute.fake_hosts == 1 else [f"{name}-{i + 1}" for i in range(config.compute.fake_hosts)]
+        if images is None and config.compute.driver != "fake":
+            images = await self._remote_images(stack)
         drivers = [await self._driver(host, stack, images) for host in hosts]
         waiting = []
         for host, driver in zip(hosts, drivers, strict=True):
             host_id = str(identity if host == name else uuid.uuid5(identity, host))
-            worker = Worker(host, host_id, driver, self.bus, config, self.world, journal, address=_own_address(config))
+            worker = Worker(host, host_id, driver, self.bus, config, self.world, journal, address=_own_address(config), images=images)
             self.workers.append(worker)
             serving = asyncio.Event()
             group.create_task(worker.run(serving), name=f"worker-{host}")
@@ -206,8 +209,8 @@ class App:
             raise Unavailable(
                 "The libvirt driver needs libvirt-python: install nova_async with the extra 'compute'.", detail=str(error)
             ) from None
-        source = images if images is not None else await self._remote_images(stack)
-        return LibvirtDriver(config, self.world, ImagesForWorker(source, self.world), await self._plugs(stack), host)
+        assert images is not None
+        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), await self._plugs(stack), host)
 
     async def _remote_images(self, stack: AsyncExitStack) -> ImageService:
         from nova_async.services.identity.remote import TokenSource

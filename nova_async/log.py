@@ -47,6 +47,7 @@ def configure(level: str = "info", form: str = "text", stream: Any = None) -> No
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=stream or sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # while the database is away, whoever needs it says so
     logging.getLogger("aiohttp.server").addFilter(_in_our_words)
 
 

@@ -6,32 +6,38 @@ It has no database. A command is journaled, acknowledged, and worked on in its o
 
 import asyncio
 import hashlib
+from collections import deque
 from typing import Any
 
 import msgspec
 
 from nova_async import log
-from nova_async.bus import Bus, Service
+from nova_async.bus import Bus
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import (
+    AbortLive,
     Command,
     CommandEnded,
     CommandProgress,
     ConsoleOutput,
     Destroy,
+    ForceLiveMigration,
     GetConsoleOutput,
     GuestList,
     GuestState,
     ListGuests,
+    LiveMigrate,
     Reap,
     RefreshPorts,
     Spawn,
 )
 from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
 from nova_async.compute.journal import Journal, Key, key_of
-from nova_async.compute.operations import OPERATIONS
+from nova_async.compute.operations import OPERATIONS, Tools
 from nova_async.config import Config
 from nova_async.errors import Conflict, Error, Invalid, NotFound, Unavailable
+from nova_async.sealed import SealingKey
+from nova_async.services.image import ImageService
 from nova_async.virt.driver import Driver, GuestEvent
 from nova_async.world import World
 
@@ -61,7 +67,17 @@ class Worker:
     """``host_id`` is the host's identity (a UUID); ``journal`` may be shared by the workers of one process."""
 
     def __init__(
-        self, host: str, host_id: str, driver: Driver, bus: Bus, config: Config, world: World, journal: Journal, *, address: str = ""
+        self,
+        host: str,
+        host_id: str,
+        driver: Driver,
+        bus: Bus,
+        config: Config,
+        world: World,
+        journal: Journal,
+        *,
+        address: str = "",
+        images: ImageService | None = None,
     ) -> None:
         self.host, self.host_id, self.driver, self.bus = host, host_id, driver, bus
         self.config, self.world, self.journal, self.address = config, world, journal, address
@@ -72,6 +88,8 @@ class Worker:
         self._gone: dict[str, int] = {}  # server -> generation up to which it was destroyed here
         self._spawning = asyncio.Semaphore(SPAWNS_AT_ONCE)
         self._revision = ""
+        self._called_off: deque[str] = deque(maxlen=1000)  # workflows whose live migration shall not begin any more
+        self._tools = Tools(driver, images, SealingKey())
 
     # -- life
 
@@ -81,21 +99,22 @@ class Worker:
             await self.driver.start()
             await self._register_until_accepted()
             events = self.driver.events()
-            service: Service | None = None
             try:
                 async with asyncio.TaskGroup() as group:
                     self._group = group
                     service = await self.bus.serve(f"compute.{self.host}", self._asked)
-                    group.create_task(self._report_forever(), name=f"report-{self.host}")
-                    group.create_task(self._progress_forever(), name=f"progress-{self.host}")
-                    group.create_task(self._look_forever(), name=f"facts-{self.host}")
-                    group.create_task(self._events_forever(events), name=f"events-{self.host}")
-                    for command in self.journal.unfinished(self.host):
-                        self._begin(command)
-                    ready.set()
+                    try:
+                        group.create_task(self._report_forever(), name=f"report-{self.host}")
+                        group.create_task(self._progress_forever(), name=f"progress-{self.host}")
+                        group.create_task(self._look_forever(), name=f"facts-{self.host}")
+                        group.create_task(self._events_forever(events), name=f"events-{self.host}")
+                        for command in self.journal.unfinished(self.host):
+                            self._begin(command)
+                        ready.set()
+                        await asyncio.Event().wait()
+                    finally:
+                        await service.close()  # before the group ends: it could not begin a command any more
             finally:
-                if service is not None:
-                    await service.close()
                 await self._say_goodbye()
                 await self.driver.close()
 
@@ -147,6 +166,7 @@ class Worker:
             "hypervisor_hostname": facts.hypervisor_hostname,
             "cpu_info": facts.cpu_info,
             "supported_instances": facts.supported_instances,
+            "sealing_key": self._tools.key.public,
         }
         steady = msgspec.json.encode([inventory, sorted(facts.traits), shown, options.availability_zone, self.address])
         revision = hashlib.sha256(steady).hexdigest()[:16]
@@ -223,6 +243,9 @@ class Worker:
                     return Done()
                 case RefreshPorts():
                     await self._refresh_ports(message)
+                    return Done()
+                case ForceLiveMigration():
+                    await self.driver.force_live(message.instance_id)
                     return Done()
         raise Invalid(f"{type(message).__name__} is nothing to ask a worker")
 
@@ -317,14 +340,21 @@ class Worker:
     async def _outcome(self, job: Job) -> CommandEnded:
         command = job.command
         error: Error | None = None
+        result: Any = None
         try:
+            if isinstance(command, AbortLive):  # while the migration holds the lock
+                self._called_off.append(command.workflow_id)
+                result = await OPERATIONS[AbortLive](self._tools, command, job.progress)
+                return self._ended(command, None, result)
             async with self._lock(command.instance_id):
                 self._check_generation(command)
+                if isinstance(command, LiveMigrate) and command.workflow_id in self._called_off:
+                    raise Conflict("The migration was aborted.")
                 if isinstance(command, Spawn):
                     async with self._spawning:
-                        await OPERATIONS[Spawn](self.driver, command, job.progress)
+                        await OPERATIONS[Spawn](self._tools, command, job.progress)
                 else:
-                    await OPERATIONS[type(command)](self.driver, command, job.progress)
+                    result = await OPERATIONS[type(command)](self._tools, command, job.progress)
                 if isinstance(command, Destroy):
                     self._gone[command.instance_id] = max(command.generation, self._gone.get(command.instance_id, 0))
                     self._forget_old()
@@ -337,6 +367,9 @@ class Worker:
         except Exception as caught:
             logger.exception("command.crashed")
             error = Error("The host met an unexpected error; its log names it.", detail=repr(caught))
+        return self._ended(command, error, result)
+
+    def _ended(self, command: Command, error: Error | None, result: Any) -> CommandEnded:
         return CommandEnded(
             workflow_id=command.workflow_id,
             step=command.step,
@@ -347,6 +380,7 @@ class Worker:
             error=error.message if error else None,
             error_kind=type(error).__name__ if error else "",
             detail=(error.detail or "") if error else "",
+            result=result if isinstance(result, dict) and error is None else {},
         )
 
     def _cancelled_by_destroy(self, command: Command) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import asyncpg
@@ -63,6 +63,7 @@ START_SECONDS = 60.0  # crash recovery included
 STOP_SECONDS = 20.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.02
+WATCH_SECONDS = 0.5
 # From clean to hard: fast shutdown, immediate shutdown, and the end of a process that does not listen.
 ENDINGS = ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS), (signal.SIGKILL, KILL_SECONDS))
 LOG_BYTES = 4 * 2**20  # the log starts anew when it is larger at start
@@ -116,6 +117,15 @@ class EmbeddedPostgres:
             raise
         logger.info("postgres.started", directory=str(self.directory), seconds=round(self._world.monotonic() - began, 3))
         return self.url
+
+    async def keep(self) -> NoReturn:
+        """Start the server again whenever it dies; until cancelled. Raises what keeps it from starting."""
+        while True:
+            await self._world.sleep(WATCH_SECONDS)
+            if self._process is not None and self._process.poll() is not None:
+                logger.error("postgres.died", directory=str(self.directory), status=self._process.returncode)
+                self._unlock()
+                await self.start()
 
     async def stop(self) -> None:
         """Stop the server cleanly: open transactions are rolled back, data written. Stops it hard after a deadline."""

@@ -12,7 +12,14 @@ from nova_async.db.constraints import translated
 from nova_async.errors import Unavailable
 
 Connection: TypeAlias = asyncpg.Connection  # asyncpg has no types of its own: mypy sees Any
-LOST = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.InterfaceError, OSError)
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke in the midst of an operation cannot be reset
+    OSError,
+)
 
 
 class Database:

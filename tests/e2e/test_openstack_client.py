@@ -128,9 +128,9 @@ def test_an_operator_looks_at_hosts_and_takes_one_out_of_service(cloud: RunningC
         assert openstack.show("server show there")["OS-EXT-SRV-ATTR:host"] == host
 
         project = openstack.show("project show admin")["id"]
-        openstack(f"quota set --instances 6 --cores 100 {project}")
+        openstack(f"quota set --instances 5 --cores 100 {project}")
         limits = {row["Resource"]: row["Limit"] for row in openstack.show(f"quota show --compute {project}")}
-        assert (limits["instances"], limits["cores"]) == (6, 100)
+        assert (limits["instances"], limits["cores"]) == (5, 100)
         openstack(f"{boot} beyond", refused="Quota exceeded for instances")
         openstack(f"server delete --wait {' '.join(s['ID'] for s in openstack.show('server list'))}")
         assert openstack.show("server list --all-projects") == []

@@ -61,6 +61,7 @@ INSERT = Query("instances", "insert", Made)
 HOLD = Query("instances", "hold", State)
 CHANGE = Query[Any]("instances", "change")
 USAGE = Query("instances", "usage", Usage)
+SERIALIZE = Query[bool]("instances", "serialize", bool)
 
 
 async def get(conn: Connection, uuid: str, project_id: str | None = None) -> Instance | None:
@@ -130,6 +131,11 @@ async def change(conn: Connection, uuid: str, **columns: Any) -> None:
 
 async def usage(conn: Connection, project_id: str) -> Usage:
     return await USAGE.one(conn, project_id)
+
+
+async def serialize(conn: Connection, project_id: str) -> None:
+    """Until the transaction ends nobody else counts what the project has, or adds to it."""
+    await SERIALIZE.one(conn, project_id)
 
 
 ARGUMENTS = frozenset({"marker", "marker_created_at"})

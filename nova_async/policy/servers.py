@@ -1,6 +1,6 @@
 """Policies of servers and of what is done to them."""
 
-from nova_async.policy.rule import ADMIN, MEMBER, NOBODY, READER, Rule
+from nova_async.policy.rule import ADMIN, MANAGER, MEMBER, NOBODY, READER, Rule
 
 INDEX = "os_compute_api:servers:index"
 INDEX_ALL = "os_compute_api:servers:index:get_all_tenants"
@@ -37,6 +37,41 @@ RESET_STATE = "os_compute_api:os-admin-actions:reset_state"
 FORCE_DELETE = "os_compute_api:os-deferred-delete:force"
 CROSS_CELL_RESIZE = "compute:servers:resize:cross_cell"
 
+REBUILD = "os_compute_api:servers:rebuild"
+REBUILD_TRUSTED_CERTS = "os_compute_api:servers:rebuild:trusted_certs"
+RESIZE = "os_compute_api:servers:resize"
+CONFIRM_RESIZE = "os_compute_api:servers:confirm_resize"
+REVERT_RESIZE = "os_compute_api:servers:revert_resize"
+MIGRATE = "os_compute_api:os-migrate-server:migrate"
+MIGRATE_HOST = "os_compute_api:os-migrate-server:migrate:host"
+MIGRATE_LIVE = "os_compute_api:os-migrate-server:migrate_live"
+MIGRATE_LIVE_HOST = "os_compute_api:os-migrate-server:migrate_live:host"
+EVACUATE = "os_compute_api:os-evacuate"
+CREATE_IMAGE = "os_compute_api:servers:create_image"
+CREATE_IMAGE_VOLUME_BACKED = "os_compute_api:servers:create_image:allow_volume_backed"
+CREATE_BACKUP = "os_compute_api:os-create-backup"
+RESCUE = "os_compute_api:os-rescue"
+UNRESCUE = "os_compute_api:os-unrescue"
+SHELVE = "os_compute_api:os-shelve:shelve"
+SHELVE_OFFLOAD = "os_compute_api:os-shelve:shelve_offload"
+UNSHELVE = "os_compute_api:os-shelve:unshelve"
+UNSHELVE_HOST = "os_compute_api:os-shelve:unshelve_to_host"
+CHANGE_PASSWORD = "os_compute_api:os-admin-password"
+RESTORE = "os_compute_api:os-deferred-delete:restore"
+CRASH_DUMP = "os_compute_api:servers:trigger_crash_dump"
+INJECT_NETWORK_INFO = "os_compute_api:os-admin-actions:inject_network_info"
+ADD_SECURITY_GROUP = "os_compute_api:os-security-groups:add"
+REMOVE_SECURITY_GROUP = "os_compute_api:os-security-groups:remove"
+LIST_SECURITY_GROUPS = "os_compute_api:os-security-groups:list"
+ADD_FIXED_IP = "os_compute_api:os-multinic:add"
+REMOVE_FIXED_IP = "os_compute_api:os-multinic:remove"
+ADD_FLOATING_IP = "os_compute_api:os-floating-ips:add"
+REMOVE_FLOATING_IP = "os_compute_api:os-floating-ips:remove"
+REMOTE_CONSOLES = "os_compute_api:os-remote-consoles"
+DIAGNOSTICS = "os_compute_api:os-server-diagnostics"
+TOPOLOGY = "compute:server:topology:index"
+TOPOLOGY_HOST = "compute:server:topology:host:index"
+
 RULES = (
     Rule(INDEX, READER, "List servers."),
     Rule(INDEX_ALL, ADMIN, "List the servers of all projects."),
@@ -71,5 +106,39 @@ RULES = (
     Rule(CONSOLE_OUTPUT, MEMBER, "Read a server's console."),
     Rule(RESET_STATE, ADMIN, "Set a server's state."),
     Rule(FORCE_DELETE, MEMBER, "Delete a server at once."),
+    Rule(REBUILD, MEMBER, "Rebuild a server."),
+    Rule(REBUILD_TRUSTED_CERTS, MEMBER, "Rebuild a server with trusted image certificates."),
+    Rule(RESIZE, MEMBER, "Give a server another flavor."),
+    Rule(CONFIRM_RESIZE, MEMBER, "Confirm a resize."),
+    Rule(REVERT_RESIZE, MEMBER, "Revert a resize."),
+    Rule(MIGRATE, MANAGER, "Move a server to another host while it is off."),
+    Rule(MIGRATE_HOST, ADMIN, "Name the host to which a server is moved."),
+    Rule(MIGRATE_LIVE, MANAGER, "Move a server to another host while it runs."),
+    Rule(MIGRATE_LIVE_HOST, ADMIN, "Name the host to which a running server is moved."),
+    Rule(EVACUATE, ADMIN, "Rebuild a server of a host that is down on another."),
+    Rule(CREATE_IMAGE, MEMBER, "Make an image of a server."),
+    Rule(CREATE_IMAGE_VOLUME_BACKED, MEMBER, "Make an image of a server that runs from a volume."),
+    Rule(CREATE_BACKUP, MEMBER, "Make a backup of a server."),
+    Rule(RESCUE, MEMBER, "Rescue a server."),
+    Rule(UNRESCUE, MEMBER, "End the rescue of a server."),
+    Rule(SHELVE, MEMBER, "Shelve a server."),
+    Rule(SHELVE_OFFLOAD, ADMIN, "Take a shelved server off its host."),
+    Rule(UNSHELVE, MEMBER, "Unshelve a server."),
+    Rule(UNSHELVE_HOST, ADMIN, "Unshelve a server to a host of choice."),
+    Rule(CHANGE_PASSWORD, MEMBER, "Change the administrator's password of a server."),
+    Rule(RESTORE, MEMBER, "Restore a deleted server."),
+    Rule(CRASH_DUMP, MEMBER, "Trigger a crash dump of a server."),
+    Rule(INJECT_NETWORK_INFO, ADMIN, "Tell a server's host of its network again."),
+    Rule(ADD_SECURITY_GROUP, MEMBER, "Put a server into a security group."),
+    Rule(REMOVE_SECURITY_GROUP, MEMBER, "Take a server out of a security group."),
+    Rule(LIST_SECURITY_GROUPS, READER, "List a server's security groups."),
+    Rule(ADD_FIXED_IP, MEMBER, "Add a fixed IP to a server."),
+    Rule(REMOVE_FIXED_IP, MEMBER, "Take a fixed IP from a server."),
+    Rule(ADD_FLOATING_IP, MEMBER, "Associate a floating IP with a server."),
+    Rule(REMOVE_FLOATING_IP, MEMBER, "Disassociate a floating IP from a server."),
+    Rule(REMOTE_CONSOLES, MEMBER, "Open a remote console."),
+    Rule(DIAGNOSTICS, ADMIN, "Show diagnostics of a server."),
+    Rule(TOPOLOGY, READER, "Show a server's NUMA topology."),
+    Rule(TOPOLOGY_HOST, ADMIN, "See where on its host a server's NUMA cells are."),
     Rule(CROSS_CELL_RESIZE, NOBODY, "Resize a server into another cell."),
 )

@@ -282,8 +282,25 @@ UPDATE instances SET
     locked_by = CASE WHEN $2 ? 'locked_by' THEN $2 ->> 'locked_by' ELSE locked_by END,
     locked_reason = CASE WHEN $2 ? 'locked_reason' THEN $2 ->> 'locked_reason' ELSE locked_reason END,
     password_data = CASE WHEN $2 ? 'password_data' THEN $2 ->> 'password_data' ELSE password_data END,
+    image_id = CASE WHEN $2 ? 'image_id' THEN $2 ->> 'image_id' ELSE image_id END,
+    image_properties = CASE WHEN $2 ? 'image_properties' THEN $2 -> 'image_properties' ELSE image_properties END,
+    kernel_id = CASE WHEN $2 ? 'kernel_id' THEN $2 ->> 'kernel_id' ELSE kernel_id END,
+    ramdisk_id = CASE WHEN $2 ? 'ramdisk_id' THEN $2 ->> 'ramdisk_id' ELSE ramdisk_id END,
+    key_name = CASE WHEN $2 ? 'key_name' THEN $2 ->> 'key_name' ELSE key_name END,
+    key_data = CASE WHEN $2 ? 'key_data' THEN nullif($2 -> 'key_data', 'null') ELSE key_data END,
+    user_data = CASE WHEN $2 ? 'user_data' THEN $2 ->> 'user_data' ELSE user_data END,
+    trusted_certs = CASE WHEN $2 ? 'trusted_certs' THEN nullif($2 -> 'trusted_certs', 'null') ELSE trusted_certs END,
+    metadata = CASE WHEN $2 ? 'metadata' THEN $2 -> 'metadata' ELSE metadata END,
+    injected_files = CASE WHEN $2 ? 'injected_files' THEN $2 -> 'injected_files' ELSE injected_files END,
+    security_groups = CASE WHEN $2 ? 'security_groups' THEN $2 -> 'security_groups' ELSE security_groups END,
+    ports = CASE WHEN $2 ? 'ports' THEN $2 -> 'ports' ELSE ports END,
+    system_metadata = system_metadata || coalesce($2 -> 'system_metadata', '{}'),
     updated_at = now()
 WHERE uuid = $1 AND NOT deleted
+
+-- serialize --
+-- Let nobody else count or add to what a project has until the transaction ends (as ``prepare`` does). $1: the project.
+SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0)) IS NULL
 
 -- usage --
 -- What a project's live servers add up to. $1: the project.

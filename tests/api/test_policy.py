@@ -9,7 +9,7 @@ from nova_async.context import Context
 from nova_async.errors import Forbidden, Invalid
 from nova_async.policy import RULES, Policy
 from nova_async.policy.rules import BASIC
-from tests.api.conftest import CALLERS, OTHER_PROJECT, PROJECT
+from tests.api.conftest import CALLERS, IMAGE, NETWORK, OTHER_PROJECT, PROJECT
 
 ROLES = ("nobody", "reader", "member", "manager", "admin", "service")
 # default -> callers that pass for something of their own project, and for something of another
@@ -98,16 +98,38 @@ async def test_rows_on_a_server_obey_their_policy(api, route) -> None:
     default = next(rule.default for rule in RULES if rule.name == route.policy)
     allowed, _ = MEANING[default]
     body = BODIES.get(route.action or f"{route.method} {route.path}", {route.action: None} if route.action else {})
+    version = f"2.{max(route.since, min(route.until, 95))}"
     for role in ("nobody", "reader", "member", "manager"):
         if role in allowed:
             continue
-        answer = await api.ask(route.method, path, role, "2.95", body if route.method in ("POST", "PUT") else None)
+        answer = await api.ask(route.method, path, role, version, body if route.method in ("POST", "PUT") else None)
         assert (answer.status, answer.message) == (403, f"Policy doesn't allow {route.policy} to be performed."), (role, answer)
-    answer = await api.ask(route.method, path, "stranger", "2.95", body if route.method in ("POST", "PUT") else None)
+    answer = await api.ask(route.method, path, "stranger", version, body if route.method in ("POST", "PUT") else None)
     assert (answer.status, answer.message) == (404, f"Instance {server} could not be found."), answer
 
 
 BODIES = {
+    "rebuild": {"rebuild": {"imageRef": IMAGE}},
+    "resize": {"resize": {"flavorRef": "2"}},
+    "os-migrateLive": {"os-migrateLive": {"host": None, "block_migration": "auto"}},
+    "evacuate": {"evacuate": {}},
+    "createImage": {"createImage": {"name": "n"}},
+    "createBackup": {"createBackup": {"name": "n", "backup_type": "daily", "rotation": 1}},
+    "changePassword": {"changePassword": {"adminPass": "p"}},
+    "addSecurityGroup": {"addSecurityGroup": {"name": "n"}},
+    "removeSecurityGroup": {"removeSecurityGroup": {"name": "n"}},
+    "addFixedIp": {"addFixedIp": {"networkId": NETWORK}},
+    "removeFixedIp": {"removeFixedIp": {"address": "10.0.0.5"}},
+    "addFloatingIp": {"addFloatingIp": {"address": "10.0.0.5"}},
+    "removeFloatingIp": {"removeFloatingIp": {"address": "10.0.0.5"}},
+    "os-getVNCConsole": {"os-getVNCConsole": {"type": "novnc"}},
+    "os-getSPICEConsole": {"os-getSPICEConsole": {"type": "spice-html5"}},
+    "os-getSerialConsole": {"os-getSerialConsole": {"type": "serial"}},
+    "POST /servers/{server_id}/remote-consoles": {"remote_console": {"protocol": "vnc", "type": "novnc"}},
+    "POST /servers/{server_id}/os-interface": {"interfaceAttachment": {}},
+    "POST /servers/{server_id}/os-volume_attachments": {"volumeAttachment": {"volumeId": IMAGE}},
+    "PUT /servers/{server_id}/os-volume_attachments/{id}": {"volumeAttachment": {"volumeId": IMAGE}},
+    "POST /servers/{server_id}/shares": {"share": {"share_id": IMAGE}},
     "PUT /servers/{id}": {"server": {"name": "n"}},
     "reboot": {"reboot": {"type": "HARD"}},
     "os-getConsoleOutput": {"os-getConsoleOutput": {}},

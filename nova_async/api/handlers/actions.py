@@ -1,12 +1,16 @@
 """What is done to a server by ``POST /servers/{id}/action``: begun here, finished by a workflow."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from nova_async.api.handlers.instances import hold, refuse_illegal, refuse_locked
+from nova_async.api.handlers.instances import hold, refuse_illegal, refuse_locked, refuse_nowhere
+from nova_async.api.handlers.server_quota import check_growth
 from nova_async.api.request import Request
+from nova_async.api.schemas import TRUE_WORDS
 from nova_async.bus.messages.compute import ConsoleOutput, GetConsoleOutput
-from nova_async.db import instances
+from nova_async.db import Connection, hosts, instances
 from nova_async.errors import Conflict, Unavailable
 from nova_async.model.instances import Instance
 from nova_async.policy import servers as policy
@@ -16,32 +20,62 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f]")
 
 
 async def start(request: Request) -> None:
-    await _begin(request, "start")
+    await begin(request, "start")
 
 
 async def stop(request: Request) -> None:
-    await _begin(request, "stop")
+    await begin(request, "stop")
 
 
 async def reboot(request: Request) -> None:
     kind = request.body["reboot"]["type"].upper()
-    await _begin(request, "reboot", rule=f"reboot {kind.lower()}", type=kind)
+    await begin(request, "reboot", rule=f"reboot {kind.lower()}", type=kind)
 
 
 async def pause(request: Request) -> None:
-    await _begin(request, "pause")
+    await begin(request, "pause")
 
 
 async def unpause(request: Request) -> None:
-    await _begin(request, "unpause")
+    await begin(request, "unpause")
 
 
 async def suspend(request: Request) -> None:
-    await _begin(request, "suspend")
+    await begin(request, "suspend")
 
 
 async def resume(request: Request) -> None:
-    await _begin(request, "resume")
+    await begin(request, "resume")
+
+
+async def unrescue(request: Request) -> None:
+    await begin(request, "unrescue")
+
+
+async def restore(request: Request) -> None:
+    """A deleted server counts again, so that its project's limits are looked at again."""
+    server = target(request)
+    async with beginning(request, "restore") as conn:
+        await check_growth(conn, request, server, {"instances": 1, "cores": server.vcpus, "ram": server.memory_mb})
+
+
+async def change_password(request: Request) -> None:
+    """The guest's agent sets it; QEMU guests say in their image that they have one."""
+    server = target(request)
+    refuse_nowhere(server)
+    agent = str(server.image_properties.get("hw_qemu_guest_agent", "")).lower()
+    async with request.parts.database.connection() as conn:
+        hosts_found = await hosts.all(conn, [server.host or ""])
+    kinds = {str(row.facts.get("hypervisor_type", "")).upper() for row in hosts_found}
+    if kinds & {"QEMU", "KVM"} and agent not in TRUE_WORDS:
+        await check_legal(request, "changePassword")
+        raise Conflict("QEMU guest agent is not enabled")
+    await begin(request, "changePassword", password=request.body["changePassword"]["adminPass"])
+
+
+async def trigger_crash_dump(request: Request) -> None:
+    refuse_nowhere(target(request))
+    await begin(request, "trigger_crash_dump")
 
 
 async def lock(request: Request) -> None:
@@ -77,8 +111,7 @@ async def reset_state(request: Request) -> None:
 async def console_output(request: Request) -> dict[str, Any]:
     """The end of the console's log, asked of the host."""
     server = target(request)
-    if server.host is None:
-        raise Conflict(f"Instance {server.uuid} is not ready")
+    refuse_nowhere(server)
     length = request.body["os-getConsoleOutput"].get("length")
     lines = None if length is None or int(length) < 0 else int(length)
     try:
@@ -90,15 +123,47 @@ async def console_output(request: Request) -> dict[str, Any]:
     return {"output": UNPRINTABLE.sub("", answer.output) if isinstance(answer, ConsoleOutput) else ""}
 
 
-async def _begin(request: Request, action: str, rule: str | None = None, **given: Any) -> None:
-    """Begin a workflow where the server's state allows it, in one transaction with the look at that state."""
+async def begin(request: Request, kind: str, **options: Any) -> None:
+    """Begin a workflow where the server's state allows it, in one transaction with the look at that state; see ``beginning``."""
+    async with beginning(request, kind, **options):
+        pass
+
+
+@asynccontextmanager
+async def beginning(
+    request: Request,
+    kind: str,
+    *,
+    word: str | None = None,
+    rule: str | None = None,
+    locks: bool = True,
+    idle: bool = True,
+    **given: Any,
+) -> AsyncIterator[Connection]:
+    """As ``begin``; what the block writes is written in the same transaction, before the workflow's row.
+
+    ``word`` is what texts call the action, ``rule`` its name in ``LEGAL``, where they are not ``kind``. ``locks``: a locked
+    server refuses it; ``idle``: a server refuses it that something is being done with. The block may still fill a dict in ``given``.
+    """
     server = target(request)
     async with request.parts.database.transaction() as conn:
         state = await hold(request, conn, server)
-        refuse_locked(request, server, state)
-        refuse_illegal(server, state, action, rule)
-        workflow = await request.parts.starter.begin(conn, request.ctx, action, server.uuid, **given)
+        if locks:
+            refuse_locked(request, server, state)
+        refuse_illegal(server, state, word or kind, rule or kind, idle=idle)
+        yield conn
+        workflow = await request.parts.starter.begin(conn, request.ctx, kind, server.uuid, **given)
     request.parts.starter.go([workflow])
+
+
+async def check_legal(request: Request, action: str, *, locks: bool = True) -> None:
+    """Refuse early what ``begin`` would refuse, before something is made elsewhere."""
+    server = target(request)
+    async with request.parts.database.transaction() as conn:
+        state = await hold(request, conn, server)
+    if locks:
+        refuse_locked(request, server, state)
+    refuse_illegal(server, state, action)
 
 
 def target(request: Request) -> Instance:

@@ -40,11 +40,20 @@ def refuse_locked(request: Request, server: Instance, state: State) -> None:
         raise Conflict(f"Instance {server.uuid} is locked")
 
 
-def refuse_illegal(server: Instance, state: State, action: str, rule: str | None = None) -> None:
-    """Raises ``Conflict`` where the server's state forbids ``action`` (its name in texts; ``rule`` its name in ``LEGAL``)."""
+def refuse_nowhere(server: Instance) -> None:
+    """Raises ``Conflict`` for a server that is on no host."""
+    if server.host is None:
+        raise Conflict(f"Instance {server.uuid} is not ready")
+
+
+def refuse_illegal(server: Instance, state: State, action: str, rule: str | None = None, *, idle: bool = True) -> None:
+    """Raises ``Conflict`` where the server's state forbids ``action`` (its name in texts; ``rule`` its name in ``LEGAL``).
+
+    ``idle``: nothing else may be being done with it.
+    """
     if state.vm_state not in LEGAL[rule or action]:
         raise illegal(server, action, "vm_state", state.vm_state)
-    if server.task_state is not None:
+    if idle and server.task_state is not None:
         raise illegal(server, action, "task_state", server.task_state)
     if state.launched_at is None:
         raise Conflict(f"Instance {server.uuid} is in an invalid state for '{action}'")

@@ -12,19 +12,19 @@ import msgspec
 
 from nova_async import quota
 from nova_async.api.handlers.block_devices import checked_devices
+from nova_async.api.handlers.boot_images import bootable, check_fit
 from nova_async.api.handlers.scheduler_hints import checked, group_of
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
 from nova_async.api.versions import V
 from nova_async.db import instances, server_groups
 from nova_async.db.instances import Prepared
-from nova_async.errors import Forbidden, Invalid, NotFound, QuotaExceeded
+from nova_async.errors import Forbidden, Invalid, QuotaExceeded
 from nova_async.model.instances import Instance
 from nova_async.policy import servers as policy
 from nova_async.services.image import Image, image_ref
 from nova_async.services.network import NetworkRequest
 
-GIB = 2**30
 MOST_AT_ONCE = 1000
 KEYS = uuid.UUID("4f3a2f0e-6d0c-5c2b-9a55-0d0c1b7a6a11")  # the namespace of ids that come from keys
 DISK_PREFIX = {"scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"}
@@ -61,7 +61,7 @@ async def create(request: Request) -> dict[str, Any]:
         prepared = await _prepare(request, conn, wish)
         if wish.key is not None and (earlier := (await instances.by_ids(conn, ids[:1])).get(ids[0])):
             return _answer_again(request, wish, earlier)
-        _check_flavor(request, prepared.flavor, image)
+        check_fit(request, prepared.flavor, image)
         limits = _check_quota(request, wish, prepared)
         shared = _columns(request, wish, image, prepared, reservation)
         made = await instances.insert(conn, shared, ids, names, hostnames, _counted(limits), wish.least)
@@ -192,15 +192,7 @@ async def _image(request: Request, wish: Wish) -> Image:
             checked_devices(wish.body, None)
             raise Invalid("Servers that boot from a volume are not possible here: this cloud has no volume service. Give an imageRef.")
         raise Invalid("Missing imageRef attribute")
-    try:
-        image = await request.parts.images.get(request.ctx, wish.image_id)
-    except NotFound:
-        raise Invalid("Can not find requested image") from None
-    if image.status != "active":
-        raise Invalid(f"Image {image.id} is not active.")
-    if image.properties.get("cinder_encryption_key_id"):
-        raise Invalid(f"Image {image.id} is unacceptable: Direct booting of an image uploaded from an encrypted volume is unsupported.")
-    return image
+    return await bootable(request, wish.image_id)
 
 
 async def _prepare(request: Request, conn: Any, wish: Wish) -> Prepared:
@@ -225,27 +217,6 @@ async def _prepare(request: Request, conn: Any, wish: Wish) -> Prepared:
     if prepared.unknown_hosts:
         raise Invalid(f"Compute host {prepared.unknown_hosts[0]} could not be found.")
     return prepared
-
-
-def _check_flavor(request: Request, flavor: dict[str, Any], image: Image) -> None:
-    """Whether the image fits the flavor. Raises ``Invalid``, ``Forbidden``."""
-    if flavor["memory_mb"] < image.min_ram:
-        raise Invalid("Flavor's memory is too small for requested image.")
-    disk, size = flavor["root_gb"] * GIB, image.size or 0
-    if disk == 0:
-        if not request.may(policy.CREATE_ZERO_DISK):
-            raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
-        return
-    if size > disk:
-        raise Invalid(f"Flavor's disk is too small for requested image. Flavor disk is {disk} bytes, image is {size} bytes.")
-    if image.min_disk * GIB > disk:
-        raise Invalid(
-            "Flavor's disk is smaller than the minimum size specified in image metadata. "
-            f"Flavor disk is {disk} bytes, minimum size is {image.min_disk * GIB} bytes."
-        )
-    option = image.properties.get("img_config_drive", "optional")
-    if option not in ("optional", "mandatory"):
-        raise Invalid(f"Image's config drive option '{option}' is invalid")
 
 
 def _check_quota(request: Request, wish: Wish, prepared: Prepared) -> dict[str, int]:

@@ -6,9 +6,9 @@ from nova_async.api.request import Request
 from nova_async.api.versions import V
 from nova_async.db import Connection, server_groups
 from nova_async.errors import Invalid, NotFound, QuotaExceeded
-from nova_async.quota import UNLIMITED
 from nova_async.model.server_groups import ANTI_AFFINITY, ServerGroup
 from nova_async.policy import server_groups as policy
+from nova_async.quota import UNLIMITED
 
 
 async def index(request: Request) -> list[ServerGroup]:

@@ -16,6 +16,13 @@ TAG: Literal = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^
 HOSTNAME: Literal = {"type": "string", "minLength": 2, "maxLength": 63, "pattern": "^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$"}
 FQDN: Literal = {"type": "string", "minLength": 2, "maxLength": 255, "pattern": r"^[a-zA-Z0-9]+[a-zA-Z0-9.-]*[a-zA-Z0-9]+$"}
 HOST: Literal = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9-._]*$"}
+TRUSTED_CERTIFICATES: Literal = {
+    "type": ["array", "null"],
+    "minItems": 1,
+    "maxItems": 50,
+    "uniqueItems": True,
+    "items": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 USER_DATA: Literal = {"type": "string", "format": "base64", "maxLength": 65_535}
 ONE_OR_MORE_UUIDS: Literal = {"anyOf": [UUID, {"type": "array", "items": UUID, "maxItems": 1000}]}
 
@@ -122,16 +129,7 @@ CREATE = Schema(
                 "user_data": USER_DATA,
                 "description": since(V.DESCRIPTION, DESCRIPTION),
                 "tags": since(V.CREATE_TAGS, {"type": "array", "items": TAG, "maxItems": 50}),
-                "trusted_image_certificates": since(
-                    V.TRUSTED_CERTIFICATES,
-                    {
-                        "type": ["array", "null"],
-                        "minItems": 1,
-                        "maxItems": 50,
-                        "uniqueItems": True,
-                        "items": {"type": "string", "minLength": 1, "maxLength": 255},
-                    },
-                ),
+                "trusted_image_certificates": since(V.TRUSTED_CERTIFICATES, TRUSTED_CERTIFICATES),
                 "host": since(V.REQUESTED_DESTINATION, HOST),
                 "hypervisor_hostname": since(V.REQUESTED_DESTINATION, HOST),
                 "hostname": first(since(V.HOSTNAME, HOSTNAME, until=V.FQDN_HOSTNAME - 1), since(V.FQDN_HOSTNAME, FQDN)),

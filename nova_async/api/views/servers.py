@@ -257,3 +257,15 @@ CREATED = Plain(
         },
     },
 )
+
+
+REBUILT_FIELDS = Fields((Field("key_name", "key_name", since=V.REBUILD_KEY), Field("user_data", "user_data", since=V.NO_PERSONALITY)))
+
+
+def _rebuilt(made: Any, request: Request) -> dict[str, Any]:
+    """``made``: the server, and the password (None: not shown)."""
+    server = UPDATE.render(made.server, request)["server"] | REBUILT_FIELDS.render(made.server, request)
+    return {"server": server | ({} if made.password is None else {"adminPass": made.password})}
+
+
+REBUILT = Plain(_rebuilt, {"type": "object", "properties": {"server": OBJECT}, "required": ["server"]})

@@ -10,7 +10,7 @@ import numpy as np
 from nova_async.config import SchedulerSection
 from nova_async.scheduler import filters, prefilters, weighers
 from nova_async.scheduler.filters.server_groups import ServerGroupAffinityFilter, ServerGroupAntiAffinityFilter
-from nova_async.scheduler.hosts import Floats, HostState, HostTable, Ints, Mask
+from nova_async.scheduler.hosts import Floats, HostState, HostTable, Mask
 from nova_async.scheduler.request import Candidate, Decision, Refusal, Request
 from nova_async.world import World
 
@@ -93,31 +93,30 @@ class Scheduler:
         count = int(np.count_nonzero(left))
         if not count:
             return []
-        weights = weighers.total(self._weighers, self.table, left, request)
+        weights, rows, most = weighers.total(self._weighers, self.table, left, count, request)
         best = _best(weights, min(count, self.subset + self.options.alternates))
         if self.options.shuffle_best_same_weighed_hosts:
             equal = np.flatnonzero(weights == weights[best[0]])
-            best = np.array(list(dict.fromkeys([self.world.random.choice(equal.tolist()), *best.tolist()])))
+            best = list(dict.fromkeys([self.world.random.choice(equal.tolist()), *best]))
         if self.subset > 1:
-            chosen = self.world.random.randrange(min(self.subset, len(best)))
-            best = np.concatenate([best[chosen : chosen + 1], np.delete(best, chosen)])
-        found = [(self.table.states[i], float(weights[i])) for i in best]
+            best.insert(0, best.pop(self.world.random.randrange(min(self.subset, len(best)))))
+        found = [(self.table.states[i if rows is None else rows[i]], float(weights[i]) + most) for i in best]
         return [Candidate(state.name, state.row.id, round(weight, 6)) for state, weight in found]
 
 
-def _best(weights: Floats, k: int) -> Ints:
-    """The rows of the ``k`` greatest weights, greatest first; of equal ones the earliest."""
+def _best(weights: Floats, k: int) -> list[int]:
+    """Where the ``k`` greatest weights are, greatest first; of equal ones the earliest."""
     if k > FEW:
         some = np.argpartition(-weights, k - 1)[:k]
-        return some[np.lexsort((some, -weights[some]))]
-    rows, kept = [], []
+        return some[np.lexsort((some, -weights[some]))].tolist()  # type: ignore[no-any-return]
+    found, kept = [], []
     for _ in range(k):
-        row = int(weights.argmax())
-        rows.append(row)
-        kept.append(weights[row])
-        weights[row] = -np.inf
-    weights[rows] = kept
-    return np.array(rows)
+        place = int(weights.argmax())
+        found.append(place)
+        kept.append(weights[place])
+        weights[place] = -np.inf
+    weights[found] = kept
+    return found
 
 
 def _first(out: Mask, count: int) -> list[int]:

@@ -15,7 +15,7 @@ from nova_async.world import World
 
 K = TypeVar("K")
 Ints = np.ndarray[Any, np.dtype[np.int64]]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -67,6 +67,13 @@ class Hypervisor(NamedTuple):
 
 
 COLUMNS = (*("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership", "trait_set", "hypervisor"),)
+
+
+def _spread(verdicts: list[Any], column: Ints) -> Any:
+    """An array with the verdict on each host's kind."""
+    if verdicts and all(verdict == verdicts[0] for verdict in verdicts):
+        return np.full(len(column), verdicts[0])
+    return np.array(verdicts)[column]
 
 
 def hypervisor_of(host: "HostState") -> Hypervisor:
@@ -130,10 +137,11 @@ class HostTable:
         self.enabled: Mask = np.zeros(0, bool)
         self.seen: Floats = np.zeros(0)
         self.zone: Ints = np.zeros(0, np.int64)
-        self.instances: Ints = np.zeros(0, np.int64)
-        self.operations: Ints = np.zeros(0, np.int64)
-        self.failed_builds: Ints = np.zeros(0, np.int64)
-        self.version: Ints = np.zeros(0, np.int64)
+        self.instances: Floats = np.zeros(0, np.float32)
+        self.operations: Floats = np.zeros(0, np.float32)
+        self.failed_builds: Floats = np.zeros(0, np.float32)
+        self.version: Floats = np.zeros(0, np.float32)
+        self.scratch: Floats = np.zeros((3, 0), np.float32)  # rows for intermediate results, since getting memory takes time
         self.membership: Ints = np.zeros(0, np.int64)
         self.trait_set: Ints = np.zeros(0, np.int64)
         self.trait_sets: Kinds[frozenset[str]] = Kinds()
@@ -196,7 +204,8 @@ class HostTable:
             if (stock := state.row.inventory.get(resource)) is not None:
                 stock[3] = max(0, stock[3] + sign * amount)
                 self._stock(resource, state)
-        state.row.instances = self.instances[state.index] = max(0, state.row.instances + sign)
+        state.row.instances = max(0, state.row.instances + sign)
+        self.instances[state.index] = state.row.instances
 
     def failed(self, host_id: str, count: int) -> None:
         """A build failed there (or, with 0, one succeeded)."""
@@ -208,7 +217,8 @@ class HostTable:
     def working(self, host_id: str, change: int) -> None:
         """One more (or with -1 one less) operation is in progress there."""
         if state := self.by_id.get(host_id):
-            state.row.operations = self.operations[state.index] = max(0, state.row.operations + change)
+            state.row.operations = max(0, state.row.operations + change)
+            self.operations[state.index] = state.row.operations
 
     # -- asking (model.hosts.Liveness)
 
@@ -260,15 +270,17 @@ class HostTable:
 
     def by_membership(self, judge: Callable[[Membership], float]) -> Any:
         """What follows from the aggregates of each host: an array with one value for each."""
-        return np.array([judge(m) for m in self.memberships])[self.membership]
+        return _spread([judge(m) for m in self.memberships], self.membership)
 
     def by_traits(self, judge: Callable[[frozenset[str]], bool]) -> Mask:
         """What follows from the traits of each host."""
-        return np.array([judge(traits) for traits in self.trait_sets.known], bool)[self.trait_set]
+        mask: Mask = _spread([judge(traits) for traits in self.trait_sets.known], self.trait_set)
+        return mask
 
     def by_hypervisor(self, judge: Callable[[Hypervisor], bool]) -> Mask:
         """What follows from the hypervisor of each host."""
-        return np.array([judge(hypervisor) for hypervisor in self.hypervisors.known], bool)[self.hypervisor]
+        mask: Mask = _spread([judge(hypervisor) for hypervisor in self.hypervisors.known], self.hypervisor)
+        return mask
 
     # -- the arrays
 
@@ -286,7 +298,8 @@ class HostTable:
             setattr(self, name, np.concatenate([old, np.full(extra, fill, old.dtype)]))
         for table in (self.room, self.fits):
             for resource, amounts in table.items():
-                table[resource] = np.concatenate([amounts, np.zeros(extra)])
+                table[resource] = np.concatenate([amounts, np.zeros(extra, amounts.dtype)])
+        self.scratch = np.zeros((3, len(self.states)), np.float32)
         for state in self.states[start:]:
             self._fill(state)
 
@@ -294,7 +307,7 @@ class HostTable:
         row, i = state.row, state.index
         self.by_name[row.name] = self.by_node[state.node] = state
         for resource in row.inventory.keys() - self.room.keys():
-            self.room[resource], self.fits[resource] = np.zeros(len(self.states)), np.zeros(len(self.states))
+            self.room[resource], self.fits[resource] = np.zeros(len(self.states), np.float32), np.zeros(len(self.states))
         for resource in self.room:
             self._stock(resource, state)
         self.enabled[i] = not (row.disabled or row.forced_down)

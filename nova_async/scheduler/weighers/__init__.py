@@ -13,7 +13,7 @@ from nova_async.errors import Invalid
 from nova_async.model.server_groups import SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from nova_async.scheduler.facts import metrics
 from nova_async.scheduler.filters import loaded
-from nova_async.scheduler.hosts import Floats, HostTable, Mask
+from nova_async.scheduler.hosts import Floats, HostTable, Ints, Mask
 from nova_async.scheduler.request import Request
 
 Weigh = Callable[[HostTable, Request], Floats | None]  # a number for every host of the table; None: all are alike
@@ -55,7 +55,7 @@ def soft_group(policy: str, sign: float) -> Weigh:
 
 
 def failed_builds(table: HostTable, request: Request) -> Floats | None:
-    return -table.failed_builds.astype(np.float64) if table.any_failed else None
+    return -table.failed_builds if table.any_failed else None
 
 
 def image_properties(table: HostTable, request: Request) -> Floats | None:
@@ -80,7 +80,7 @@ def metrics_of(options: SchedulerSection) -> Weigh:
 
 
 def _of_hosts(table: HostTable, values: dict[str, float]) -> Floats:
-    weights = np.zeros(len(table))
+    weights = np.zeros(len(table), np.float32)
     for host, value in values.items():
         if state := table.by_name.get(host):
             weights[state.index] = value
@@ -119,14 +119,27 @@ def load(options: SchedulerSection) -> list[Weigher]:
     return found
 
 
-def total(weighers: list[Weigher], table: HostTable, left: Mask, request: Request) -> Floats:
-    """The sum of all weights of each host, each scaled to 0..1 over the hosts in ``left`` first; -inf for the others.
+class Ranking(NamedTuple):
+    """``sums`` of the hosts in ``rows`` (None: of all, those that are out at -inf); with ``best`` they are the weights.
 
-    Whole columns are worked on, since picking rows out of them costs more: where a host is out, a value of one that is in stands in.
+    They are distances to what a host would have that is the best in everything: small numbers keep their precision.
     """
-    out = np.flatnonzero(~left)
-    stand_in = int(left.argmax())
-    sums, scaled = np.zeros(len(table)), np.empty(len(table))
+
+    sums: Floats
+    rows: Ints | None
+    best: float
+
+
+def total(weighers: list[Weigher], table: HostTable, left: Mask, count: int, request: Request) -> Ranking:
+    """The sum of all weights of each of the ``count`` hosts in ``left``, each scaled to 0..1 over these hosts first.
+
+    Where most hosts are in, whole columns are worked on, since picking rows out of them costs more.
+    """
+    few = count * 2 < len(table)
+    rows = np.flatnonzero(left if few else ~left)
+    sums, scaled, patched = (buffer[: count if few else len(table)] for buffer in table.scratch)
+    sums.fill(0.0)
+    stand_in, best = int(left.argmax()), 0.0
     for weigher in weighers:
         by_aggregate = weigher.key in table.keys
         if weigher.multiplier == 0.0 and not by_aggregate:
@@ -134,18 +147,28 @@ def total(weighers: list[Weigher], table: HostTable, left: Mask, request: Reques
         weights = weigher.weigh(table, request)
         if weights is None:
             continue
-        if len(out):
-            weights = weights.copy()
-            weights[out] = weights[stand_in]
+        if few:
+            weights = weights.take(rows, out=patched if weights.dtype == patched.dtype else None, mode="clip")
+        elif len(rows):
+            np.copyto(patched, weights, casting="unsafe")
+            patched[rows] = patched[stand_in]  # of a host that is in: neither the lowest nor the highest changes
+            weights = patched
         low, high = weights.min(), weights.max()
         if high == low:
             continue
         if by_aggregate:
-            key, default = weigher.key, weigher.multiplier
-            sums += (weights - low) / (high - low) * table.by_membership(lambda m, key=key, default=default: m.least(key, default))  # type: ignore[misc]
-        else:
-            np.subtract(weights, low, out=scaled, casting="unsafe")
-            np.multiply(scaled, weigher.multiplier / (high - low), out=scaled)
-            np.add(sums, scaled, out=sums)
-    sums[out] = -np.inf
-    return sums
+            multipliers = _multipliers(weigher, table)
+            sums += (weights - low) / (high - low) * (multipliers[rows] if few else multipliers)
+            continue
+        np.subtract(weights, high if weigher.multiplier > 0 else low, out=scaled, casting="unsafe")
+        np.multiply(scaled, weigher.multiplier / (high - low), out=scaled)
+        np.add(sums, scaled, out=sums)
+        best += max(0.0, weigher.multiplier)
+    if not few:
+        sums[rows] = -np.inf
+    return Ranking(sums, rows if few else None, best)
+
+
+def _multipliers(weigher: Weigher, table: HostTable) -> Floats:
+    multipliers: Floats = table.by_membership(lambda membership: membership.least(weigher.key, weigher.multiplier))
+    return multipliers

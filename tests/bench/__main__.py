@@ -18,6 +18,8 @@ import aiohttp
 import psutil
 import yaml
 
+from tests.bench import hypervisor
+
 LISTEN = "127.0.0.1:8899"
 URL = f"http://{LISTEN}"
 ENVIRONMENT = {
@@ -27,7 +29,8 @@ ENVIRONMENT = {
     "NOVA_ASYNC_NETWORK_DEFAULT_CIDR": "10.64.0.0/16",
     "NOVA_ASYNC_COMPUTE_CPU_ALLOCATION_RATIO": "1000",
 }
-COMMAND = [sys.executable, "-m", "nova_async", "up", "--virt", "fake", "--hosts", "10", "--listen", LISTEN]
+COMMAND = [sys.executable, "-m", "nova_async", "up", "--listen", LISTEN]
+FAKE = ("--virt", "fake", "--hosts", "10")
 
 
 def row(what: str, measured: str, budget: str) -> None:
@@ -36,6 +39,8 @@ def row(what: str, measured: str, budget: str) -> None:
 
 class Cloud:
     """A running all-in-one, and a user of it."""
+
+    listen = LISTEN
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -70,7 +75,7 @@ class Cloud:
         async with self.session.post(f"{URL}/identity/v3/auth/tokens", json=body) as answer:
             self.session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
         self.session.headers["OpenStack-API-Version"] = "compute 2.104"
-        self.image = (await self.get("/image/v2/images"))["images"][0]["id"]
+        self.image = next((i["id"] for i in (await self.get("/image/v2/images"))["images"]), "")
         self.network = (await self.get("/network/v2.0/networks"))["networks"][0]["id"]
 
     async def get(self, path: str) -> Any:
@@ -206,12 +211,12 @@ async def reads(cloud: Cloud) -> None:
 async def bench(state: Path) -> None:
     row("what", "measured", "budget")
     cloud = Cloud(state)
-    ready, first = await cloud.start()
+    ready, first = await cloud.start(*FAKE)
     row("`up` on an empty state (initdb too) until the API answers", f"{ready:.2f} s", "1.5 s")
     row("`up` until the first server is ACTIVE, fake driver", f"{first:.2f} s", "2.5 s")
     await cloud.login()
     await cloud.stop()
-    ready, _ = await cloud.start("--no-first-guest")
+    ready, _ = await cloud.start(*FAKE, "--no-first-guest")
     row("`up` on existing state until the API answers", f"{ready:.2f} s", "1.5 s")
     await cloud.login()
     await asyncio.sleep(3)
@@ -227,6 +232,28 @@ async def bench(state: Path) -> None:
     await cloud.stop()
 
 
+async def stop_libvirtd(state: Path) -> None:
+    if (state / "libvirt").exists():
+        from nova_async.virt.libvirt.daemon import stop_private
+        from nova_async.world import RealWorld
+
+        await stop_private(state, RealWorld())
+
+
+async def on_libvirt(state: Path) -> None:
+    if not hypervisor.possible():
+        row("libvirt's own define + create", "no libvirt, or not root", "")
+        return
+    cloud = Cloud(state)
+    await cloud.start("--virt", "libvirt", "--no-first-guest")
+    await cloud.login()
+    bare, ours = await hypervisor.measure(cloud)
+    await cloud.stop()
+    row("libvirt's own define + create (p50)", f"{bare * 1000:.0f} ms", "")
+    row("POST to ACTIVE on libvirt (p50)", f"{ours * 1000:.0f} ms", "")
+    row("what the control plane adds to libvirt", f"{(ours - bare) * 1000:.0f} ms", "25 ms")
+
+
 async def _hundred(cloud: Cloud) -> None:
     await cloud.boot("h", min_count=100, max_count=100)
     await cloud.until_all_active(100)
@@ -236,3 +263,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="nova-bench-") as folder:
         os.chmod(folder, 0o755)
         asyncio.run(bench(Path(folder) / "state"))
+        asyncio.run(on_libvirt(Path(folder) / "real"))
+        asyncio.run(stop_libvirtd(Path(folder) / "real"))

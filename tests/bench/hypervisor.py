@@ -1,0 +1,84 @@
+"""What the control plane adds to libvirt's own time: POST to ACTIVE beside a bare define + create of the same domain, in turns."""
+
+import asyncio
+import os
+import shutil
+import statistics
+import time
+import uuid
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.bench.__main__ import Cloud
+
+ROUNDS = 12
+
+
+def possible() -> bool:
+    """Only root can run guests here, and only with libvirt and QEMU."""
+    try:
+        import libvirt  # noqa: F401
+    except ImportError:
+        return False
+    return os.geteuid() == 0 and shutil.which("qemu-system-x86_64") is not None
+
+
+async def measure(cloud: "Cloud") -> tuple[float, float]:
+    """Median seconds of a bare define + create, and of POST to ACTIVE."""
+    image = await _image(cloud)
+    cloud.image = image
+    bare, ours = [], []
+    for i in range(ROUNDS):
+        began = time.monotonic()
+        server = await cloud.boot(f"h{i}")
+        await cloud.until_active(server)
+        ours.append(time.monotonic() - began)
+        bare.append(await asyncio.to_thread(_bare, cloud.state, server))
+        await cloud.delete(server)
+        await cloud.until_gone(server)
+    return statistics.median(bare), statistics.median(ours)
+
+
+async def _image(cloud: "Cloud") -> str:
+    body = {"name": "blank", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
+    url = "http://" + cloud.listen
+    async with cloud.session.post(f"{url}/image/v2/images", json=body) as answer:
+        image = (await answer.json())["id"]
+    headers = {"Content-Type": "application/octet-stream"}
+    async with cloud.session.put(f"{url}/image/v2/images/{image}/file", data=bytes(2**20), headers=headers) as answer:
+        answer.raise_for_status()
+    return str(image)
+
+
+def _bare(state: Path, server: str) -> float:
+    """Define and create a copy of the server's domain, with a copy of its disk, by libvirt alone."""
+    import libvirt
+
+    from nova_async.virt.libvirt.daemon import answers, private_uri
+
+    uri = private_uri(state) if asyncio.run(answers(private_uri(state))) else "qemu:///system"
+    connection = libvirt.open(uri)
+    domain = connection.lookupByUUIDString(server)
+    tree = ET.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    copy = state / "bare"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(state / "instances" / server, copy)
+    for element in tree.iter():
+        for key, value in element.attrib.items():
+            element.attrib[key] = value.replace(f"{state}/instances/{server}", str(copy))
+    for name in ("uuid", "name"):
+        tree.find(name).text = str(uuid.uuid4())  # type: ignore[union-attr]
+    for entry in tree.iter("entry"):
+        if entry.text == server:
+            entry.text = tree.find("uuid").text  # type: ignore[union-attr]
+    text = ET.tostring(tree, encoding="unicode")
+    began = time.monotonic()
+    made = connection.defineXML(text)
+    made.create()
+    seconds = time.monotonic() - began
+    made.destroy()
+    made.undefine()
+    connection.close()
+    return seconds

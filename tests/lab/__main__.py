@@ -23,7 +23,7 @@ from nova_async.world import RealWorld
 from tests.lab import hosts
 from tests.lab.ports import forward
 
-STATE = Path("/var/tmp/nova-async-lab")
+STATE = Path(os.environ.get("LAB_STATE", "/var/tmp/nova-async-lab"))  # short: sockets live below it
 URL = f"http://{hosts.OURS}:8774"
 SERVES = (8781, 8782)
 AMQP_PORT = 5673

@@ -79,7 +79,7 @@ async def _up(config: "Config", stop: asyncio.Event, *, first_guest: bool, log_f
     say("stopped")
 
 
-async def _first_guest(running: "App", config: "Config", say: Progress) -> None:
+async def _first_guest(running: "App", config: "Config", say: "Progress") -> None:
     from nova_async.cli.first_guest import boot_first_guest
     from nova_async.errors import Error
 

@@ -60,6 +60,10 @@ class Compute(Section):
     disk_allocation_ratio: float = 1.0
     image_cache_seconds: int = 86_400
     resume_guests_on_boot: bool = False
+    allow_resize_to_same_host: bool = False
+    resize_confirm_window_seconds: float = 0.0  # 0: never by itself
+    shelved_offload_seconds: float = 0.0  # negative: never by itself
+    reclaim_instance_seconds: float = 0.0  # 0: deleted at once
     availability_zone: str = "nova"
 
 

@@ -101,13 +101,28 @@ CREATE TABLE instances (
     launched_at         timestamp with time zone,
     terminated_at       timestamp with time zone,
     deleted             boolean NOT NULL DEFAULT false,
+    newest_generation   bigint NOT NULL DEFAULT 0,
+    move_id             uuid,
+    old_host_id         uuid,
+    old_host            text,
+    old_node            text,
+    old_zone            text,
+    old_generation      bigint,
+    old_flavor          jsonb,
+    old_flavor_id       bigint,
+    old_vm_state        text,
+    resized_at          timestamp with time zone,
+    soft_deleted_at     timestamp with time zone,
     CONSTRAINT instances_pkey PRIMARY KEY (uuid),
     CONSTRAINT instance_tags_count CHECK (cardinality(tags) <= 50)
 );
 CREATE INDEX instances_by_age ON instances USING btree (created_at DESC, uuid);
 CREATE INDEX instances_by_change ON instances USING btree (updated_at);
 CREATE INDEX instances_by_host ON instances USING btree (host) WHERE NOT deleted;
+CREATE INDEX instances_by_old_host ON instances USING btree (old_host) WHERE old_host IS NOT NULL;
 CREATE INDEX instances_by_project ON instances USING btree (project_id, created_at DESC, uuid) WHERE NOT deleted;
+CREATE INDEX instances_resized ON instances USING btree (resized_at) WHERE resized_at IS NOT NULL;
+CREATE INDEX instances_soft_deleted ON instances USING btree (soft_deleted_at) WHERE soft_deleted_at IS NOT NULL;
 CREATE INDEX instances_usage ON instances USING btree (project_id) INCLUDE (vcpus, memory_mb) WHERE NOT deleted;
 
 CREATE TABLE allocations (
@@ -146,11 +161,13 @@ CREATE TABLE workflows (
     created_at         timestamp with time zone NOT NULL DEFAULT now(),
     updated_at         timestamp with time zone NOT NULL DEFAULT now(),
     finished_at        timestamp with time zone,
+    number             bigint GENERATED ALWAYS AS IDENTITY,
     CONSTRAINT workflows_pkey PRIMARY KEY (id),
     CONSTRAINT workflows_state CHECK (state = ANY (ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'undoing'::text, 'done'::text, 'failed'::text, 'cancelled'::text]))
 );
 CREATE INDEX workflows_by_parent ON workflows USING btree (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX workflows_by_subject ON workflows USING btree (subject_id, created_at DESC);
+CREATE INDEX workflows_moves ON workflows USING btree (created_at DESC, number) WHERE kind = ANY (ARRAY['resize'::text, 'migrate'::text, 'live-migration'::text, 'evacuate'::text]);
 CREATE UNIQUE INDEX workflows_one_live_per_subject ON workflows USING btree (subject_id) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
 CREATE UNIQUE INDEX workflows_one_queued_per_subject ON workflows USING btree (subject_id) WHERE state = 'queued'::text;
 CREATE INDEX workflows_runnable ON workflows USING btree (wake_at) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
@@ -205,5 +222,22 @@ BEGIN
         WHERE i.host_id = s.host_id AND i.resource_class = s.resource_class RETURNING s.rows
     )
     SELECT coalesce(sum(rows), 0) INTO gone FROM given;
+    RETURN gone;
+END $function$;
+
+CREATE OR REPLACE FUNCTION release_one(consumer uuid, placement bigint)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    gone integer;
+BEGIN
+    WITH freed AS (
+        DELETE FROM allocations WHERE consumer_id = consumer AND generation = placement RETURNING host_id, resource_class, amount
+    ), given AS (
+        UPDATE inventories i SET used = used - f.amount FROM freed f
+        WHERE i.host_id = f.host_id AND i.resource_class = f.resource_class RETURNING f.amount
+    )
+    SELECT count(*) INTO gone FROM given;
     RETURN gone;
 END $function$;

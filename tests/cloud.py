@@ -57,7 +57,7 @@ class Cloud:
         driver = self.drivers[host] = FakeDriver(self.world, host, faults=faults, state_file=state, **size)
         serving = asyncio.Event()
         host_id = f"00000000-0000-4000-8000-{abs(hash(host)) % 10**12:012d}"
-        worker = Worker(host, host_id, driver, self.bus, self.config, self.world, self.journal)
+        worker = Worker(host, host_id, driver, self.bus, self.config, self.world, self.journal, images=self.images)
         self.workers[host] = asyncio.create_task(worker.run(serving), name=host)
         await asyncio.wait({self.workers[host], asyncio.create_task(serving.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if self.workers[host].done():
@@ -99,6 +99,10 @@ class Cloud:
     async def server(self, uuid: str) -> instances.Instance:
         async with self.database.connection() as conn:
             return (await instances.by_ids(conn, [uuid]))[uuid]
+
+    async def sealing_key(self, host: str) -> str:
+        async with self.database.connection() as conn:
+            return str(await conn.fetchval("SELECT facts ->> 'sealing_key' FROM hosts WHERE name = $1", host))
 
     async def settle(self, seconds: float = 20.0) -> None:
         await self.conductor.engine.idle(seconds)

@@ -3,24 +3,98 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nova_async.bus.messages.compute import Command, Destroy, Pause, PowerOff, PowerOn, Reboot, Resume, Spawn, Suspend, Unpause
+import msgspec
+
+from nova_async.bus.messages.compute import (
+    AbortLive,
+    AttachPort,
+    Command,
+    ConfirmMove,
+    CrashDump,
+    Destroy,
+    DetachPort,
+    FinishLive,
+    FinishMove,
+    LiveMigrate,
+    Pause,
+    PowerOff,
+    PowerOn,
+    PrepareLive,
+    Reboot,
+    Rebuild,
+    ReceiveDisk,
+    Rescue,
+    Resume,
+    RevertMove,
+    SendDisk,
+    SetPassword,
+    Snapshot,
+    Spawn,
+    Suspend,
+    Unpause,
+    Unrescue,
+)
+from nova_async.context import service_context
+from nova_async.errors import Unsupported
+from nova_async.sealed import SealingKey
+from nova_async.services.image import ImageService
 from nova_async.virt.driver import Driver, Progress
 
-Operation = Callable[[Driver, Any, Progress], Awaitable[None]]
+
+class Tools(msgspec.Struct, frozen=True):
+    """What operations work with. ``images`` is None where this worker knows no image service."""
+
+    driver: Driver
+    images: ImageService | None
+    key: SealingKey
 
 
-async def _power_off(driver: Driver, c: PowerOff, progress: Progress) -> None:
-    await driver.power_off(c.instance_id, timeout=float(c.timeout_seconds), retry=float(c.retry_seconds))
+Operation = Callable[[Tools, Any, Progress], Awaitable[Any]]  # a dict is the command's result, anything else is none
+
+
+async def _snapshot(tools: Tools, c: Snapshot, progress: Progress) -> None:
+    """An image that is there already was sent by an earlier run, whose word was lost."""
+    if tools.images is None:
+        raise Unsupported("This host knows no image service to send snapshots to.")
+    ctx = service_context(c.request_id)
+    if (await tools.images.get(ctx, c.image_id)).status == "active":
+        return
+    progress(None, "taking the snapshot")
+    async with tools.driver.snapshot(c.guest) as data:
+        await tools.images.upload(ctx, c.image_id, data)
+
+
+async def _abort(tools: Tools, c: AbortLive, progress: Progress) -> dict[str, Any]:
+    return {"moved": await tools.driver.abort_live(c.instance_id)}
 
 
 OPERATIONS: dict[type[Command], Operation] = {
-    Spawn: lambda driver, c, progress: driver.spawn(c.guest, c.generation, progress),
-    Destroy: lambda driver, c, progress: driver.destroy(c.instance_id, delete_disks=c.delete_disks),
-    PowerOn: lambda driver, c, progress: driver.power_on(c.guest, c.generation),
-    PowerOff: _power_off,
-    Reboot: lambda driver, c, progress: driver.reboot(c.guest, c.generation, hard=c.hard),
-    Pause: lambda driver, c, progress: driver.pause(c.instance_id),
-    Unpause: lambda driver, c, progress: driver.unpause(c.instance_id),
-    Suspend: lambda driver, c, progress: driver.suspend(c.instance_id),
-    Resume: lambda driver, c, progress: driver.resume(c.guest, c.generation),
+    Spawn: lambda t, c, progress: t.driver.spawn(c.guest, c.generation, progress),
+    Destroy: lambda t, c, progress: t.driver.destroy(c.instance_id, delete_disks=c.delete_disks),
+    PowerOn: lambda t, c, progress: t.driver.power_on(c.guest, c.generation),
+    PowerOff: lambda t, c, progress: t.driver.power_off(
+        c.instance_id, timeout=float(c.timeout_seconds), retry=float(c.retry_seconds)
+    ),
+    Reboot: lambda t, c, progress: t.driver.reboot(c.guest, c.generation, hard=c.hard),
+    Pause: lambda t, c, progress: t.driver.pause(c.instance_id),
+    Unpause: lambda t, c, progress: t.driver.unpause(c.instance_id),
+    Suspend: lambda t, c, progress: t.driver.suspend(c.instance_id),
+    Resume: lambda t, c, progress: t.driver.resume(c.guest, c.generation),
+    Rebuild: lambda t, c, progress: t.driver.rebuild(c.guest, c.generation, progress, power_on=c.power_on),
+    Snapshot: _snapshot,
+    Rescue: lambda t, c, progress: t.driver.rescue(c.guest, c.generation, c.image, progress),
+    Unrescue: lambda t, c, progress: t.driver.unrescue(c.guest, c.generation, power_on=c.power_on),
+    ReceiveDisk: lambda t, c, progress: t.driver.receive_disk(c.guest, c.from_host),
+    SendDisk: lambda t, c, progress: t.driver.send_disk(c.instance_id, c.to_host, c.to_address, c.ticket, progress),
+    FinishMove: lambda t, c, progress: t.driver.finish_move(c.guest, c.generation, power_on=c.power_on, same_host=c.same_host),
+    RevertMove: lambda t, c, progress: t.driver.revert_move(c.guest, c.generation, power_on=c.power_on, same_host=c.same_host),
+    ConfirmMove: lambda t, c, progress: t.driver.confirm_move(c.instance_id),
+    PrepareLive: lambda t, c, progress: t.driver.prepare_live(c.guest, c.generation, c.from_host, c.block),
+    LiveMigrate: lambda t, c, progress: t.driver.live_migrate(c.guest, c.to_host, c.to_address, c.block, progress),
+    AbortLive: _abort,
+    FinishLive: lambda t, c, progress: t.driver.finish_live(c.guest, c.generation, paused=c.paused),
+    SetPassword: lambda t, c, progress: t.driver.set_password(c.guest, t.key.open(c.sealed)),
+    AttachPort: lambda t, c, progress: t.driver.attach_port(c.guest, c.generation, c.port_id),
+    DetachPort: lambda t, c, progress: t.driver.detach_port(c.guest, c.generation, c.port),
+    CrashDump: lambda t, c, progress: t.driver.crash_dump(c.instance_id),
 }

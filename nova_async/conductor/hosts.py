@@ -116,7 +116,7 @@ class HostDesk:
             row = rows.get(guest.instance_id)
             if row is None:
                 logger.error("host.unknown_guest", host=host, server=guest.instance_id)
-            elif row.deleted or (row.generation > guest.generation and not (row.busy and row.host == host)):
+            elif row.is_dead(host, guest.generation):
                 dead.append((guest.instance_id, guest.generation))
         return dead
 

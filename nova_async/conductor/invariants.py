@@ -6,9 +6,20 @@ so open operations and unfinished servers are violations too.
 
 from nova_async.bus import Bus
 from nova_async.bus.messages.compute import GuestList, ListGuests
-from nova_async.db import Database, placements, server_groups
+from nova_async.db import Database, moves, placements, server_groups
 from nova_async.model import states
 from nova_async.model.power import PowerState
+
+HAVE_GUESTS = (
+    states.ACTIVE,
+    states.PAUSED,
+    states.STOPPED,
+    states.SUSPENDED,
+    states.RESCUED,
+    states.RESIZED,
+    states.SHELVED,
+    states.SOFT_DELETED,
+)
 
 
 async def check_invariants(
@@ -34,22 +45,28 @@ async def _places(database: Database, lists: list[GuestList], settled: bool) -> 
     where: dict[str, list[str]] = {}
     for answer in lists:
         for guest in answer.guests:
-            where.setdefault(guest.instance_id, []).append(answer.host)
+            if guest.power_state == PowerState.RUNNING or (settled and guest.power_state == PowerState.PAUSED):
+                where.setdefault(guest.instance_id, []).append(answer.host)
         if settled:
             found += [f"INV-25 {answer.host}: files of {name} belong to no guest" for name in answer.stray_files]
-    found += [f"INV-10 {server} is on {' and '.join(hosts)}" for server, hosts in where.items() if len(hosts) > 1]
+    found += [f"INV-10 {server} runs on {' and '.join(hosts)}" for server, hosts in where.items() if len(hosts) > 1]
     if not settled:
         return found
     async with database.connection() as conn:
         for answer in lists:
             here = {g.instance_id: g for g in answer.guests}
             rows = {p.uuid: p for p in await placements.on_host(conn, answer.host)}
-            found += [f"INV-13 {answer.host} runs {s}, which has no live row there" for s in here.keys() - rows.keys()]
+            left = await moves.left_on(conn, answer.host)
+            waiting = {s for s, generation in left.items() if s in here and here[s].generation == generation}
+            found += [f"INV-13 {answer.host} has {s}, which has no live row there" for s in here.keys() - rows.keys() - waiting]
+            found += [
+                f"INV-13 {s} was resized away from {answer.host}, where its guest is not kept" for s in left.keys() - waiting - rows.keys()
+            ]
             for server, row in rows.items():
                 seen = here.get(server)
-                if seen is None and row.vm_state in (states.ACTIVE, states.PAUSED, states.STOPPED, states.SUSPENDED):
+                if seen is None and row.vm_state in HAVE_GUESTS:
                     found.append(f"INV-13 {server} is {row.vm_state} on {answer.host}, which has no such guest")
-                elif seen is not None and row.vm_state == states.ACTIVE and seen.power_state != PowerState.RUNNING:
+                elif seen is not None and row.vm_state in (states.ACTIVE, states.RESCUED) and seen.power_state != PowerState.RUNNING:
                     found.append(f"INV-14 {server} is active, its guest's power state is {seen.power_state}")
                 elif seen is not None and seen.generation != row.generation:
                     found.append(f"INV-11 {server}: the guest's placement is {seen.generation}, the row's {row.generation}")

@@ -160,6 +160,7 @@ BOOTSTRAP: Query[None] = Query("networks", "bootstrap")
 SURVEY = Query("networks_ports", "survey", Survey)
 BIND = Query("networks_ports", "bind", BoundPort)
 UNBIND: Query[None] = Query("networks_ports", "unbind")
+MOVE: Query[None] = Query("networks_ports", "move")
 BOUND = Query("networks_ports", "bound", BoundPort)
 GROUP_NAMES = Query("networks_ports", "group_names", str)
 NETWORKS = Query("networks", "networks", NetworkRow)
@@ -227,8 +228,13 @@ async def bind(conn: Connection, binding: Binding, wishes: list[dict[str, Any]],
     )
 
 
-async def unbind(conn: Connection, instance_id: str) -> None:
-    await UNBIND.run(conn, instance_id)
+async def unbind(conn: Connection, instance_id: str, port_id: str | None = None) -> None:
+    """All ports of the server, or one."""
+    await UNBIND.run(conn, instance_id, port_id)
+
+
+async def move(conn: Connection, instance_id: str, host: str, device_owner: str) -> None:
+    await MOVE.run(conn, instance_id, host, device_owner)
 
 
 async def bound(conn: Connection, instance_id: str) -> list[BoundPort]:

@@ -16,7 +16,10 @@ class Placed(msgspec.Struct):
 
 
 class Placement(msgspec.Struct):
-    """Where a server is. ``busy``: an operation on it is open."""
+    """Where a server is. ``busy``: an operation on it is open; ``newest``: the highest placement ever given to it.
+
+    ``old_host`` and ``old_generation``: where its guest waits for a resize to be reverted.
+    """
 
     uuid: str
     vm_state: str
@@ -24,7 +27,22 @@ class Placement(msgspec.Struct):
     generation: int
     host: str | None
     deleted: bool
+    newest: int
+    old_host: str | None
+    old_generation: int | None
     busy: bool
+
+    def is_dead(self, host: str, generation: int) -> bool:
+        """Whether a guest of this placement on ``host`` is one that the server left for good.
+
+        Never on the server's own host. Elsewhere when the server has been placed anew since, unless a resize may go back
+        there; a guest of a newer placement, which a move that failed left behind, once no operation is open.
+        """
+        if self.deleted:
+            return True
+        if self.host == host or (self.old_host, self.old_generation) == (host, generation):
+            return False
+        return self.generation > generation or (not self.busy and generation <= self.newest)
 
 
 class Where(msgspec.Struct):

@@ -6,11 +6,12 @@ wrong state), ``NoCapacity`` (the host cannot take it), ``Unsupported`` (the dri
 """
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
 
-from nova_async.model.guests import GuestSpec, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.model.power import PowerState
 
 Progress = Callable[[int | None, str], None]
@@ -104,6 +105,87 @@ class Driver(Protocol):
     async def refresh_ports(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
         """Make what is plugged for a guest what ``ports`` say. Raises ``NotFound``."""
         ...
+
+    # What changes a guest's disks. ``generation`` is the placement's; it marks the guest.
+
+    async def rebuild(self, guest: GuestSpec, generation: int, progress: Progress, *, power_on: bool) -> None:
+        """Make the guest's disks anew from its image and define it anew; started when ``power_on``."""
+        ...
+
+    def snapshot(self, guest: GuestSpec) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The root disk as it is at one instant, as a qcow2 file without a backing file, in chunks of at most 1 MiB.
+
+        The guest is not disturbed for longer than a moment. On leaving the block nothing temporary remains.
+        """
+        ...
+
+    async def rescue(self, guest: GuestSpec, generation: int, image: ImageRef, progress: Progress) -> None:
+        """Boot from a fresh disk made of ``image``; the guest's own root disk is the second one."""
+        ...
+
+    async def unrescue(self, guest: GuestSpec, generation: int, *, power_on: bool) -> None:
+        """Boot from the own disk again (or leave it off). A guest that is not in rescue is left as it is."""
+        ...
+
+    # Moves of a guest that is off. A driver that cannot raises ``Unsupported`` before anything is changed.
+
+    async def receive_disk(self, guest: GuestSpec, from_host: str) -> dict[str, Any]:
+        """On the destination: get ready for the disks; returns what the source must know to send them."""
+        ...
+
+    async def send_disk(self, instance_id: str, to_host: str, to_address: str, ticket: dict[str, Any], progress: Progress) -> None:
+        """On the source: bring the disks over. The own copy stays."""
+        ...
+
+    async def finish_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
+        """On the destination: fit the disks to the flavor and define the guest. In place: keep what is needed to go back."""
+        ...
+
+    async def revert_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
+        """On the source: the guest is what it was before it was moved (or resized in place), marked with ``generation``."""
+        ...
+
+    async def confirm_move(self, instance_id: str) -> None:
+        """After a resize in place: forget what the guest was before."""
+        ...
+
+    # Moves of a running guest.
+
+    async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> None:
+        """On the destination: get ready; what is made here is removed by ``destroy``."""
+        ...
+
+    async def live_migrate(self, guest: GuestSpec, to_host: str, to_address: str, block: bool | None, progress: Progress) -> None:
+        """On the source: move the guest; returns when it has left. Raises ``Conflict`` when it was called off."""
+        ...
+
+    async def abort_live(self, instance_id: str) -> bool:
+        """On the source: call a migration off and wait for its end; whether the guest has left all the same."""
+        ...
+
+    async def force_live(self, instance_id: str) -> None:
+        """On the source: let a migration end now. Raises ``Conflict`` when there is none."""
+        ...
+
+    async def finish_live(self, guest: GuestSpec, generation: int, *, paused: bool) -> None:
+        """On the destination: the guest has arrived; make it one of this host's own."""
+        ...
+
+    # Inside the guest, and its cards.
+
+    async def set_password(self, guest: GuestSpec, password: str) -> None:
+        """Raises ``Unsupported`` where the driver has no way, ``Conflict`` when the guest's agent does not answer."""
+        ...
+
+    async def attach_port(self, guest: GuestSpec, generation: int, port_id: str) -> None:
+        """Give the guest one more card; ``guest`` names it already. Safe to repeat."""
+        ...
+
+    async def detach_port(self, guest: GuestSpec, generation: int, port: PortSpec) -> None:
+        """Take a card away; ``guest`` does not name it any more. Succeeds when it is gone."""
+        ...
+
+    async def crash_dump(self, instance_id: str) -> None: ...
 
     async def console_output(self, instance_id: str, lines: int | None) -> str: ...
 

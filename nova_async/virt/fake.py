@@ -6,14 +6,18 @@ With a state file its guests outlive the process, as real guests do.
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
-from nova_async.model.guests import GuestSpec, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.model.power import PowerState
+from nova_async.services.image.blank import blank_qcow2
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
 from nova_async.world import World
@@ -35,6 +39,7 @@ NOTES = {
     "boot": BOOT_LOG,
     "powerbutton": "\n[  100.000000] Power key pressed, shutting down\n[  101.000000] reboot: Power down\n",
     "crash": "\n[  100.000000] Kernel panic - not syncing: asked to\n",
+    "nmi": "\n[  100.000000] Uhhuh. NMI received for unknown reason 30 on CPU 0.\n",
 }
 
 
@@ -124,6 +129,9 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     disk_gib: int
     power_state: PowerState = PowerState.RUNNING
     saved: bool = False
+    rescued: bool = False
+    incoming: bool = False  # a live migration to here is under way
+    moved: bool = False  # it has left
     notes: list[str] = msgspec.field(default_factory=lambda: ["boot"])
 
 
@@ -147,6 +155,7 @@ class FakeDriver:
         self._inventory = {"VCPU": vcpus, "MEMORY_MB": memory_mib, "DISK_GB": disk_gib}
         self._guests: dict[str, FakeGuest] = {}
         self._files: set[str] = set()
+        self._leaving: dict[str, _Leaving] = {}
         self._events = EventSource()
         self._journal = Journal(state_file) if state_file else None
 
@@ -273,6 +282,147 @@ class FakeDriver:
         self._find(instance_id)
         self.faults.done("refresh_ports")
 
+    # -- disks
+
+    async def rebuild(self, guest: GuestSpec, generation: int, progress: Progress, *, power_on: bool) -> None:
+        await self.faults.before("rebuild", guest.instance_id, self._world)
+        progress(None, "making the disks anew")
+        await self._define(guest, generation, power_on)
+        self.faults.done("rebuild")
+
+    @asynccontextmanager
+    async def snapshot(self, guest: GuestSpec) -> AsyncIterator[AsyncIterator[bytes]]:
+        await self.faults.before("snapshot", guest.instance_id, self._world)
+        self._find(guest.instance_id)
+        yield _one_chunk(blank_qcow2(1))
+        self.faults.done("snapshot")
+
+    async def rescue(self, guest: GuestSpec, generation: int, image: ImageRef, progress: Progress) -> None:
+        await self.faults.before("rescue", guest.instance_id, self._world)
+        known = self._find(guest.instance_id)
+        if not known.rescued:
+            known.rescued, known.saved = True, False
+            await self._boot(known)
+        self.faults.done("rescue")
+
+    async def unrescue(self, guest: GuestSpec, generation: int, *, power_on: bool) -> None:
+        await self.faults.before("unrescue", guest.instance_id, self._world)
+        known = self._find(guest.instance_id)
+        if known.rescued:
+            known.rescued = False
+            await self._set_power(known, power_on)
+        self.faults.done("unrescue")
+
+    # -- moves
+
+    async def receive_disk(self, guest: GuestSpec, from_host: str) -> dict[str, Any]:
+        await self.faults.before("receive_disk", guest.instance_id, self._world)
+        self._files.add(guest.instance_id)
+        self.faults.done("receive_disk")
+        return {}
+
+    async def send_disk(self, instance_id: str, to_host: str, to_address: str, ticket: dict[str, Any], progress: Progress) -> None:
+        await self.faults.before("send_disk", instance_id, self._world)
+        if self._find(instance_id).power_state is not PowerState.SHUTDOWN:
+            raise Conflict(f"The disks of server {instance_id} cannot be sent: it is not off.")
+        self.faults.done("send_disk")
+
+    async def finish_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
+        await self.faults.before("finish_move", guest.instance_id, self._world)
+        if guest.instance_id not in self._files:
+            raise NotFound(f"The disks of server {guest.instance_id} are not on this host.")
+        await self._define(guest, generation, power_on)
+        self.faults.done("finish_move")
+
+    async def revert_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
+        await self.faults.before("revert_move", guest.instance_id, self._world)
+        self._find(guest.instance_id)
+        await self._define(guest, generation, power_on)
+        self.faults.done("revert_move")
+
+    async def confirm_move(self, instance_id: str) -> None:
+        await self.faults.before("confirm_move", instance_id, self._world)
+        self.faults.done("confirm_move")
+
+    async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> None:
+        await self.faults.before("prepare_live", guest.instance_id, self._world)
+        known = self._guests.get(guest.instance_id)
+        if known is None or known.generation < generation:
+            await self._define(guest, generation, power_on=False)
+            known = self._find(guest.instance_id)
+            known.incoming = True
+            await self._change(known, PowerState.PAUSED)
+        self.faults.done("prepare_live")
+
+    async def live_migrate(self, guest: GuestSpec, to_host: str, to_address: str, block: bool | None, progress: Progress) -> None:
+        known = self._find(guest.instance_id)
+        if known.moved:
+            return
+        if known.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
+            raise Conflict(f"Server {guest.instance_id} cannot be migrated: it is not running.")
+        progress(0, "migrating")
+        leaving = self._leaving[guest.instance_id] = _Leaving()
+        copying = asyncio.ensure_future(self.faults.before("live_migrate", guest.instance_id, self._world))
+        ends = [asyncio.ensure_future(leaving.called_off.wait()), asyncio.ensure_future(leaving.forced.wait())]
+        try:
+            await asyncio.wait({copying, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if leaving.called_off.is_set():
+                raise Conflict("The migration was aborted.")
+            if copying.done():
+                copying.result()
+            known.moved = True
+            await self._change(known, PowerState.SHUTDOWN)
+        finally:
+            for task in (copying, *ends):
+                task.cancel()
+            leaving.ended.set()
+            del self._leaving[guest.instance_id]
+        self.faults.done("live_migrate")
+
+    async def abort_live(self, instance_id: str) -> bool:
+        await self.faults.before("abort_live", instance_id, self._world)
+        if leaving := self._leaving.get(instance_id):
+            leaving.called_off.set()
+            await leaving.ended.wait()
+        guest = self._guests.get(instance_id)
+        return guest is None or guest.moved
+
+    async def force_live(self, instance_id: str) -> None:
+        if instance_id not in self._leaving:
+            raise Conflict(f"Server {instance_id} is not being migrated.")
+        self._leaving[instance_id].forced.set()
+
+    async def finish_live(self, guest: GuestSpec, generation: int, *, paused: bool) -> None:
+        await self.faults.before("finish_live", guest.instance_id, self._world)
+        known = self._find(guest.instance_id)
+        if known.incoming:
+            known.incoming = False
+            await self._change(known, PowerState.PAUSED if paused else PowerState.RUNNING)
+        self.faults.done("finish_live")
+
+    # -- inside
+
+    async def set_password(self, guest: GuestSpec, password: str) -> None:
+        await self.faults.before("set_password", guest.instance_id, self._world)
+        if self._find(guest.instance_id).power_state is not PowerState.RUNNING:
+            raise Conflict(f"Server {guest.instance_id} is not running.")
+        self.faults.done("set_password")
+
+    async def attach_port(self, guest: GuestSpec, generation: int, port_id: str) -> None:
+        await self.faults.before("attach_port", guest.instance_id, self._world)
+        self._find(guest.instance_id)
+        self.faults.done("attach_port")
+
+    async def detach_port(self, guest: GuestSpec, generation: int, port: PortSpec) -> None:
+        await self.faults.before("detach_port", guest.instance_id, self._world)
+        self._find(guest.instance_id)
+        self.faults.done("detach_port")
+
+    async def crash_dump(self, instance_id: str) -> None:
+        await self.faults.before("crash_dump", instance_id, self._world)
+        _note(self._find(instance_id), "nmi")
+        self.faults.done("crash_dump")
+
     async def console_output(self, instance_id: str, lines: int | None) -> str:
         await self.faults.before("console_output", instance_id, self._world)
         guest = self._find(instance_id)
@@ -307,7 +457,7 @@ class FakeDriver:
             raise NotFound(f"Server {instance_id} is not on this host.")
         return guest
 
-    async def _make(self, guest: GuestSpec, generation: int) -> None:
+    async def _make(self, guest: GuestSpec, generation: int, power_on: bool = True) -> None:
         made = FakeGuest(
             instance_id=guest.instance_id,
             name=guest.name,
@@ -319,7 +469,20 @@ class FakeDriver:
         )
         self._guests[guest.instance_id] = made
         self._files.add(guest.instance_id)
-        await self._change(made, PowerState.RUNNING)
+        await self._change(made, PowerState.RUNNING if power_on else PowerState.SHUTDOWN)
+
+    async def _define(self, guest: GuestSpec, generation: int, power_on: bool) -> None:
+        """The guest as it is described now, from its first boot on or off."""
+        known = self._guests.get(guest.instance_id)
+        if known is not None and known.generation > generation:
+            raise Conflict(f"Server {guest.instance_id} has been placed anew since.")
+        await self._make(guest, generation, power_on)
+
+    async def _set_power(self, guest: FakeGuest, power_on: bool) -> None:
+        if power_on:
+            await self._boot(guest)
+        else:
+            await self._change(guest, PowerState.SHUTDOWN)
 
     async def _start(self, guest: GuestSpec, generation: int) -> None:
         known = self._guests.get(guest.instance_id)
@@ -357,6 +520,17 @@ class FakeDriver:
 
 def _info(guest: FakeGuest) -> GuestInfo:
     return GuestInfo(instance_id=guest.instance_id, name=guest.name, power_state=PowerState(guest.power_state), generation=guest.generation)
+
+
+async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+class _Leaving:
+    """A live migration away from here."""
+
+    def __init__(self) -> None:
+        self.called_off, self.forced, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
 
 def _note(guest: FakeGuest, note: str) -> None:

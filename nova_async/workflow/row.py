@@ -38,3 +38,4 @@ class WorkflowRow(msgspec.Struct, kw_only=True):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
+    number: int = 0  # by which os-migrations names it

@@ -24,12 +24,17 @@ SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_
 FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
 -- unbind --
--- $1 server
+-- $1 server, $2 port or null for all of them
 WITH freed AS (
     UPDATE ports SET bound_to = '', device_id = '', device_owner = '', host = '', tag = NULL, revision = revision + 1, updated_at = now()
-    WHERE bound_to = $1 AND made_for IS DISTINCT FROM $1
+    WHERE bound_to = $1 AND made_for IS DISTINCT FROM $1 AND ($2::uuid IS NULL OR id = $2)
 )
-DELETE FROM ports WHERE made_for = $1
+DELETE FROM ports WHERE made_for = $1 AND ($2 IS NULL OR id = $2)
+
+-- move --
+-- The ports of a server are on another host. $1 server, $2 host, $3 device owner
+UPDATE ports SET host = $2, device_owner = $3, revision = revision + 1, updated_at = now()
+WHERE bound_to = $1 AND (host <> $2 OR device_owner <> $3)
 
 -- bound --
 -- $1 server

@@ -56,21 +56,24 @@ WHERE uuid = $1 AND generation = $2 AND host = $4 AND power_state <> $3 AND NOT 
 
 -- on_host --
 -- Every live server of a host, with its open operation. $1 host name
-SELECT i.uuid, i.vm_state, i.power_state, i.generation, i.host, i.deleted, EXISTS (
+SELECT i.uuid, i.vm_state, i.power_state, i.generation, i.host, i.deleted, greatest(i.generation, i.newest_generation) AS newest,
+       i.old_host, i.old_generation, EXISTS (
     SELECT FROM workflows w WHERE w.subject_id = i.uuid AND w.state IN ('queued', 'running', 'waiting', 'undoing')) AS busy
 FROM instances i WHERE i.host = $1 AND NOT i.deleted
 
 -- of --
 -- Where these servers are, deleted or not. $1 ids
-SELECT i.uuid, i.vm_state, i.power_state, i.generation, i.host, i.deleted, EXISTS (
+SELECT i.uuid, i.vm_state, i.power_state, i.generation, i.host, i.deleted, greatest(i.generation, i.newest_generation) AS newest,
+       i.old_host, i.old_generation, EXISTS (
     SELECT FROM workflows w WHERE w.subject_id = i.uuid AND w.state IN ('queued', 'running', 'waiting', 'undoing')) AS busy
 FROM instances i WHERE i.uuid = ANY ($1::uuid[])
 
 -- leaked --
--- Claims of servers that are gone, or of older placements, that no open operation holds.
+-- Claims of servers that are gone, or of other placements than theirs and the one that a resize left, that no open operation holds.
 SELECT DISTINCT a.consumer_id, a.host_id, a.generation FROM allocations a
 LEFT JOIN instances i ON i.uuid = a.consumer_id
-WHERE (i.uuid IS NULL OR i.deleted OR a.generation < i.generation OR i.host_id IS NULL)
+WHERE (i.uuid IS NULL OR i.deleted OR i.host_id IS NULL
+       OR (a.generation <> i.generation AND a.generation IS DISTINCT FROM i.old_generation))
   AND NOT EXISTS (SELECT FROM workflows w WHERE w.subject_id = a.consumer_id AND w.state IN ('queued', 'running', 'waiting', 'undoing'))
 
 -- release --
@@ -79,7 +82,8 @@ SELECT release($1, $2)
 
 -- stuck --
 -- Servers in a passing state that no operation works on: they lost their workflow. $1 at most
-SELECT i.uuid, i.vm_state, i.power_state, i.generation, i.host, i.deleted, false AS busy
+SELECT i.uuid, i.vm_state, i.power_state, i.generation, i.host, i.deleted, i.newest_generation AS newest, i.old_host, i.old_generation,
+       false AS busy
 FROM instances i WHERE NOT i.deleted AND i.vm_state = 'building'
   AND NOT EXISTS (SELECT FROM workflows w WHERE w.subject_id = i.uuid AND w.state IN ('queued', 'running', 'waiting', 'undoing'))
 LIMIT $1
@@ -104,7 +108,12 @@ LEFT JOIN instances i ON i.uuid = a.consumer_id AND NOT i.deleted WHERE i.uuid I
 UNION ALL
 SELECT DISTINCT a.consumer_id, 'claim of another host or placement'::text FROM allocations a
 JOIN instances i ON i.uuid = a.consumer_id AND NOT i.deleted
-WHERE a.host_id IS DISTINCT FROM i.host_id OR a.generation <> i.generation
+WHERE (a.host_id IS DISTINCT FROM i.host_id OR a.generation <> i.generation)
+  AND (a.host_id IS DISTINCT FROM i.old_host_id OR a.generation IS DISTINCT FROM i.old_generation)
+UNION ALL
+SELECT i.uuid, 'no claim at the place that its resize left' FROM instances i
+WHERE NOT i.deleted AND i.old_generation IS NOT NULL
+  AND NOT EXISTS (SELECT FROM allocations a WHERE a.consumer_id = i.uuid AND a.host_id = i.old_host_id AND a.generation = i.old_generation)
 
 -- unsettled --
 -- Operations that are open, and servers that still build. No rows: settled.

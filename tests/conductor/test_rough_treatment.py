@@ -5,14 +5,17 @@ No step can be added without being swept: the registry of definitions is the sou
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from nova_async.conductor.workflows import DEFINITIONS
 from nova_async.db import Database
+from nova_async.sealed import seal
 from nova_async.workflow.faults import FaultPoints
 from nova_async.workflow.steps import Definition, Step
-from tests.cloud import Cloud, cloud
+from tests.cloud import USER, Cloud, cloud
 
 STEPS = [pytest.param(d, s, id=f"{d.kind}-{s.name}") for d in DEFINITIONS for s in d.steps]
 BEFORE = {  # what a server must have gone through before the operation may begin
@@ -20,9 +23,30 @@ BEFORE = {  # what a server must have gone through before the operation may begi
     "start": ("create", "stop"),
     "unpause": ("create", "pause"),
     "resume": ("create", "suspend"),
+    "unrescue": ("create", "rescue"),
+    "shelveOffload": ("create", "shelve"),
+    "unshelve": ("create", "shelve"),
+    "restore": ("create", "softDelete"),
+    "confirmResize": ("create", "resize"),
+    "revertResize": ("create", "resize"),
 }
-ENDS = {"create": "active", "start": "active", "stop": "stopped", "reboot": "active", "pause": "paused", "unpause": "active"}
-ENDS |= {"suspend": "suspended", "resume": "active", "delete": "deleted"}
+ENDS = {  # where the server is when all went well
+    **dict.fromkeys(("create", "start", "reboot", "unpause", "resume", "rebuild", "unrescue", "unshelve", "restore"), "active"),
+    **dict.fromkeys(("createImage", "createBackup", "changePassword", "trigger_crash_dump"), "active"),
+    **dict.fromkeys(("attach_interface", "detach_interface", "confirmResize", "revertResize", "live-migration", "evacuate"), "active"),
+    "stop": "stopped",
+    "pause": "paused",
+    "suspend": "suspended",
+    "delete": "deleted",
+    "rescue": "rescued",
+    "shelve": "shelved_offloaded",
+    "shelveOffload": "shelved_offloaded",
+    "softDelete": "soft-delete",
+    "resize": "resized",
+    "migrate": "resized",
+}
+BREAK = {"create", "rebuild", "evacuate"}  # a failure leaves the server in error
+FOLLOW = {"start", "stop", "reboot", "pause", "unpause", "suspend", "resume"}  # it is not undone: the row follows the guest
 
 
 class Killed(BaseException):
@@ -48,40 +72,83 @@ async def one(database: Database, tmp_path: Path) -> AsyncIterator[Cloud]:
     async with cloud(database, tmp_path, hosts=2, conductor__lease_seconds=0.4, scheduler__max_attempts=1) as made:
         yield made
         assert await made.violations() == []
+        left = await made.images.owned(USER, USER.project_id, {})
+        assert [image.status for image in left if image.status != "active"] == []
 
 
 async def prepared(made: Cloud, kind: str) -> str:
+    """A server that may go through this; what it is made to shelve stays on its host where it is offloaded later."""
+    made.config.compute.shelved_offload_seconds = -1 if kind == "shelveOffload" else 0
     server = await made.insert()
     for earlier in BEFORE.get(kind, ("create",)):
-        await made.begin(earlier, server)
+        await made.begin(earlier, server, **await given(made, earlier, server))
         await made.settle()
+    if kind == "evacuate":
+        await made.stop_host((await made.server(server)).host)
     return server
+
+
+async def given(made: Cloud, kind: str, server: str) -> dict[str, Any]:
+    """The input of the operation."""
+    row = await made.server(server)
+    match kind:
+        case "createImage" | "createBackup" | "shelve":
+            kinds = {"instance_uuid": server, "image_type": "backup", "backup_type": "daily"}
+            image = await made.images.create(USER, "kept", disk_format="qcow2", container_format="bare", properties=kinds)
+            return {"image_id": image.id, "backup_type": "daily", "rotation": 1}
+        case "resize":
+            return {"flavor": row.flavor | {"memory_mb": 1024, "vcpus": 2}}
+        case "changePassword":
+            return {"sealed": seal(await made.sealing_key(row.host), "secret")}
+        case "attach_interface":
+            [wish] = await made.networks.check(USER, None, [], 1)
+            return {"wish": msgspec.to_builtins(wish)}
+        case "detach_interface":
+            return {"port_id": row.ports[0]["id"]}
+    return {}
 
 
 async def run(made: Cloud, kind: str, faults: FaultPoints) -> str:
     """Do the operation under these faults; the state in which the server ends."""
     server = await prepared(made, kind)
     made.conductor.engine.faults = faults
-    await made.begin(kind, server)
+    await made.begin(kind, server, **await given(made, kind, server))
     await made.settle()
     made.conductor.engine.faults = FaultPoints()
     row = await made.server(server)
     assert row.task_state is None
+    if kind in ("createImage", "createBackup"):
+        assert await state_of(made, kind) == ("done" if await images_of(made, server) else "failed")
+    for host in made.drivers.keys() - made.workers.keys():
+        await made.start_host(host)
     return "deleted" if row.deleted else row.vm_state
 
 
-def unharmed(kind: str) -> str:
-    """Where a server stays whose operation was undone."""
-    if kind == "delete":
-        return "deleted"
-    return "error" if kind == "create" else ENDS[BEFORE.get(kind, ("create",))[-1]]
+async def images_of(made: Cloud, server: str) -> int:
+    return len(await made.images.owned(USER, USER.project_id, {"instance_uuid": server}))
+
+
+async def state_of(made: Cloud, kind: str) -> str:
+    """How the newest operation of this kind ended."""
+    async with made.database.connection() as conn:
+        return str(await conn.fetchval("SELECT state FROM workflows WHERE kind = $1 ORDER BY created_at DESC LIMIT 1", kind))
+
+
+def goes_on(definition: Definition, step: Step) -> bool:
+    """Whether there is no way back any more at this step."""
+    earlier = definition.steps[: definition.index(step.name)]
+    return definition.forced_through or any(s.point_of_no_return for s in earlier)
 
 
 def truths(definition: Definition, step: Step, moment: str) -> set[str]:
-    """Where a server may be after a failure. A host that has done its work is not made to undo it: the row follows the guest."""
+    """Where a server may be after a failure. A host that has done its work is not always made to undo it: the row follows the guest."""
+    kind = definition.kind
     done = moment == "after" or step.name != definition.steps[0].name
-    follows = done and definition.kind not in ("create", "delete")
-    return {ENDS[definition.kind] if follows else unharmed(definition.kind)}
+    if goes_on(definition, step) or (kind in FOLLOW and done):
+        return {ENDS[kind]}
+    if kind == "shelveOffload":
+        return {"shelved"}
+    return {"error" if kind in BREAK else ENDS[BEFORE.get(kind, ("create",))[-1]]}
 
 
 @pytest.mark.parametrize(("definition", "step"), STEPS)
@@ -91,7 +158,7 @@ async def test_a_step_that_runs_twice_has_the_effect_of_one(one, definition, ste
 
 @pytest.mark.parametrize(("definition", "step"), STEPS)
 async def test_a_step_that_fails_unwinds(one, definition, step):
-    fault = "once-fail" if definition.forced_through else "fail"
+    fault = "once-fail" if goes_on(definition, step) else "fail"
     for moment in ("before", "after"):
         if step.in_transaction and moment == "after":
             continue  # the effect is committed together with the move: there is no such moment
@@ -99,13 +166,15 @@ async def test_a_step_that_fails_unwinds(one, definition, step):
         assert ended in truths(definition, step, moment), moment
 
 
-@pytest.mark.parametrize(("definition", "step"), STEPS)
+@pytest.mark.parametrize(("definition", "step"), [p for p in STEPS if not goes_on(*p.values)])
 async def test_an_undo_that_runs_twice_has_the_effect_of_one(one, definition, step):
-    if definition.forced_through:
-        assert step.undo is None  # it only goes forward
-        return
     faults = FaultPoints([f"{definition.kind}/{step.name}/before=fail", f"{definition.kind}/*/undo-before=twice"])
     assert await run(one, definition.kind, faults) in truths(definition, step, "before")
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.kind)
+def test_what_only_goes_on_has_nothing_to_undo(definition):
+    assert [s.name for s in definition.steps if s.undo and goes_on(definition, s)] == []
 
 
 @pytest.mark.parametrize(("definition", "step"), STEPS)
@@ -116,7 +185,7 @@ async def test_a_death_at_a_step_is_survived(one, definition, step):
 
 @pytest.mark.parametrize(("definition", "step"), [p for p in STEPS if p.values[1].undo])
 async def test_a_death_while_undoing_is_survived(one, definition, step):
-    failing = next(s.name for s in reversed(definition.steps) if not s.in_transaction)
+    failing = next(s for s in reversed(definition.steps) if not s.in_transaction and not goes_on(definition, s))
     for moment in ("undo-before", "undo-after"):
-        ended = await run(one, definition.kind, Deaths(definition.kind, step.name, moment, undo_from=failing))
-        assert ended in truths(definition, step, "after"), moment
+        ended = await run(one, definition.kind, Deaths(definition.kind, step.name, moment, undo_from=failing.name))
+        assert ended in truths(definition, failing, "after"), moment

@@ -51,7 +51,6 @@ async def _image(
     if metadata and not request.has(V.NO_IMAGE_METADATA):
         async with request.parts.database.connection() as conn:
             quota.check_metadata(await quota_sets.limits(request, conn, server.project_id), len(metadata))
-    kept = server.system_metadata.get("image") or {}
     inherited = {
         key: str(value) for key, value in server.image_properties.items() if value is not None and not key.startswith(NOT_INHERITED)
     }
@@ -59,7 +58,8 @@ async def _image(
     image = await request.parts.images.create(
         request.ctx,
         name[:LONGEST_NAME],
-        disk_format=str(kept.get("disk_format") or "qcow2"),
+        disk_format="qcow2",  # what hosts send, whatever the server was made from
+        container_format="bare",
         properties=properties | kinds | {key: str(value) for key, value in metadata.items()},
         visibility="private",
         min_disk=int(server.flavor.get("root_gb") or 0),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from nova_async.bus.messages import Message, message
-from nova_async.model.guests import GuestSpec, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -81,6 +81,150 @@ class Resume(Command, frozen=True, kw_only=True):
     """Restore a suspended guest."""
 
     guest: GuestSpec
+
+
+@message
+class Rebuild(Command, frozen=True, kw_only=True):
+    """Make the disks anew from ``guest``'s image; name, ports and placement stay. Start it when ``power_on``."""
+
+    guest: GuestSpec
+    power_on: bool = True
+
+
+@message
+class Snapshot(Command, frozen=True, kw_only=True):
+    """Send the root disk, as it is at one instant, to the image service as the data of ``image_id``."""
+
+    image_id: str
+    guest: GuestSpec
+
+
+@message
+class Rescue(Command, frozen=True, kw_only=True):
+    """Boot the guest from a fresh disk of another image, with its own root disk as the second one."""
+
+    guest: GuestSpec
+    image: ImageRef
+
+
+@message
+class Unrescue(Command, frozen=True, kw_only=True):
+    """Boot the guest from its own disk again, or leave it off."""
+
+    guest: GuestSpec
+    power_on: bool = True
+
+
+@message
+class ReceiveDisk(Command, frozen=True, kw_only=True):
+    """To a destination: get ready to take a guest's disks. The result is the ticket for ``SendDisk``."""
+
+    guest: GuestSpec
+    from_host: str
+
+
+@message
+class SendDisk(Command, frozen=True, kw_only=True):
+    """To a source: bring the disks of a guest that is off to another host; the own copy stays."""
+
+    to_host: str
+    to_address: str
+    ticket: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+@message
+class FinishMove(Command, frozen=True, kw_only=True):
+    """To a destination: the disks are here; fit them to ``guest`` and define it, started when ``power_on``.
+
+    ``same_host``: it was here before; what it was is kept until ``ConfirmMove`` or ``RevertMove``.
+    """
+
+    guest: GuestSpec
+    power_on: bool
+    same_host: bool = False
+
+
+@message
+class RevertMove(Command, frozen=True, kw_only=True):
+    """To a source: make the guest what it was before it was moved, under this placement; start it when ``power_on``."""
+
+    guest: GuestSpec
+    power_on: bool
+    same_host: bool = False
+
+
+@message
+class ConfirmMove(Command, frozen=True, kw_only=True):
+    """To the host of a resize in place: forget what the guest was before."""
+
+
+@message
+class PrepareLive(Command, frozen=True, kw_only=True):
+    """To a destination: get ready to take a running guest."""
+
+    guest: GuestSpec
+    from_host: str
+    block: bool | None = None  # copy the disks too; None: find out
+
+
+@message
+class LiveMigrate(Command, frozen=True, kw_only=True):
+    """To a source: move the running guest. Refused once the workflow was called off (``AbortLive``)."""
+
+    guest: GuestSpec
+    to_host: str
+    to_address: str
+    to_generation: int
+    block: bool | None = None
+
+
+@message
+class AbortLive(Command, frozen=True, kw_only=True):
+    """To a source: stop the workflow's migration if it runs. Result: ``moved``, whether the guest has left."""
+
+
+@message
+class FinishLive(Command, frozen=True, kw_only=True):
+    """To a destination: the guest is here; make it a guest of this host."""
+
+    guest: GuestSpec
+    paused: bool = False
+
+
+@message
+class SetPassword(Command, frozen=True, kw_only=True):
+    """Set the administrator's password inside the guest; ``sealed`` is readable by this host only."""
+
+    guest: GuestSpec
+    sealed: str
+
+
+@message
+class AttachPort(Command, frozen=True, kw_only=True):
+    """Plug one more port into a guest; ``guest`` has it already."""
+
+    guest: GuestSpec
+    port_id: str
+
+
+@message
+class DetachPort(Command, frozen=True, kw_only=True):
+    """Unplug a port; ``guest`` does not have it any more."""
+
+    guest: GuestSpec
+    port: PortSpec
+
+
+@message
+class CrashDump(Command, frozen=True, kw_only=True):
+    """Make the guest's system dump itself (a non-maskable interrupt)."""
+
+
+@message
+class ForceLiveMigration(Message, frozen=True, kw_only=True):
+    """Call: let the migration of a guest away from this host end now, whatever it costs the guest."""
+
+    instance_id: str
 
 
 @message

@@ -1,7 +1,7 @@
 """Claims that nobody holds any more, and servers that lost their operation."""
 
 from nova_async import log
-from nova_async.db import Database, placements
+from nova_async.db import Database, moves, placements
 from nova_async.world import World
 
 logger = log.get("reconcile.claims")
@@ -17,7 +17,7 @@ class ClaimsReconciler:
         async with self.database.transaction() as conn:
             for claim in await placements.leaked(conn):
                 logger.error("claim.leaked", server=claim.consumer_id, host_id=claim.host_id, generation=claim.generation)
-                await placements.release(conn, claim.consumer_id, claim.generation)
+                await moves.release_one(conn, claim.consumer_id, claim.generation)
             for lost in await placements.stuck(conn):
                 logger.error("server.operation_lost", server=lost.uuid)
                 message = "The operation that built this server is gone; delete the server."

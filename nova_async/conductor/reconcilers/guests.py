@@ -49,7 +49,7 @@ class GuestsReconciler:
         for uuid, row in settled.items():
             await self._compare(host, row, here.get(uuid))
         dead = await self.desk.dead_guests(host, answer.guests)
-        dead += [(u, ANY_GENERATION) for u, p in strays.items() if p.deleted or (p.host != host and not p.busy)]
+        dead += [(u, ANY_GENERATION) for u, p in strays.items() if p.deleted or (host not in (p.host, p.old_host) and not p.busy)]
         if dead:
             logger.info("host.reap", host=host, servers=[u for u, _ in dead])
             await self.bus.cast(f"compute.{host}", Reap(instances=tuple(dead)))

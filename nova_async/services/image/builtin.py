@@ -112,6 +112,12 @@ class BuiltinImages:
             )
         return [image_of(row) for row in found]
 
+    async def owned(self, ctx: Context, project_id: str, properties: dict[str, str]) -> list[Image]:
+        """See ``ImageService.owned``."""
+        filters = Filters(owner=project_id, properties=properties)
+        own = service_context(ctx.request_id, project_id)
+        return await self.page(own, filters, member_status="accepted", sort=[("created_at", "desc")], marker=None, limit=1000)
+
     async def _check_marker(self, ctx: Context, marker: str) -> None:
         try:
             await self._visible(ctx, marker)

@@ -98,6 +98,12 @@ class RemoteImages:
         async with self._repeated("DELETE", f"/{image.id}"):
             pass
 
+    async def owned(self, ctx: Context, project_id: str, properties: dict[str, str]) -> list[Image]:
+        """See ``ImageService.owned``."""
+        query = {**properties, "owner": project_id, "visibility": "all", "sort": "created_at:desc", "limit": "1000"}
+        found = (await self._json("GET", "", params=query)).get("images") or []
+        return [image for body in found if (image := parse(body)).owner == project_id]
+
     async def _changeable(self, ctx: Context, image_id: str, what: str) -> Image:
         image = await self.get(ctx, image_id)
         rules.check_writer(ctx)

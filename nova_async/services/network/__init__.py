@@ -1,6 +1,6 @@
 """The network service as the rest of nova_async sees it: built in, or Neutron behind the same interface."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -39,12 +39,20 @@ class NetworkService(Protocol):
         availability_zone: str,
         requests: list[NetworkRequest],
         security_groups: list[str],
+        first_position: int = 0,
     ) -> list[PortSpec]:
-        """Make the ports that do not exist yet and bind all of them to ``host``; same answer when repeated."""
+        """Make the ports that do not exist yet and bind all of them to ``host``; same answer when repeated.
+
+        The requests are the server's cards from ``first_position`` on; the answer has all of its ports.
+        """
         ...
 
-    async def unbind(self, ctx: Context, *, instance_id: str) -> None:
-        """Delete the ports that ``bind`` made, and set free those that the user had brought. Safe to repeat."""
+    async def unbind(self, ctx: Context, *, instance_id: str, port_id: str | None = None) -> None:
+        """Delete the ports that ``bind`` made, and set free those that the user had brought (or one of both). Safe to repeat."""
+        ...
+
+    async def move(self, ctx: Context, *, instance_id: str, host: str, availability_zone: str) -> list[PortSpec]:
+        """Bind all ports that the server has to another host, or ("") to none. Safe to repeat."""
         ...
 
     async def ports(self, ctx: Context, *, instance_id: str) -> list[PortSpec]:
@@ -54,3 +62,16 @@ class NetworkService(Protocol):
     async def security_groups(self, ctx: Context, *, instance_id: str) -> list[str]:
         """Names of the groups on the server's ports."""
         ...
+
+    # Neutron's own things, in the fields of its v2.0 API. ``kind``: networks, subnets, ports, security-groups, security-group-rules.
+    # All raise ``NotFound`` for what the caller may not see.
+
+    async def things(self, ctx: Context, kind: str, **filters: list[str]) -> list[dict[str, Any]]: ...
+
+    async def thing(self, ctx: Context, kind: str, id: str) -> dict[str, Any]: ...
+
+    async def make(self, ctx: Context, kind: str, fields: dict[str, Any]) -> dict[str, Any]: ...
+
+    async def change(self, ctx: Context, kind: str, id: str, fields: dict[str, Any]) -> dict[str, Any]: ...
+
+    async def remove(self, ctx: Context, kind: str, id: str) -> None: ...

@@ -85,6 +85,7 @@ class BuiltinNetworks:
         availability_zone: str,
         requests: list[NetworkRequest],
         security_groups: list[str],
+        first_position: int = 0,
     ) -> list[PortSpec]:
         """See ``NetworkService.bind``; ``ctx.project_id`` is the server's project. One statement, none without requests."""
         if not requests:
@@ -96,14 +97,20 @@ class BuiltinNetworks:
             host=host,
             dns_name=hostname,
         )
-        wishes = [self._wish(position, request) for position, request in enumerate(requests)]
+        wishes = [self._wish(position, request) for position, request in enumerate(requests, first_position)]
         async with self.db.connection() as conn:
             return [self._spec(port) for port in await rows.bind(conn, binding, wishes, security_groups)]
 
-    async def unbind(self, ctx: Context, *, instance_id: str) -> None:
+    async def unbind(self, ctx: Context, *, instance_id: str, port_id: str | None = None) -> None:
         """See ``NetworkService.unbind``. One statement."""
         async with self.db.connection() as conn:
-            await rows.unbind(conn, instance_id)
+            await rows.unbind(conn, instance_id, port_id)
+
+    async def move(self, ctx: Context, *, instance_id: str, host: str, availability_zone: str) -> list[PortSpec]:
+        """See ``NetworkService.move``."""
+        async with self.db.transaction() as conn:
+            await rows.move(conn, instance_id, host, f"compute:{availability_zone or 'nova'}")
+            return [self._spec(port) for port in await rows.bound(conn, instance_id)]
 
     async def ports(self, ctx: Context, *, instance_id: str) -> list[PortSpec]:
         async with self.db.connection() as conn:
@@ -112,6 +119,31 @@ class BuiltinNetworks:
     async def security_groups(self, ctx: Context, *, instance_id: str) -> list[str]:
         async with self.db.connection() as conn:
             return await rows.group_names(conn, instance_id)
+
+    async def things(self, ctx: Context, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
+        return (await self._collection(kind).listing(ctx, filters)).views
+
+    async def thing(self, ctx: Context, kind: str, id: str) -> dict[str, Any]:
+        collection = self._collection(kind)
+        return collection.view(await collection.get(ctx, id), ctx)
+
+    async def make(self, ctx: Context, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+        collection = self._collection(kind)
+        return collection.view(await collection.create(ctx, {collection.name: fields}), ctx)
+
+    async def change(self, ctx: Context, kind: str, id: str, fields: dict[str, Any]) -> dict[str, Any]:
+        collection = self._collection(kind)
+        return collection.view(await collection.update(ctx, await collection.get_own(ctx, id), {collection.name: fields}), ctx)
+
+    async def remove(self, ctx: Context, kind: str, id: str) -> None:
+        collection = self._collection(kind)
+        await collection.delete(ctx, await collection.get_own(ctx, id))
+
+    def _collection(self, kind: str) -> Any:
+        """Imported late: the collections are made of this service."""
+        from nova_async.services.network.collections import COLLECTIONS
+
+        return COLLECTIONS[kind](self)
 
     async def tell(self, instance_ids: list[str]) -> None:
         """Say that the rules or addresses of these servers' ports changed, so that their hosts plug them again."""

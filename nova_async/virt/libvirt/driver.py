@@ -25,6 +25,7 @@ from nova_async.virt.libvirt.daemon import ensure_libvirtd
 from nova_async.virt.libvirt.disks import Disks, Files
 from nova_async.virt.libvirt.files import FileThreads
 from nova_async.virt.libvirt.image_cache import ImageCache, ImageFetcher
+from nova_async.virt.libvirt.moves import NoMoves
 from nova_async.virt.libvirt.probe import choose_virt_type
 from nova_async.world import World
 
@@ -57,7 +58,7 @@ SWEEP_SECONDS = (5.0, 3600.0)  # least and most time between two looks at the im
 log_ = log.get("virt.driver")
 
 
-class LibvirtDriver:
+class LibvirtDriver(NoMoves):
     """Implements ``virt.driver.Driver``."""
 
     def __init__(self, config: Config, world: World, images: ImageFetcher, plugs: NetworkPlugs, host: str) -> None:

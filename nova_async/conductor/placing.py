@@ -1,0 +1,105 @@
+"""Taking a host for a server: the scheduler ranks, one statement claims, a lost race is run again."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from nova_async import errors
+from nova_async.conductor.parts import Run
+from nova_async.conductor.requests import request_for
+from nova_async.conductor.servers import instance_of
+from nova_async.db import Connection, hosts, moves
+from nova_async.scheduler.request import Decision, Request, resources_of
+from nova_async.workflow.steps import GiveUp
+
+RACES = 5  # decisions before we believe that no host has room
+
+
+class Taken(Protocol):
+    host_id: str
+
+
+T = TypeVar("T", bound=Taken)
+
+
+async def take_host(
+    run: Run, conn: Connection, request: Request, take: Callable[[list[str]], Awaitable[T | None]]
+) -> tuple[T, Decision]:
+    """Let ``take`` claim one of the best hosts. Raises ``GiveUp`` with the reasons per host when none has room.
+
+    Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.
+    """
+    scheduler = run.parts.scheduler
+    for _ in range(RACES):
+        decision = scheduler.decide(request)
+        if not decision.candidates:
+            break
+        taken = await take([c.host_id for c in decision.candidates])
+        if taken is not None:
+            scheduler.table.took(taken.host_id, request.resources)
+            return taken, decision
+        scheduler.table.load(await hosts.all(conn, [c.host for c in decision.candidates]))  # our view was out of date
+    if not scheduler.table.is_complete():
+        raise errors.Unavailable("Not all hosts have reported since this process started.")
+    raise GiveUp(errors.NoCapacity(decision.summary()), {"decision": msgspec.to_builtins(decision)})
+
+
+async def request_to_move(run: Run, conn: Connection, flavor: dict[str, Any], ignored: dict[str, str]) -> Request:
+    """As for a new server, but where its owner forced or wished it to be at first counts no more; the operator's ``host`` does."""
+    instance = await instance_of(run, conn)
+    request = await request_for(run, conn, msgspec.structs.replace(instance, flavor=flavor))
+    forced = run.input.get("host") if run.input.get("force") else None
+    return msgspec.structs.replace(
+        request,
+        forced_host=forced,
+        forced_node=None,
+        requested_host=None if forced else run.input.get("host"),
+        requested_node=None,
+        ignored_hosts={**request.ignored_hosts, **ignored},
+    )
+
+
+async def claim_beside(run: Run, conn: Connection, flavor: dict[str, Any], *, may_stay: bool = False) -> dict[str, Any]:
+    """Claim a host for the server's next placement, while it stays where it is.
+
+    Returns the destination's fields, its ``generation``, ``source`` with the same of the present place, and ``same_host``;
+    ``back`` is the placement under which the server goes on at its source when the move fails.
+    """
+    state = await moves.state(conn, run.subject_id)
+    if state.host is None or state.host_id is None:
+        raise errors.Conflict("The server is on no host.")
+    request = await request_to_move(run, conn, flavor, {} if may_stay else {state.host: "the server is there now"})
+    generation = state.newest + 1
+
+    async def take(candidates: list[str]) -> moves.Destination | None:
+        return await moves.claim(conn, run.subject_id, generation, candidates, request.resources, generation + 1)
+
+    taken, decision = await take_host(run, conn, request, take)
+    same = taken.host == state.host
+    source = {
+        "host_id": state.host_id,
+        "host": state.host,
+        "node": state.node,
+        "availability_zone": state.availability_zone,
+        "generation": state.generation,
+    }
+    return {
+        **msgspec.to_builtins(taken),
+        "generation": generation,
+        "source": source,
+        "same_host": same,
+        "back": generation + 1 if same else state.generation,
+        "old_flavor_id": state.flavor_id,
+        "new_flavor_id": flavor.get("id", state.flavor_id),
+        "decision": msgspec.to_builtins(decision),
+    }
+
+
+async def release_beside(run: Run, conn: Connection, claimed: dict[str, Any], flavor: dict[str, Any]) -> None:
+    """Give the claim of a failed move back. Its source may know the server by a later placement now."""
+    await moves.release_one(conn, run.subject_id, claimed["generation"])
+    if claimed["back"] != claimed["source"]["generation"]:
+        await moves.restamp(conn, run.subject_id, claimed["source"]["generation"], claimed["back"])
+    run.parts.scheduler.table.took(claimed["host_id"], resources_of(flavor), -1)
+    run.memo.clear()

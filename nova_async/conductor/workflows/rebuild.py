@@ -1,0 +1,51 @@
+"""Rebuild a server from the image that its row names: same host, same ports, same placement, new disks."""
+
+from nova_async.bus.messages.compute import Rebuild
+from nova_async.conductor.parts import Run
+from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error
+from nova_async.db import Connection, placements
+from nova_async.errors import Conflict
+from nova_async.model import states
+from nova_async.model.power import PowerState
+from nova_async.workflow.steps import Definition, step, steps
+
+
+async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
+    """A server that was off is off afterwards."""
+    instance = await instance_of(run, conn)
+    if not instance.host:
+        raise Conflict("The server is on no host.")
+    return {"stopped": instance.vm_state == states.STOPPED}
+
+
+async def rebuild_guest(run: Run) -> None:
+    on = not run.results["remember_state"]["stopped"]
+    instance = await instance_of(run)
+    guest = await guest_now(run)
+    await run.parts.commands.run(run, await host_of(run), Rebuild, generation=instance.generation, guest=guest, power_on=on)
+
+
+async def settle(run: Run, conn: Connection) -> None:
+    if run.results["remember_state"]["stopped"]:
+        await placements.set_state(conn, run.subject_id, states.STOPPED, PowerState.SHUTDOWN)
+        return
+    instance = await instance_of(run, conn)
+    if not await placements.activate(conn, run.subject_id, instance.generation, PowerState.RUNNING, instance.ports, "/dev/vda"):
+        raise Conflict("The server was deleted or placed anew while it was rebuilt.")
+
+
+async def broken(run: Run, conn: Connection) -> None:
+    """Turned back by a signal: the disks may be gone."""
+    await mark_error(run, conn, {"kind": "Conflict", "message": "The rebuild was called off."})
+
+
+REBUILD = Definition(
+    kind="rebuild",
+    steps=steps(
+        step(remember_state, task_state=states.REBUILDING, deadline=120, in_transaction=True),
+        step(rebuild_guest, task_state=states.REBUILD_SPAWNING, deadline=1800),
+        step(settle, task_state=states.REBUILD_SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True),
+    ),
+    failed=mark_error,
+    cancelled=broken,
+)

@@ -72,9 +72,7 @@ OPERATIONS: dict[type[Command], Operation] = {
     Spawn: lambda t, c, progress: t.driver.spawn(c.guest, c.generation, progress),
     Destroy: lambda t, c, progress: t.driver.destroy(c.instance_id, delete_disks=c.delete_disks),
     PowerOn: lambda t, c, progress: t.driver.power_on(c.guest, c.generation),
-    PowerOff: lambda t, c, progress: t.driver.power_off(
-        c.instance_id, timeout=float(c.timeout_seconds), retry=float(c.retry_seconds)
-    ),
+    PowerOff: lambda t, c, progress: t.driver.power_off(c.instance_id, timeout=float(c.timeout_seconds), retry=float(c.retry_seconds)),
     Reboot: lambda t, c, progress: t.driver.reboot(c.guest, c.generation, hard=c.hard),
     Pause: lambda t, c, progress: t.driver.pause(c.instance_id),
     Unpause: lambda t, c, progress: t.driver.unpause(c.instance_id),

@@ -23,9 +23,7 @@ class Taken(Protocol):
 T = TypeVar("T", bound=Taken)
 
 
-async def take_host(
-    run: Run, conn: Connection, request: Request, take: Callable[[list[str]], Awaitable[T | None]]
-) -> tuple[T, Decision]:
+async def take_host(run: Run, conn: Connection, request: Request, take: Callable[[list[str]], Awaitable[T | None]]) -> tuple[T, Decision]:
     """Let ``take`` claim one of the best hosts. Raises ``GiveUp`` with the reasons per host when none has room.
 
     Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.

@@ -119,9 +119,7 @@ async def confirm(conn: Connection, instance_id: str, vm_state: str) -> None:
     await CONFIRM.run(conn, instance_id, vm_state)
 
 
-async def revert(
-    conn: Connection, instance_id: str, generation: int, vm_state: str, power_state: int, ports: list[dict[str, Any]]
-) -> bool:
+async def revert(conn: Connection, instance_id: str, generation: int, vm_state: str, power_state: int, ports: list[dict[str, Any]]) -> bool:
     """False when there is nothing to revert."""
     return await REVERT.run(conn, instance_id, generation, vm_state, power_state, ports) > 0
 

@@ -50,7 +50,7 @@ class Inbox:
 
 async def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the conditions are of many kinds
+        while not condition():
             await asyncio.sleep(0.01)
 
 

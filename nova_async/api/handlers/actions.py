@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from nova_async.api.handlers.instances import hold, refuse_illegal, refuse_locked, refuse_nowhere
 from nova_async.api.handlers.server_quota import check_growth
 from nova_async.api.request import Request
 from nova_async.api.schemas import TRUE_WORDS
 from nova_async.bus.messages.compute import ConsoleOutput, GetConsoleOutput
 from nova_async.db import Connection, hosts, instances
-from nova_async.errors import Conflict, Unavailable
+from nova_async.errors import Conflict, Unavailable, Unsupported
 from nova_async.model.instances import Instance
 from nova_async.policy import servers as policy
+from nova_async.sealed import seal
 
 CONSOLE_SECONDS = 10.0
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f]")
@@ -55,22 +58,23 @@ async def unrescue(request: Request) -> None:
 async def restore(request: Request) -> None:
     """A deleted server counts again, so that its project's limits are looked at again."""
     server = target(request)
-    async with beginning(request, "restore") as conn:
-        await check_growth(conn, request, server, {"instances": 1, "cores": server.vcpus, "ram": server.memory_mb})
+    async with beginning(request, "restore") as begun:
+        await check_growth(begun.conn, request, server, {"instances": 1, "cores": server.vcpus, "ram": server.memory_mb})
 
 
 async def change_password(request: Request) -> None:
-    """The guest's agent sets it; QEMU guests say in their image that they have one."""
+    """The guest's agent sets it; QEMU guests say in their image that they have one. Sealed, so that the host alone reads it."""
     server = target(request)
     refuse_nowhere(server)
-    agent = str(server.image_properties.get("hw_qemu_guest_agent", "")).lower()
+    await check_legal(request, "changePassword")
     async with request.parts.database.connection() as conn:
-        hosts_found = await hosts.all(conn, [server.host or ""])
-    kinds = {str(row.facts.get("hypervisor_type", "")).upper() for row in hosts_found}
-    if kinds & {"QEMU", "KVM"} and agent not in TRUE_WORDS:
-        await check_legal(request, "changePassword")
+        facts = next((row.facts for row in await hosts.all(conn, [server.host or ""])), {})
+    agent = str(server.image_properties.get("hw_qemu_guest_agent", "")).lower()
+    if str(facts.get("hypervisor_type", "")).upper() in ("QEMU", "KVM") and agent not in TRUE_WORDS:
         raise Conflict("QEMU guest agent is not enabled")
-    await begin(request, "changePassword", password=request.body["changePassword"]["adminPass"])
+    if not facts.get("sealing_key"):
+        raise Unsupported("Unable to set password on instance")
+    await begin(request, "changePassword", sealed=seal(facts["sealing_key"], request.body["changePassword"]["adminPass"]))
 
 
 async def trigger_crash_dump(request: Request) -> None:
@@ -123,10 +127,21 @@ async def console_output(request: Request) -> dict[str, Any]:
     return {"output": UNPRINTABLE.sub("", answer.output) if isinstance(answer, ConsoleOutput) else ""}
 
 
-async def begin(request: Request, kind: str, **options: Any) -> None:
-    """Begin a workflow where the server's state allows it, in one transaction with the look at that state; see ``beginning``."""
-    async with beginning(request, kind, **options):
+class Beginning(msgspec.Struct):
+    """An operation that is about to begin, and the transaction in which it does."""
+
+    conn: Connection
+    workflow_id: str = ""
+
+
+async def begin(request: Request, kind: str, **options: Any) -> str:
+    """Begin a workflow where the server's state allows it, in one transaction with the look at that state; see ``beginning``.
+
+    Returns the workflow's id.
+    """
+    async with beginning(request, kind, **options) as begun:
         pass
+    return begun.workflow_id
 
 
 @asynccontextmanager
@@ -139,7 +154,7 @@ async def beginning(
     locks: bool = True,
     idle: bool = True,
     **given: Any,
-) -> AsyncIterator[Connection]:
+) -> AsyncIterator[Beginning]:
     """As ``begin``; what the block writes is written in the same transaction, before the workflow's row.
 
     ``word`` is what texts call the action, ``rule`` its name in ``LEGAL``, where they are not ``kind``. ``locks``: a locked
@@ -151,9 +166,10 @@ async def beginning(
         if locks:
             refuse_locked(request, server, state)
         refuse_illegal(server, state, word or kind, rule or kind, idle=idle)
-        yield conn
-        workflow = await request.parts.starter.begin(conn, request.ctx, kind, server.uuid, **given)
-    request.parts.starter.go([workflow])
+        begun = Beginning(conn)
+        yield begun
+        begun.workflow_id = await request.parts.starter.begin(conn, request.ctx, kind, server.uuid, **given)
+    request.parts.starter.go([begun.workflow_id])
 
 
 async def check_legal(request: Request, action: str, *, locks: bool = True) -> None:

@@ -25,11 +25,11 @@ async def resize(request: Request) -> None:
     if "OS-DCF:diskConfig" in asked:
         given["auto_disk_config"] = asked["OS-DCF:diskConfig"] == "AUTO"
     flavor: dict[str, Any] = {}
-    async with beginning(request, "resize", flavor=flavor, **given) as conn:
-        flavor |= await _flavor(conn, server, str(asked["flavorRef"]).rpartition("/")[2], private=request.is_admin)
+    async with beginning(request, "resize", flavor=flavor, **given) as begun:
+        flavor |= await _flavor(begun.conn, server, str(asked["flavorRef"]).rpartition("/")[2], private=request.is_admin)
         _check_flavor(server, flavor)
         growth = {"cores": flavor["vcpus"] - server.vcpus, "ram": flavor["memory_mb"] - server.memory_mb}
-        await check_growth(conn, request, server, growth)
+        await check_growth(begun.conn, request, server, growth)
 
 
 async def confirm(request: Request) -> None:
@@ -47,11 +47,11 @@ async def migrate(request: Request) -> None:
     if host is not None:
         request.require(policy.MIGRATE_HOST, project_id=server.project_id, user_id=server.user_id)
     _refuse_silent_host(request, server)
-    async with beginning(request, "migrate", host=host) as conn:
+    async with beginning(request, "migrate", host=host) as begun:
         if host is not None:
             if host == server.host:
                 raise Invalid("Cannot migrate to the host where the server exists.")
-            await _require_host(conn, host)
+            await _require_host(begun.conn, host)
 
 
 async def live_migrate(request: Request) -> None:
@@ -65,13 +65,13 @@ async def live_migrate(request: Request) -> None:
         "block_migration": None if block == "auto" else truth(block),
         "force": truth(asked.get("force", False)) or (host is not None and not request.has(V.LIVE_MIGRATE_CHECKED)),
     }
-    async with beginning(request, "live-migration", word="os-migrateLive", **given) as conn:
+    async with beginning(request, "live-migration", word="os-migrateLive", **given) as begun:
         if not request.parts.hosts.is_up(server.host or "") and not request.has(V.LIVE_MIGRATE_IN_BACKGROUND):
             raise Invalid(f"Compute service of {server.host} is unavailable at this time.")
         if host is not None:
             if host == server.host:
                 raise Invalid(f"Unable to migrate instance ({server.uuid}) to current host ({host}).")
-            await _require_host(conn, host)
+            await _require_host(begun.conn, host)
 
 
 async def evacuate(request: Request) -> dict[str, str] | None:
@@ -84,10 +84,10 @@ async def evacuate(request: Request) -> dict[str, str] | None:
     given = {
         "host": host,
         "force": truth(asked.get("force", False)) or (host is not None and not request.has(V.EVACUATE_CHECKED)),
-        "stopped": request.has(V.EVACUATED_STOPPED),
+        "stay_stopped": request.has(V.EVACUATED_STOPPED),
     }
-    async with beginning(request, "evacuate", locks=False, idle=False, **given) as conn:
-        await _refuse_target(conn, server, host)
+    async with beginning(request, "evacuate", locks=False, idle=False, **given) as begun:
+        await _refuse_target(begun.conn, server, host)
         if request.parts.hosts.is_up(server.host or "") and not server.host_forced_down:
             raise Invalid(f"Compute service of {server.host} is still in use.")
     if request.has(V.EVACUATE_WITHOUT_SHARED_STORAGE) or not request.parts.config.api.enable_admin_password:

@@ -31,11 +31,11 @@ async def rebuild(request: Request) -> Rebuilt:
     check_fit(request, server.flavor, image)
     columns = _columns(asked, image)
     preserve = truth(asked.get("preserve_ephemeral", False))
-    async with beginning(request, "rebuild", image_id=image.id, preserve_ephemeral=preserve) as conn:
-        await _check_limits(request, conn, server, asked)
+    async with beginning(request, "rebuild", image_id=image.id, preserve_ephemeral=preserve) as begun:
+        await _check_limits(request, begun.conn, server, asked)
         if "key_name" in asked:
-            columns |= await _key(conn, server, asked["key_name"])
-        await instances.change(conn, server.uuid, **columns)
+            columns |= await _key(begun.conn, server, asked["key_name"])
+        await instances.change(begun.conn, server.uuid, **columns)
     request.headers["Location"] = request.here(f"servers/{server.uuid}")
     password = asked.get("adminPass") or request.parts.world.secret(9)
     async with request.parts.database.connection() as conn:

@@ -31,15 +31,15 @@ async def unshelve(request: Request) -> None:
             f'Specifying an availability zone or a host when unshelving server "{server.uuid}" with status '
             f'"{server.vm_state}" is not supported. The server status must be SHELVED_OFFLOADED.'
         )
-    given = {key: value for key, value in (("zone", zone), ("host", host)) if value is not None}
-    async with beginning(request, "unshelve", **given) as conn:
-        known = await hosts.all(conn)
+    given = {key: value for key, value in (("availability_zone", zone), ("host", host)) if value is not None}
+    async with beginning(request, "unshelve", **given) as begun:
+        known = await hosts.all(begun.conn)
         if zone is not None and all(row.availability_zone != zone for row in known):
             raise Invalid("The requested availability zone is not available")
         if host is not None:
             await _check_host(request, server, host, {row.name: row.availability_zone for row in known}, asked)
         if "availability_zone" in asked and (zone is not None or request.has(V.UNSHELVE_HOST)):
-            await instances.change(conn, server.uuid, pinned_zone=zone)
+            await instances.change(begun.conn, server.uuid, pinned_zone=zone)
 
 
 async def _check_host(request: Request, server: Instance, host: str, zones: dict[str, str], asked: dict[str, Any]) -> None:

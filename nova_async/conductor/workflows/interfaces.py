@@ -62,9 +62,7 @@ async def plug_port(run: Run) -> None:
 async def pull_port(run: Run) -> None:
     instance, bound = await instance_of(run), run.results["bind_port"]
     guest = await guest_now(run)
-    await leave_to_host(
-        run, await host_of(run), DetachPort, generation=instance.generation, undo=True, guest=guest, port=bound["port"]
-    )
+    await leave_to_host(run, await host_of(run), DetachPort, generation=instance.generation, undo=True, guest=guest, port=bound["port"])
 
 
 async def attached(run: Run, conn: Connection) -> None:

@@ -93,9 +93,7 @@ async def destroy_guest(run: Run) -> None:
 async def free_ports(run: Run) -> list[dict[str, Any]]:
     """The ports stay the server's, on no host."""
     instance = await instance_of(run)
-    ports = await run.parts.networks.move(
-        run.ctx, instance_id=instance.uuid, host="", availability_zone=instance.availability_zone or ""
-    )
+    ports = await run.parts.networks.move(run.ctx, instance_id=instance.uuid, host="", availability_zone=instance.availability_zone or "")
     return [msgspec.to_builtins(p) for p in ports]
 
 

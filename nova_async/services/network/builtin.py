@@ -121,19 +121,25 @@ class BuiltinNetworks:
             return await rows.group_names(conn, instance_id)
 
     async def things(self, ctx: Context, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
-        return (await self._collection(kind).listing(ctx, filters)).views
+        views: list[dict[str, Any]] = (await self._collection(kind).listing(ctx, filters)).views
+        return views
 
     async def thing(self, ctx: Context, kind: str, id: str) -> dict[str, Any]:
         collection = self._collection(kind)
-        return collection.view(await collection.get(ctx, id), ctx)
+        view: dict[str, Any] = collection.view(await collection.get(ctx, id), ctx)
+        return view
 
     async def make(self, ctx: Context, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
         collection = self._collection(kind)
-        return collection.view(await collection.create(ctx, {collection.name: fields}), ctx)
+        view: dict[str, Any] = collection.view(await collection.create(ctx, {collection.name: fields}), ctx)
+        return view
 
     async def change(self, ctx: Context, kind: str, id: str, fields: dict[str, Any]) -> dict[str, Any]:
         collection = self._collection(kind)
-        return collection.view(await collection.update(ctx, await collection.get_own(ctx, id), {collection.name: fields}), ctx)
+        view: dict[str, Any] = collection.view(
+            await collection.update(ctx, await collection.get_own(ctx, id), {collection.name: fields}), ctx
+        )
+        return view
 
     async def remove(self, ctx: Context, kind: str, id: str) -> None:
         collection = self._collection(kind)

@@ -11,19 +11,10 @@ from nova_async.db import networks as rows
 from nova_async.errors import Forbidden, Invalid, NotFound, Unsupported
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.collection import Collection, Query, scope
-from nova_async.services.network.networks import Networks, Subnets
-from nova_async.services.network.ports import Ports
-from nova_async.services.network.security_groups import SecurityGroupRules, SecurityGroups
+from nova_async.services.network.collections import COLLECTIONS
 from nova_async.services.web import STATUS, Tokens, context_of, edge, json_body, json_response
 from nova_async.world import World
 
-COLLECTIONS: dict[str, type[Collection[Any]]] = {
-    "networks": Networks,
-    "subnets": Subnets,
-    "ports": Ports,
-    "security-groups": SecurityGroups,
-    "security-group-rules": SecurityGroupRules,
-}
 # What a client may list and finds empty: this service does not have them.
 EMPTY = {
     "routers": "router",

@@ -8,7 +8,7 @@ import msgspec
 from nova_async.errors import Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec
 from nova_async.virt.driver import Progress
-from nova_async.virt.libvirt import config_drive, processes, qcow2
+from nova_async.virt.libvirt import config_drive, processes, qcow2, qemu_img
 from nova_async.virt.libvirt.files import IDENTIFIER, FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import Base, ImageCache
 
@@ -98,6 +98,22 @@ class Disks:
         if guest.config_drive:
             await self.write_config_drive(guest)
         return files
+
+    async def copy_root(self, guest: GuestSpec) -> Path:
+        """The root disk as a qcow2 file of its own; see ``forget_copy``. Raises ``Unsupported`` when it has none."""
+        disk, copy = self._root_and_copy(guest)
+        if not await self._files.run(disk.exists):
+            raise Unsupported(f"Server {guest.instance_id} has no root disk to take a snapshot of.")
+        await qemu_img.convert(disk, "qcow2", copy, "qcow2", in_use=True)
+        return copy
+
+    async def forget_copy(self, guest: GuestSpec) -> None:
+        _, copy = self._root_and_copy(guest)
+        await self._files.run(lambda: copy.unlink(missing_ok=True))
+
+    def _root_and_copy(self, guest: GuestSpec) -> tuple[Path, Path]:
+        folder = named(self._folder, guest.instance_id)
+        return folder / "disk", folder / "snapshot.qcow2"
 
     async def write_config_drive(self, guest: GuestSpec) -> None:
         path = named(self._folder, guest.instance_id) / "disk.config"

@@ -151,6 +151,35 @@ class LibvirtDriver(NoMoves):
             await self._plugs.plug(guest.instance_id, guest.ports)
             await self._define_and_start(guest, generation, files)
 
+    async def rebuild(self, guest: GuestSpec, generation: int, progress: Progress, *, power_on: bool) -> None:
+        async with self._alone(guest.instance_id):
+            await self._remove(guest.instance_id)
+            files = await self._make_files(guest, progress)
+            await self._plugs.plug(guest.instance_id, guest.ports)
+            if power_on:
+                await self._define_and_start(guest, generation, files)
+            else:
+                text = xml.domain(guest, generation, files, self._shape)
+                await self._connection.call(lambda connection: connection.defineXML(text) and None, deadline=START_SECONDS)
+
+    @asynccontextmanager
+    async def snapshot(self, guest: GuestSpec) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A guest that runs is paused while its disk is copied, so that the copy is of one instant."""
+        async with self._alone(guest.instance_id):
+            known = await self.guest(guest.instance_id)
+            running = known.power_state is PowerState.RUNNING
+            if running:
+                await self._domain(guest.instance_id, _pause)
+            try:
+                copy = await self._disks.copy_root(guest)
+            finally:
+                if running:
+                    await self._domain(guest.instance_id, _unpause)
+        try:
+            yield self._files.chunks(copy)
+        finally:
+            await self._disks.forget_copy(guest)
+
     async def destroy(self, instance_id: str, *, delete_disks: bool = True) -> None:
         self._doomed.add(instance_id)
         try:

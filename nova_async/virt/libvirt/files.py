@@ -3,16 +3,17 @@
 import asyncio
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from nova_async.errors import Error, Invalid, NoCapacity
 
 T = TypeVar("T")
 
 THREADS = 4
+CHUNK = 2**20
 IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -28,6 +29,15 @@ class FileThreads:
             if error.errno in (28, 122):  # ENOSPC, EDQUOT
                 raise NoCapacity("The host's disk is full.", detail=str(error)) from None
             raise Error("The host could not read or write its files.", detail=str(error)) from None
+
+    async def chunks(self, path: Path) -> AsyncIterator[bytes]:
+        """A file's content in pieces of 1 MiB."""
+        file: BinaryIO = await self.run(lambda: path.open("rb"))
+        try:
+            while data := await self.run(file.read, CHUNK):
+                yield data
+        finally:
+            file.close()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,14 +1,14 @@
-"""Moves of guests between hosts: what this driver cannot do yet, by name."""
+"""What this driver cannot do yet, by name: moves between hosts, and changes inside a running guest."""
 
 from typing import Any
 
 from nova_async.errors import Unsupported
-from nova_async.model.guests import GuestSpec
+from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.virt.driver import Progress
 
 
 class NoMoves:
-    """The methods of ``virt.driver.Driver`` that bring a guest to another host."""
+    """The methods of ``virt.driver.Driver`` that refuse; each raises ``Unsupported`` before anything is changed."""
 
     async def receive_disk(self, guest: GuestSpec, from_host: str) -> dict[str, Any]:
         raise Unsupported("The libvirt driver cannot bring disks to another host.")
@@ -30,3 +30,30 @@ class NoMoves:
 
     async def finish_live(self, guest: GuestSpec, generation: int, *, paused: bool) -> None:
         raise Unsupported("The libvirt driver cannot migrate running servers.")
+
+    async def finish_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
+        raise Unsupported("The libvirt driver cannot resize servers.")
+
+    async def revert_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
+        raise Unsupported("The libvirt driver cannot resize servers.")
+
+    async def confirm_move(self, instance_id: str) -> None:
+        raise Unsupported("The libvirt driver cannot resize servers.")
+
+    async def rescue(self, guest: GuestSpec, generation: int, image: ImageRef, progress: Progress) -> None:
+        raise Unsupported("The libvirt driver cannot rescue servers.")
+
+    async def unrescue(self, guest: GuestSpec, generation: int, *, power_on: bool) -> None:
+        raise Unsupported("The libvirt driver cannot rescue servers.")
+
+    async def set_password(self, guest: GuestSpec, password: str) -> None:
+        raise Unsupported("The libvirt driver cannot set passwords inside guests.")
+
+    async def attach_port(self, guest: GuestSpec, generation: int, port_id: str) -> None:
+        raise Unsupported("The libvirt driver cannot attach network cards to servers.")
+
+    async def detach_port(self, guest: GuestSpec, generation: int, port: PortSpec) -> None:
+        raise Unsupported("The libvirt driver cannot detach network cards from servers.")
+
+    async def crash_dump(self, instance_id: str) -> None:
+        raise Unsupported("The libvirt driver cannot make crash dumps.")

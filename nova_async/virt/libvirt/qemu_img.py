@@ -33,11 +33,12 @@ async def info(path: Path, disk_format: str, *, deadline: float = 30.0) -> dict[
     return facts
 
 
-async def convert(source: Path, source_format: str, target: Path, target_format: str) -> None:
-    """Copy an image into another format; holes stay holes."""
+async def convert(source: Path, source_format: str, target: Path, target_format: str, *, in_use: bool = False) -> None:
+    """Copy an image into another format; holes stay holes. ``in_use``: a (paused) guest holds its lock."""
     await run(
         "qemu-img",
         "convert",
+        *(("-U",) if in_use else ()),
         "-f",
         _known(source_format),
         "-O",

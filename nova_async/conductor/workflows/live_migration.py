@@ -1,0 +1,159 @@
+"""Live migration: a running guest changes its host. Until it has arrived the server is where it was.
+
+Whatever fails or is called off, the guest is where the hypervisors say: undoing looks there, and the row follows.
+"""
+
+from typing import Any
+
+import msgspec
+
+from nova_async.bus.messages.compute import AbortLive, Destroy, FinishLive, LiveMigrate, PrepareLive
+from nova_async.conductor.commands import HostDown
+from nova_async.conductor.parts import Run
+from nova_async.conductor.placing import claim_beside
+from nova_async.conductor.servers import failed_forward, fault, forward, guest_now, instance_of, leave_to_host, note_fault
+from nova_async.db import Connection, moves, placements
+from nova_async.errors import Conflict, Error
+from nova_async.model import states
+from nova_async.model.power import PowerState
+from nova_async.scheduler.request import resources_of
+from nova_async.workflow.steps import Definition, step, steps
+
+ALIVE = (PowerState.RUNNING, PowerState.PAUSED)
+
+
+async def claim_destination(run: Run, conn: Connection) -> dict[str, Any]:
+    instance = await instance_of(run, conn)
+    claimed = await claim_beside(run, conn, instance.flavor)
+    return {**claimed, "paused": instance.vm_state == states.PAUSED}
+
+
+async def settle_where_it_is(run: Run) -> None:
+    """The undo: the claim of the place where the guest is not goes back."""
+    claimed = run.results.get("claim_destination")
+    if not claimed:
+        return
+    source, moved = claimed["source"], await _has_moved(run)
+    if moved:
+        await leave_to_host(run, source["host"], Destroy, generation=source["generation"], undo=True)
+        ports = await _ports_to(run, claimed)
+    async with run.parts.database.transaction() as conn:
+        if moved:
+            await moves.relocate(conn, run.subject_id, source["generation"], claimed["generation"], claimed["host_id"])
+            await moves.shown_ports(conn, run.subject_id, ports)
+        await moves.release_one(conn, run.subject_id, source["generation"] if moved else claimed["generation"])
+        instance = await instance_of(run, conn)
+    left = source["host_id"] if moved else claimed["host_id"]
+    run.parts.scheduler.table.took(left, resources_of(instance.flavor), -1)
+
+
+async def prepare(run: Run) -> None:
+    claimed = run.results["claim_destination"]
+    fields = {"guest": await guest_now(run), "from_host": claimed["source"]["host"], "block": run.input.get("block_migration")}
+    await run.parts.commands.run(run, claimed["host"], PrepareLive, generation=claimed["generation"], **fields)
+
+
+async def clear_or_keep(run: Run) -> None:
+    """The undo: what waits at the destination goes, unless the guest has arrived."""
+    claimed = run.results["claim_destination"]
+    if await _has_moved(run):
+        fields = {"guest": await guest_now(run), "paused": claimed["paused"]}
+        await leave_to_host(run, claimed["host"], FinishLive, generation=claimed["generation"], undo=True, **fields)
+    else:
+        await leave_to_host(run, claimed["host"], Destroy, generation=claimed["generation"], undo=True)
+
+
+async def migrate(run: Run) -> None:
+    claimed = run.results["claim_destination"]
+    fields = {"guest": await guest_now(run), "block": run.input.get("block_migration"), "to_generation": claimed["generation"]}
+    source, to = claimed["source"], {"to_host": claimed["host"], "to_address": claimed["address"]}
+    await run.parts.commands.run(run, source["host"], LiveMigrate, generation=source["generation"], **to, **fields)
+
+
+async def call_off(run: Run) -> None:
+    """The undo: no migration runs any more; whether the guest had left before is seen in its place."""
+    source = run.results["claim_destination"]["source"]
+    await leave_to_host(run, source["host"], AbortLive, generation=source["generation"], undo=True)
+
+
+async def arrive(run: Run, conn: Connection) -> None:
+    """The guest has left its old host: the row follows."""
+    claimed = run.results["claim_destination"]
+    old, new = claimed["source"]["generation"], claimed["generation"]
+    if not await moves.relocate(conn, run.subject_id, old, new, claimed["host_id"]):
+        raise Conflict("The server was deleted or placed anew while it was migrated.")
+    run.memo.clear()
+
+
+async def bind_ports(run: Run) -> list[dict[str, Any]]:
+    return await _ports_to(run, run.results["claim_destination"])
+
+
+async def finish(run: Run) -> dict[str, Any]:
+    claimed = run.results["claim_destination"]
+    fields = {"guest": await guest_now(run, ports=run.results["bind_ports"]), "paused": claimed["paused"]}
+    return await forward(run, claimed["host"], FinishLive, generation=claimed["generation"], **fields)
+
+
+async def clear_source(run: Run) -> None:
+    source = run.results["claim_destination"]["source"]
+    await leave_to_host(run, source["host"], Destroy, generation=source["generation"])
+
+
+async def settle(run: Run, conn: Connection) -> None:
+    claimed = run.results["claim_destination"]
+    source, instance = claimed["source"], await instance_of(run, conn)
+    await moves.release_one(conn, run.subject_id, source["generation"])
+    run.parts.scheduler.table.took(source["host_id"], resources_of(instance.flavor), -1)
+    await moves.shown_ports(conn, run.subject_id, run.results["bind_ports"])
+    state, power = (states.PAUSED, PowerState.PAUSED) if claimed["paused"] else (states.ACTIVE, PowerState.RUNNING)
+    await placements.set_state(conn, run.subject_id, state, power)
+    if reason := failed_forward(run, "finish"):
+        await placements.set_error(conn, run.subject_id, fault(run, {"kind": "Error", "message": reason}))
+
+
+async def _has_moved(run: Run) -> bool:
+    """Asked of the source; of the destination when the source is silent. When neither answers, the guest has not moved."""
+    claimed = run.results["claim_destination"]
+    if "moved" not in run.memo:
+        try:
+            run.memo["moved"] = await run.parts.commands.power_of(claimed["source"]["host"], run.subject_id) not in ALIVE
+        except HostDown:
+            try:
+                run.memo["moved"] = await run.parts.commands.power_of(claimed["host"], run.subject_id) == PowerState.RUNNING
+            except HostDown:
+                run.memo["moved"] = False
+        if run.memo["moved"]:
+            run.memo["moved"] = await _is_at_destination(run)
+    return bool(run.memo["moved"])
+
+
+async def _is_at_destination(run: Run) -> bool:
+    """A guest that runs nowhere has crashed at its source, unless its destination knows it."""
+    try:
+        return await run.parts.commands.power_of(run.results["claim_destination"]["host"], run.subject_id) in ALIVE
+    except Error:
+        return False
+
+
+async def _ports_to(run: Run, place: dict[str, Any]) -> list[dict[str, Any]]:
+    ports = await run.parts.networks.move(
+        run.ctx, instance_id=run.subject_id, host=place["host"], availability_zone=place["availability_zone"] or ""
+    )
+    return [msgspec.to_builtins(p) for p in ports]
+
+
+LIVE_MIGRATION = Definition(
+    kind="live-migration",
+    steps=steps(
+        step(claim_destination, undo=settle_where_it_is, task_state=states.MIGRATING, deadline=120, in_transaction=True),
+        step(prepare, undo=clear_or_keep, task_state=states.MIGRATING, deadline=600),
+        step(migrate, undo=call_off, task_state=states.MIGRATING, deadline=86_400),
+        step(arrive, task_state=states.MIGRATING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(bind_ports, task_state=states.MIGRATING, deadline=120),
+        step(finish, task_state=states.MIGRATING, deadline=600),
+        step(clear_source, task_state=states.MIGRATING, deadline=600),
+        step(settle, task_state=states.MIGRATING, deadline=120, in_transaction=True),
+    ),
+    failed=note_fault,
+)

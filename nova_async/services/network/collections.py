@@ -1,0 +1,16 @@
+"""The collections of the built-in network service, by the names that they have in paths."""
+
+from typing import Any
+
+from nova_async.services.network.collection import Collection
+from nova_async.services.network.networks import Networks, Subnets
+from nova_async.services.network.ports import Ports
+from nova_async.services.network.security_groups import SecurityGroupRules, SecurityGroups
+
+COLLECTIONS: dict[str, type[Collection[Any]]] = {
+    "networks": Networks,
+    "subnets": Subnets,
+    "ports": Ports,
+    "security-groups": SecurityGroups,
+    "security-group-rules": SecurityGroupRules,
+}

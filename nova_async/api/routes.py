@@ -20,19 +20,23 @@ from nova_async.api.handlers import (
     limits,
     quota_class_sets,
     quota_sets,
+    server_consoles,
     server_create,
+    server_diagnostics,
     server_groups,
     server_images,
     server_interfaces,
     server_ips,
     server_metadata,
     server_moves,
+    server_networking,
     server_passwords,
     server_rebuild,
     server_rescue,
     server_scheduling,
     server_shelving,
     server_tags,
+    server_volumes,
     servers,
     services,
     versions,
@@ -47,6 +51,7 @@ from nova_async.api.schemas import keypairs as keypair_schemas
 from nova_async.api.schemas import limits as limit_schemas
 from nova_async.api.schemas import quota_sets as quota_schemas
 from nova_async.api.schemas import server_groups as group_schemas
+from nova_async.api.schemas import server_interfaces as interface_schemas
 from nova_async.api.schemas import server_metadata as metadata_schemas
 from nova_async.api.schemas import server_tags as tag_schemas
 from nova_async.api.schemas import servers as server_schemas
@@ -65,6 +70,7 @@ from nova_async.api.views import server_groups as group_views
 from nova_async.api.views import server_interfaces as interface_views
 from nova_async.api.views import server_ips as ip_views
 from nova_async.api.views import server_metadata as metadata_views
+from nova_async.api.views import server_security_groups as server_group_views
 from nova_async.api.views import server_tags as tag_views
 from nova_async.api.views import servers as server_views
 from nova_async.api.views import services as service_views
@@ -177,6 +183,32 @@ ROUTES: tuple[Route, ...] = (
           success=202, policy=server_policy.RESTORE, target="server", body=bare("restore")),
     Route("POST", "/servers/{id}/action", actions.trigger_crash_dump, "Let a server dump its memory.", action="trigger_crash_dump",
           since=V.CRASH_DUMP, success=202, policy=server_policy.CRASH_DUMP, target="server", body=action_schemas.CRASH_DUMP),
+    Route("POST", "/servers/{id}/action", server_networking.add_security_group, "Put a server into a security group.",
+          action="addSecurityGroup", success=202, policy=server_policy.ADD_SECURITY_GROUP, target="server",
+          body=action_schemas.ADD_GROUP),
+    Route("POST", "/servers/{id}/action", server_networking.remove_security_group, "Take a server out of a security group.",
+          action="removeSecurityGroup", success=202, policy=server_policy.REMOVE_SECURITY_GROUP, target="server",
+          body=action_schemas.REMOVE_GROUP),
+    Route("POST", "/servers/{id}/action", server_networking.add_fixed_ip, "Add an address to a server.", action="addFixedIp",
+          until=V.NO_MULTINIC - 1, success=202, policy=server_policy.ADD_FIXED_IP, target="server", body=action_schemas.ADD_FIXED_IP),
+    Route("POST", "/servers/{id}/action", server_networking.remove_fixed_ip, "Take an address from a server.", action="removeFixedIp",
+          until=V.NO_MULTINIC - 1, success=202, policy=server_policy.REMOVE_FIXED_IP, target="server",
+          body=action_schemas.REMOVE_FIXED_IP),
+    Route("POST", "/servers/{id}/action", server_networking.add_floating_ip, "Associate a floating IP.", action="addFloatingIp",
+          until=V.NO_MULTINIC - 1, success=202, policy=server_policy.ADD_FLOATING_IP, target="server",
+          body=action_schemas.ADD_FLOATING_IP),
+    Route("POST", "/servers/{id}/action", server_networking.remove_floating_ip, "Disassociate a floating IP.",
+          action="removeFloatingIp", until=V.NO_MULTINIC - 1, success=202, policy=server_policy.REMOVE_FLOATING_IP, target="server",
+          body=action_schemas.REMOVE_FLOATING_IP),
+    Route("POST", "/servers/{id}/action", server_networking.inject_network_info, "Let the host plug a server's ports anew.",
+          action="injectNetworkInfo", success=202, policy=server_policy.INJECT_NETWORK_INFO, target="server",
+          body=bare("injectNetworkInfo")),
+    Route("POST", "/servers/{id}/action", server_consoles.old, "Open a VNC console.", action="os-getVNCConsole",
+          until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.VNC_CONSOLE),
+    Route("POST", "/servers/{id}/action", server_consoles.old, "Open a SPICE console.", action="os-getSPICEConsole",
+          until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.SPICE_CONSOLE),
+    Route("POST", "/servers/{id}/action", server_consoles.old, "Open a serial console.", action="os-getSerialConsole",
+          until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.SERIAL_CONSOLE),
 
     # Key pairs
     Route("GET", "/os-keypairs", keypairs.index, "List key pairs.",
@@ -305,6 +337,27 @@ ROUTES: tuple[Route, ...] = (
           policy=interface_policy.LIST, target="server", view=interface_views.LIST),
     Route("GET", "/servers/{server_id}/os-interface/{id}", server_interfaces.show, "Show a network interface of a server.",
           policy=interface_policy.SHOW, target="server", view=interface_views.SHOW),
+    Route("POST", "/servers/{server_id}/os-interface", server_interfaces.create, "Add a network interface to a server.",
+          policy=interface_policy.CREATE, target="server", body=interface_schemas.CREATE, view=interface_views.SHOW),
+    Route("DELETE", "/servers/{server_id}/os-interface/{id}", server_interfaces.delete, "Take a network interface from a server.",
+          success=202, policy=interface_policy.DELETE, target="server"),
+    Route("GET", "/servers/{server_id}/os-security-groups", server_networking.security_groups, "List the security groups of a server.",
+          policy=server_policy.LIST_SECURITY_GROUPS, target="server", view=server_group_views.LIST),
+    Route("GET", "/servers/{server_id}/diagnostics", server_diagnostics.show, "Show what is known of a running server.",
+          policy=server_policy.DIAGNOSTICS, target="server"),
+    Route("GET", "/servers/{server_id}/topology", server_diagnostics.topology, "Show the NUMA cells of a server.",
+          since=V.TOPOLOGY, policy=server_policy.TOPOLOGY, target="server"),
+    Route("POST", "/servers/{server_id}/remote-consoles", server_consoles.create, "Open a remote console.",
+          since=V.REMOTE_CONSOLES, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.REMOTE_CONSOLE),
+    Route("GET", "/servers/{server_id}/os-volume_attachments", server_volumes.attachments, "List the volumes of a server.",
+          policy=server_policy.VOLUMES_LIST, target="server"),
+    Route("POST", "/servers/{server_id}/os-volume_attachments", server_volumes.attach, "Attach a volume.",
+          success={V.BASE: 200, V.ATTACH_IN_BACKGROUND: 202}, policy=server_policy.VOLUMES_ATTACH, target="server",
+          body=action_schemas.ATTACH_VOLUME),
+    Route("GET", "/servers/{server_id}/os-volume_attachments/{id}", server_volumes.attachment, "Show a volume of a server.",
+          policy=server_policy.VOLUMES_SHOW, target="server"),
+    Route("DELETE", "/servers/{server_id}/os-volume_attachments/{id}", server_volumes.attachment, "Detach a volume.", success=202,
+          policy=server_policy.VOLUMES_DETACH, target="server"),
     Route("GET", "/servers/{server_id}/os-server-password", server_passwords.show, "Read the password that the guest posted, encrypted.",
           policy=password_policy.SHOW, target="server"),
     Route("DELETE", "/servers/{server_id}/os-server-password", server_passwords.clear, "Forget the password.", success=204,

@@ -139,6 +139,14 @@ class ShelfOfImages:
             raise NotFound(f"Image {image_id} could not be found.")
         return self.shelf[image_id]
 
+    async def create(self, ctx: Context, name: str, *, disk_format: str, properties: dict[str, str], **fields: Any) -> Image:
+        made = image(str(uuid.uuid4()), name=name, status="queued", size=None, properties=properties, **fields)
+        self.shelf[made.id] = made
+        return made
+
+    async def delete(self, ctx: Context, image_id: str) -> None:
+        del self.shelf[image_id]
+
 
 @dataclass
 class OneNetwork:
@@ -154,6 +162,15 @@ class OneNetwork:
             if request.network_id not in (NETWORK, None):
                 raise Invalid(f"Network {request.network_id} could not be found.")
         return [NetworkRequest(network_id=NETWORK)] if requests is None else requests
+
+    async def things(self, ctx: Context, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
+        return []
+
+    async def ports(self, ctx: Context, *, instance_id: str) -> list[Any]:
+        return []
+
+    async def security_groups(self, ctx: Context, *, instance_id: str) -> list[str]:
+        return []
 
 
 @dataclass

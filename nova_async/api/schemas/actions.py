@@ -4,7 +4,7 @@ from typing import Any
 
 from nova_async.api.schema import Literal, Schema, first, since, until
 from nova_async.api.schemas import BOOLEAN, DESCRIPTION, METADATA, NAME, NOT_NEGATIVE, TEXT, UUID, body
-from nova_async.api.schemas.servers import DISK_CONFIG, FQDN, HOST, HOSTNAME, IP, IPV4, IPV6, TRUSTED_CERTIFICATES, USER_DATA
+from nova_async.api.schemas.servers import DISK_CONFIG, FQDN, HOST, HOSTNAME, IP, IPV4, IPV6, TAG, TRUSTED_CERTIFICATES, USER_DATA
 from nova_async.api.versions import V
 
 
@@ -186,3 +186,37 @@ def _console(action: str, *types: str) -> Schema:
 VNC_CONSOLE = _console("os-getVNCConsole", "novnc", "xvpvnc")
 SPICE_CONSOLE = _console("os-getSPICEConsole", "spice-html5")
 SERIAL_CONSOLE = _console("os-getSerialConsole", "serial")
+REMOTE_CONSOLE = Schema(
+    body(
+        "remote_console",
+        _fields(
+            {
+                "protocol": {"type": "string", "enum": ["vnc", "spice", "rdp", "serial", since(V.MKS_CONSOLE, "mks")]},
+                "type": {
+                    "type": "string",
+                    "enum": [
+                        *("novnc", "xvpvnc", "spice-html5", "rdp-html5", "serial"),
+                        since(V.MKS_CONSOLE, "webmks"),
+                        since(V.SPICE_DIRECT, "spice-direct"),
+                    ],
+                },
+            },
+            "protocol",
+            "type",
+        ),
+    )
+)
+ATTACH_VOLUME = Schema(
+    body(
+        "volumeAttachment",
+        _fields(
+            {
+                "volumeId": UUID,
+                "device": {"type": ["string", "null"], "maxLength": 255, "pattern": "(^/dev/x{0,1}[a-z]{0,1}d{0,1})([a-z]+)[0-9]*$"},
+                "tag": since(V.ATTACH_TAGS, TAG),
+                "delete_on_termination": since(V.DELETE_ON_TERMINATION, BOOLEAN),
+            },
+            "volumeId",
+        ),
+    )
+)

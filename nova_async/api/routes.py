@@ -147,7 +147,7 @@ ROUTES: tuple[Route, ...] = (
           policy=server_policy.CONSOLE_OUTPUT, target="server", body=action_schemas.CONSOLE_OUTPUT),
     Route("POST", "/servers/{id}/action", actions.reset_state, "Say what state a server is in.", action="os-resetState",
           success=202, policy=server_policy.RESET_STATE, target="server", body=action_schemas.RESET_STATE),
-    Route("POST", "/servers/{id}/action", servers.delete, "Delete a server at once.", action="forceDelete",
+    Route("POST", "/servers/{id}/action", servers.force_delete, "Delete a server at once.", action="forceDelete",
           success=202, policy=server_policy.FORCE_DELETE, target="server", body=bare("forceDelete")),
     Route("POST", "/servers/{id}/action", server_rebuild.rebuild, "Give a server a new root disk.", action="rebuild",
           success=202, policy=server_policy.REBUILD, target="server", body=action_schemas.REBUILD, view=server_views.REBUILT),

@@ -236,6 +236,18 @@ async def test_an_operation_that_the_service_does_not_know_is_not_implemented(ap
     assert (await api.act(server, "unrescue")).status == 501
 
 
+async def test_deleted_servers_are_kept_where_they_can_be_restored(api, config) -> None:
+    config.compute.reclaim_instance_seconds = 600
+    server, building = await api.server(), await api.server(state=None)
+    assert (await api.delete(f"/servers/{building}")).status == 204
+    assert api.starter.begun[-1] == ("delete", building, {})
+    assert (await api.delete(f"/servers/{server}")).status == 204
+    assert api.starter.begun[-1] == ("softDelete", server, {})
+    await api.starter.finish(server, vm_state="soft-delete")
+    assert (await api.act(server, "forceDelete")).status == 202
+    assert api.starter.begun[-1] == ("delete", server, {})
+
+
 # Networks, with the real service
 
 

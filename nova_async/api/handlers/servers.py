@@ -12,6 +12,7 @@ from nova_async.db import Connection, instances
 from nova_async.db.instances import Place
 from nova_async.errors import Conflict, Invalid
 from nova_async.model.instances import Instance
+from nova_async.model.states import SOFT_DELETED
 from nova_async.policy import servers as policy
 
 DEFAULT_ORDER = [("created_at", True)]
@@ -45,12 +46,23 @@ async def update(request: Request) -> Instance:
 
 
 async def delete(request: Request) -> None:
-    """Legal in every state; what was being done is cancelled. A second delete changes nothing."""
+    """Legal in every state; where deleted servers are kept for a time, they can be restored until it is over."""
+    kept = request.parts.config.compute.reclaim_instance_seconds > 0 and target(request).vm_state != SOFT_DELETED
+    await _delete(request, kept)
+
+
+async def force_delete(request: Request) -> None:
+    await _delete(request, kept=False)
+
+
+async def _delete(request: Request, kept: bool) -> None:
+    """What was being done is cancelled. A second delete changes nothing."""
     server = target(request)
     async with request.parts.database.transaction() as conn:
         state = await hold(request, conn, server)
         refuse_locked(request, server, state)
-        workflow = await request.parts.starter.begin(conn, request.ctx, "delete", server.uuid)
+        kind = "softDelete" if kept and server.task_state is None and state.launched_at is not None else "delete"
+        workflow = await request.parts.starter.begin(conn, request.ctx, kind, server.uuid)
     request.parts.starter.go([workflow])
 
 

@@ -8,6 +8,11 @@ MEMORY_BYTES = 2**30
 CPU_SECONDS = 60
 NOT_FOUND = 127  # what prlimit, like a shell, ends with
 OUTPUT_BYTES = 4 * 2**20
+ENVIRONMENT = {
+    "LC_ALL": "C",
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "MALLOC_ARENA_MAX": "2",  # an arena reserves 64 MiB of address space for each of QEMU's many threads
+}
 
 
 async def run(*command: str, deadline: float, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_SECONDS) -> bytes:
@@ -21,7 +26,7 @@ async def run(*command: str, deadline: float, memory_bytes: int = MEMORY_BYTES, 
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=OUTPUT_BYTES,
-            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            env=ENVIRONMENT,
         )
     except FileNotFoundError:
         raise Unavailable("prlimit is not installed; install the package util-linux.") from None

@@ -10,6 +10,7 @@ from nova_async.virt.libvirt.processes import run
 
 FORMATS = frozenset({"raw", "qcow2"})
 CONVERT_SECONDS = 1800.0
+CONVERT_BYTES = 2 * 2**30  # address space: 64 threads with stacks of 8 MiB, and their buffers
 
 
 async def check_base(path: Path, disk_format: str) -> int:
@@ -49,6 +50,7 @@ async def convert(source: Path, source_format: str, target: Path, target_format:
         _file(source),
         _file(target),
         deadline=CONVERT_SECONDS,
+        memory_bytes=CONVERT_BYTES,
         cpu_seconds=int(CONVERT_SECONDS),
     )
 

@@ -11,6 +11,7 @@ from nova_async.conductor.commands import HostCommands
 from nova_async.conductor.hosts import HostDesk
 from nova_async.conductor.parts import Parts
 from nova_async.conductor.reconcilers.claims import ClaimsReconciler
+from nova_async.conductor.reconcilers.due import DueReconciler
 from nova_async.conductor.reconcilers.guests import GuestsReconciler
 from nova_async.conductor.workflows import DEFINITIONS
 from nova_async.config import Config
@@ -71,6 +72,7 @@ class Conductor:
         self.desk = HostDesk(database, bus, self.table, self.engine, networks, world)
         self.guests = GuestsReconciler(database, bus, self.desk)
         self.claims = ClaimsReconciler(database, world)
+        self.due = DueReconciler(config, database, self.engine, world)
         self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks)
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -83,6 +85,7 @@ class Conductor:
                 group.create_task(self.desk.refresh_ports_forever(), name="port-refresher")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.guests), name="reconcile-guests")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")
+                group.create_task(self._every(self.config.conductor.reconcile_seconds, self.due), name="reconcile-due")
                 group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")
                 group.create_task(self._every(30.0, self._tell_processes, first=0.0), name="process-report")
                 ready.set()

@@ -70,6 +70,7 @@ SOFT_DELETE = Query[Any]("moves", "soft_delete")
 RESTORE = Query[Any]("moves", "restore")
 LEFT_ON = Query("moves", "left_on", Left)
 TO_CONFIRM = Query("moves", "to_confirm", Due)
+TO_OFFLOAD = Query("moves", "to_offload", Due)
 TO_RECLAIM = Query("moves", "to_reclaim", Due)
 SHOWN_PORTS = Query[Any]("moves", "shown_ports")
 
@@ -152,6 +153,10 @@ async def left_on(conn: Connection, host: str) -> dict[str, int]:
 
 async def to_confirm(conn: Connection, seconds: float, limit: int = 100) -> list[Due]:
     return await TO_CONFIRM.all(conn, seconds, limit)
+
+
+async def to_offload(conn: Connection, seconds: float, limit: int = 100) -> list[Due]:
+    return await TO_OFFLOAD.all(conn, seconds, limit)
 
 
 async def to_reclaim(conn: Connection, seconds: float, limit: int = 100) -> list[Due]:

@@ -119,6 +119,13 @@ class Engine(Generic[P]):
         event = {"event": f"api_{kind}", "start_time": now, "finish_time": now, "result": "Success"}
         await workflows.insert_finished(conn, self.world.uuid(), kind, subject_id, ctx, [event | ({"message": message} if message else {})])
 
+    async def signal(self, conn: Connection, workflow_id: str, signal: str) -> bool:
+        """See ``workflow.start.Starter``."""
+        if await workflows.signal_one(conn, workflow_id, signal) is None:
+            return False
+        self._to_signal[workflow_id] = workflow_id
+        return True
+
     def go(self, workflow_ids: list[str]) -> None:
         """See ``workflow.start.Starter``."""
         for id in workflow_ids:

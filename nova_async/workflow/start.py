@@ -19,6 +19,10 @@ class Starter(Protocol):
         """Note an operation that was finished in the caller's own transaction (lock, unlock ...)."""
         ...
 
+    async def signal(self, conn: Connection, workflow_id: str, signal: str) -> bool:
+        """Tell a live workflow to turn back (``abort``), where it still can; False when it has ended."""
+        ...
+
     def go(self, workflow_ids: list[str]) -> None:
         """After the commit: begin at once instead of at the next poll."""
         ...

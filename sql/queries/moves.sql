@@ -103,6 +103,14 @@ WHERE i.resized_at < now() - make_interval(secs => $1) AND i.vm_state = 'resized
   AND NOT EXISTS (SELECT FROM workflows w WHERE w.subject_id = i.uuid AND w.state IN ('queued', 'running', 'waiting', 'undoing'))
 ORDER BY i.resized_at LIMIT $2
 
+-- to_offload --
+-- Shelved servers that have been on their host long enough and that no operation works on. $1 seconds, $2 at most
+SELECT i.uuid, i.project_id, i.user_id FROM instances i
+WHERE i.vm_state = 'shelved' AND i.host IS NOT NULL AND NOT i.deleted
+  AND (i.system_metadata ->> 'shelved_at')::timestamptz < now() - make_interval(secs => $1)
+  AND NOT EXISTS (SELECT FROM workflows w WHERE w.subject_id = i.uuid AND w.state IN ('queued', 'running', 'waiting', 'undoing'))
+LIMIT $2
+
 -- to_reclaim --
 -- Soft-deleted servers whose time is over and that no operation works on. $1 seconds, $2 at most
 SELECT i.uuid, i.project_id, i.user_id FROM instances i

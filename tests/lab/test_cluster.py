@@ -1,6 +1,7 @@
 """The cluster of ``make lab``: RabbitMQ, PostgreSQL, two ``serve``, two hosts with a libvirtd each; processes are killed in the middle."""
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -36,6 +37,12 @@ def lab() -> Iterator[Path]:
     state = Path("/var/tmp/nova-async-lab-test")
     environment = os.environ | {"LAB_STATE": str(state)}
     command = [sys.executable, "-m", "tests.lab"]
+    with Path("/var/tmp/nova-async-lab-test.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # the machine has room for one lab: another run of the tests waits
+        yield from _lab(state, command, environment)
+
+
+def _lab(state: Path, command: list[str], environment: dict[str, str]) -> Iterator[Path]:
     subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
     told = subprocess.run([*command, "up", "--hosts", "2"], env=environment, capture_output=True, text=True)
     try:

@@ -59,7 +59,6 @@ class Compute(Section):
     ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
     image_cache_seconds: int = 86_400
-    resume_guests_on_boot: bool = False
     allow_resize_to_same_host: bool = False
     resize_confirm_window_seconds: float = 0.0  # 0: never by itself
     shelved_offload_seconds: float = 0.0  # negative: never by itself
@@ -116,7 +115,6 @@ class Conductor(Section):
     lease_seconds: float = 20.0
     poll_seconds: float = 2.0
     command_seconds: float = 60.0  # without a sign of life from the host
-    build_seconds: float = 1800.0
     reconcile_seconds: float = 30.0
     fault_points: tuple[str, ...] = ()  # rehearsed crashes and failures: <kind>/<step>/<moment>=<fault>
 
@@ -149,8 +147,6 @@ class ImageSection(Section):
     store_dir: str = ""  # empty: <state_dir>/images
     max_size_bytes: int = 64 * 2**30
     max_virtual_size_bytes: int = 256 * 2**30
-    tool_memory_bytes: int = 2**30
-    tool_cpu_seconds: int = 60
 
 
 class Network(Section):

@@ -72,14 +72,14 @@ def test_the_environment_holds_every_kind_of_value() -> None:
     environment = {
         "NOVA_ASYNC_STATE_DIR": "/srv",
         "NOVA_ASYNC_COMPUTE_CPU_ALLOCATION_RATIO": "1.5",
-        "NOVA_ASYNC_COMPUTE_RESUME_GUESTS_ON_BOOT": "true",
+        "NOVA_ASYNC_COMPUTE_ALLOW_RESIZE_TO_SAME_HOST": "true",
         "NOVA_ASYNC_SCHEDULER_FILTERS": '["ComputeFilter"]',
         "NOVA_ASYNC_SCHEDULER_MULTIPLIERS": '{"RAMWeigher": -1}',
         "NOVA_ASYNC_CONFIG": "/ignored/here.toml",
         "PATH": "/bin",
     }
     config = load(None, environment)
-    assert (config.state_dir, config.compute.cpu_allocation_ratio, config.compute.resume_guests_on_boot) == ("/srv", 1.5, True)
+    assert (config.state_dir, config.compute.cpu_allocation_ratio, config.compute.allow_resize_to_same_host) == ("/srv", 1.5, True)
     assert (config.scheduler.filters, config.scheduler.multipliers) == (("ComputeFilter",), {"RAMWeigher": -1.0})
 
 

@@ -142,7 +142,7 @@ def _ec2_meta_data(m: InstanceMetadata) -> Tree:
     meta: Tree = {
         "ami-id": _ec2_id("ami", m.image_id),
         "ami-launch-index": str(m.launch_index),
-        "ami-manifest-path": "FIXME",
+        "ami-manifest-path": "FIXME",  # the very word that Nova tells its guests here
         "block-device-mapping": _block_devices(m),
         "hostname": m.hostname,
         "instance-action": "none",

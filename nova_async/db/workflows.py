@@ -187,6 +187,16 @@ class Move(msgspec.Struct, kw_only=True):
     error: dict[str, Any] | None = None
     keep_lease: bool = True
 
+    def then(self, later: "Move") -> "Move":
+        """Both in one write."""
+        return msgspec.structs.replace(
+            later,
+            results={k: v for k, v in self.results.items() if k not in later.forget} | later.results,
+            forget=[*self.forget, *later.forget],
+            events=[*self.events, *later.events],
+            point_of_no_return=self.point_of_no_return or later.point_of_no_return,
+        )
+
 
 async def advance(conn: Connection, id: str, owner: str, move: Move) -> Signal | None:
     """None when somebody else holds the workflow now."""

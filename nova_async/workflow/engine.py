@@ -404,8 +404,16 @@ class Engine(Generic[P]):
         move = next_move(run, definition, at, result, started or self.world.now().isoformat())
         if isinstance(result, Children):
             await self._begin_children(run, move, result)
+        elif move.state == "running" and definition.steps[definition.index(move.step)].joined:
+            self._hold_back(run, move)
         else:
             await self._commit(run, move)
+
+    def _hold_back(self, run: Run[P], move: Move) -> None:
+        """Our copy of the row goes ahead of the database, until the next write brings both moves."""
+        held = run.unwritten.then(move) if run.unwritten else move
+        self._apply(run, move, None)
+        run.unwritten = held
 
     async def _failed(self, run: Run[P], definition: Definition, current: Step, started: str, error: Error) -> None:
         logger.warning("workflow.step_failed", step=current.name, error=error.message, detail=error.detail, error_kind=type(error).__name__)
@@ -544,7 +552,7 @@ class Engine(Generic[P]):
 
     async def _write(self, conn: Connection, run: Run[P], move: Move) -> WorkflowRow | None:
         """Write the move; when it ends the workflow, free the subject's queue. Raises ``LostLease``."""
-        written = await workflows.advance(conn, run.id, self.process, move)
+        written = await workflows.advance(conn, run.id, self.process, run.unwritten.then(move) if run.unwritten else move)
         if written is None:
             raise LostLease
         if written.signal and not run.signalled.is_set():
@@ -561,7 +569,7 @@ class Engine(Generic[P]):
         row.state, row.step, row.task_state, row.attempt, row.error = move.state, move.step, move.task_state, move.attempt, move.error
         row.results = {k: v for k, v in row.results.items() if k not in move.forget} | move.results
         row.point_of_no_return = row.point_of_no_return or move.point_of_no_return
-        row.deadline, run.step_deadline = None, move.deadline
+        row.deadline, run.step_deadline, run.unwritten = None, move.deadline, None
         run.step_began(self.world.now())
         if not move.keep_lease:
             row.owner = None

@@ -9,6 +9,8 @@
 A step is a coroutine function that takes the ``Run`` and returns plain data, kept in the row under the step's name, or a
 ``Wait``, or ``Children``. One that is ``in_transaction`` also takes a connection: its effect and the move to the next step
 commit together, so it happens exactly once. Any other step and every undo must be safe to repeat.
+Where such a step is also ``joined``, the end of the step before it is not written by itself: one transaction has both, and a
+process that dies between them repeats the earlier step.
 """
 
 from collections.abc import Awaitable, Callable
@@ -36,6 +38,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     in_transaction: bool = False
     undo_in_transaction: bool = False
     point_of_no_return: bool = False  # once it succeeded, the workflow goes forward only
+    joined: bool = False  # a quick one: the move before it is written together with its own
 
     def shows(self, input: dict[str, Any]) -> str | None:
         """The task state while it runs."""
@@ -52,6 +55,7 @@ def step(
     in_transaction: bool = False,
     undo_in_transaction: bool = False,
     point_of_no_return: bool = False,
+    joined: bool = False,
 ) -> Step:
     """A step under the name of its function."""
     return Step(
@@ -64,6 +68,7 @@ def step(
         in_transaction=in_transaction,
         undo_in_transaction=undo_in_transaction,
         point_of_no_return=point_of_no_return,
+        joined=joined,
     )
 
 

@@ -328,3 +328,54 @@ async def test_fault_points_make_a_step_fail(bench, fault):
         id, _ = await bench.begin(engine, "make")
         await engine.idle()
     assert (await bench.row(id)).state == "failed"
+
+
+def joined(bench: Any, failing: list[str]) -> Definition:
+    """Two steps, of which the second is written together with the first; it fails as often as ``failing`` says."""
+
+    async def work(run: Any) -> str:
+        bench.log.append("work")
+        return "WORK"
+
+    async def note(run: Any, conn: Any) -> str:
+        bench.log.append("note")
+        bench.seen = (await workflows.get(conn, run.id)).step
+        if failing:
+            raise Error(failing.pop())
+        return "NOTE"
+
+    return Definition(kind="make", steps=steps(step(work), step(note, in_transaction=True, joined=True)))
+
+
+async def test_a_joined_step_and_the_one_before_are_one_write(bench):
+    async with bench.engine(joined(bench, [])) as engine:
+        id, _ = await bench.begin(engine, "make")
+        await engine.idle()
+    row = await bench.row(id)
+    assert (bench.seen, row.state, row.results) == ("work", "done", {"work": "WORK", "note": "NOTE"})
+    assert [event["event"] for event in row.history] == ["conductor_work", "conductor_note"]
+
+
+async def test_what_came_before_a_joined_step_that_fails_is_kept(bench):
+    async with bench.engine(joined(bench, ["broken"])) as engine:
+        id, _ = await bench.begin(engine, "make")
+        await engine.idle()
+    row = await bench.row(id)
+    assert (row.state, row.error["message"], row.results["work"]) == ("failed", "broken", "WORK")
+    assert [(event["event"], event["result"]) for event in row.history] == [("conductor_work", "Success"), ("conductor_note", "Error")]
+
+
+async def test_a_death_before_a_joined_step_repeats_the_one_before(bench):
+    class Killed(BaseException):
+        pass
+
+    class Death(FaultPoints):
+        def at(self, kind: str, step: str, moment: str) -> bool:
+            if (step, moment) == ("note", "before") and bench.log == ["work"]:
+                raise Killed
+            return super().at(kind, step, moment)
+
+    async with bench.engine(joined(bench, []), fault_points=Death()) as engine:
+        id, _ = await bench.begin(engine, "make")
+        await engine.idle()
+    assert (bench.log, (await bench.row(id)).state) == (["work", "work", "note"], "done")

@@ -154,7 +154,7 @@ CREATE = Definition(
         step(claim_host, undo=release_host, task_state=states.SCHEDULING, deadline=120, in_transaction=True, undo_in_transaction=True),
         step(bind_ports, undo=unbind_ports, task_state=states.NETWORKING, deadline=120, skip=has_no_network),
         step(spawn, undo=destroy_guest, task_state=states.SPAWNING, deadline=1800),
-        step(announce, task_state=states.SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(announce, task_state=states.SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
     failed=mark_error,
 )

@@ -79,7 +79,7 @@ DELETE = Definition(
         step(destroy_old_guest, task_state=states.DELETING, deadline=300, skip=was_not_resized),
         step(unbind_ports, task_state=states.DELETING, deadline=120),
         step(forget_shelf, task_state=states.DELETING, deadline=120, skip=is_not_on_shelf),
-        step(bury, task_state=states.DELETING, deadline=120, in_transaction=True),
+        step(bury, task_state=states.DELETING, deadline=120, in_transaction=True, joined=True),
     ),
     forced_through=True,
 )

@@ -113,7 +113,7 @@ DEFINITIONS = [
             step(choose_position, deadline=120),
             step(bind_port, undo=unbind_port, deadline=120),
             step(plug_port, undo=pull_port, deadline=120),
-            step(attached, deadline=120, in_transaction=True, point_of_no_return=True),
+            step(attached, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         ),
         failed=note_fault,
     ),
@@ -122,7 +122,7 @@ DEFINITIONS = [
         steps=steps(
             step(find_port, deadline=120),
             step(unplug_port, undo=plug_again, deadline=120),
-            step(detached, deadline=120, in_transaction=True, point_of_no_return=True),
+            step(detached, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
             step(free_port, deadline=120),
         ),
         failed=note_fault,

@@ -149,11 +149,11 @@ LIVE_MIGRATION = Definition(
         step(claim_destination, undo=settle_where_it_is, task_state=states.MIGRATING, deadline=120, in_transaction=True),
         step(prepare, undo=clear_or_keep, task_state=states.MIGRATING, deadline=600),
         step(migrate, undo=call_off, task_state=states.MIGRATING, deadline=86_400),
-        step(arrive, task_state=states.MIGRATING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(arrive, task_state=states.MIGRATING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         step(bind_ports, task_state=states.MIGRATING, deadline=120),
         step(finish, task_state=states.MIGRATING, deadline=600),
         step(clear_source, task_state=states.MIGRATING, deadline=600),
-        step(settle, task_state=states.MIGRATING, deadline=120, in_transaction=True),
+        step(settle, task_state=states.MIGRATING, deadline=120, in_transaction=True, joined=True),
     ),
     failed=note_fault,
 )

@@ -108,7 +108,7 @@ DEFINITIONS = [
         kind=kind,
         steps=steps(
             step(tell_host, undo=look_at_guest, task_state=change.task_state, deadline=600),
-            step(settle, task_state=change.task_state, deadline=120, in_transaction=True, point_of_no_return=True),
+            step(settle, task_state=change.task_state, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         ),
         failed=note_fault,
         cancelled=follow_guest,

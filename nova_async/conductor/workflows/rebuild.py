@@ -44,7 +44,7 @@ REBUILD = Definition(
     steps=steps(
         step(remember_state, task_state=states.REBUILDING, deadline=120, in_transaction=True),
         step(rebuild_guest, task_state=states.REBUILD_SPAWNING, deadline=1800),
-        step(settle, task_state=states.REBUILD_SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(settle, task_state=states.REBUILD_SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
     failed=mark_error,
     cancelled=broken,

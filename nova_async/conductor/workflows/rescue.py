@@ -61,7 +61,7 @@ RESCUE = Definition(
     steps=steps(
         step(choose_image, task_state=states.RESCUING, deadline=120),
         step(boot_rescue, undo=boot_own_disk, task_state=states.RESCUING, deadline=1800),
-        step(rescued, task_state=states.RESCUING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(rescued, task_state=states.RESCUING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
     failed=note_fault,
 )
@@ -69,7 +69,7 @@ UNRESCUE = Definition(
     kind="unrescue",
     steps=steps(
         step(leave_rescue, undo=boot_rescue_again, task_state=states.UNRESCUING, deadline=600),
-        step(unrescued, task_state=states.UNRESCUING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(unrescued, task_state=states.UNRESCUING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
     failed=note_fault,
 )

@@ -136,7 +136,7 @@ DEFINITIONS = [
             step(send_disk, task_state=states.RESIZE_MIGRATING, deadline=7200),
             step(bind_ports, undo=bind_ports_back, task_state=states.RESIZE_MIGRATED, deadline=120),
             step(finish_move, task_state=states.RESIZE_FINISH, deadline=1800),
-            step(switch, task_state=states.RESIZE_FINISH, deadline=120, in_transaction=True, point_of_no_return=True),
+            step(switch, task_state=states.RESIZE_FINISH, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         ),
         failed=note_fault,
     )

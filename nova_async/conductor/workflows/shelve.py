@@ -219,7 +219,7 @@ SHELVE = Definition(
         step(check_image, undo=delete_image, task_state=states.SHELVING, deadline=120),
         step(stop_guest, undo=start_guest, task_state=states.SHELVING, deadline=600),
         step(send_image, task_state=states.SHELVING_IMAGE_UPLOADING, deadline=7200),
-        step(shelved, task_state=states.SHELVING_IMAGE_UPLOADING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(shelved, task_state=states.SHELVING_IMAGE_UPLOADING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         *_offload(states.SHELVING_OFFLOADING),
     ),
     failed=keep_old_state,

@@ -68,7 +68,7 @@ CREATE_IMAGE = Definition(
     steps=steps(
         step(check_image, undo=delete_image, task_state=states.IMAGE_SNAPSHOT_PENDING, deadline=120),
         step(send_image, task_state=states.IMAGE_UPLOADING, deadline=7200),
-        step(keep_image, task_state=states.IMAGE_UPLOADING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(keep_image, task_state=states.IMAGE_UPLOADING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
     failed=note_fault,
 )
@@ -77,7 +77,7 @@ CREATE_BACKUP = Definition(
     steps=steps(
         step(check_image, undo=delete_image, task_state=states.IMAGE_BACKUP, deadline=120),
         step(send_image, task_state=states.IMAGE_BACKUP, deadline=7200),
-        step(keep_image, task_state=states.IMAGE_BACKUP, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(keep_image, task_state=states.IMAGE_BACKUP, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         step(rotate, task_state=states.IMAGE_BACKUP, deadline=600),
     ),
     failed=note_fault,

@@ -48,7 +48,7 @@ SOFT_DELETE = Definition(
     kind="softDelete",
     steps=steps(
         step(switch_off, task_state=states.SOFT_DELETING, deadline=300),
-        step(put_aside, task_state=states.SOFT_DELETING, deadline=120, in_transaction=True),
+        step(put_aside, task_state=states.SOFT_DELETING, deadline=120, in_transaction=True, joined=True),
     ),
     forced_through=True,
 )
@@ -56,7 +56,7 @@ RESTORE = Definition(
     kind="restore",
     steps=steps(
         step(switch_on, undo=switch_off_again, task_state=states.RESTORING, deadline=600),
-        step(take_back, task_state=states.RESTORING, deadline=120, in_transaction=True, point_of_no_return=True),
+        step(take_back, task_state=states.RESTORING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
     failed=note_fault,
 )

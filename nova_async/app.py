@@ -46,7 +46,7 @@ class App:
     async def run(self) -> None:
         """Serve until cancelled. Raises what keeps it from starting."""
         async with AsyncExitStack() as stack:
-            self.bus = await connect_bus(self.config.bus, self.world)
+            self.bus = await connect_bus(self.config.bus, self.world, exchange=self.config.notifications.exchange)
             stack.push_async_callback(self.bus.close)
             images: ImageService | None = None
             async with asyncio.TaskGroup() as group:

@@ -164,6 +164,14 @@ class Metadata(Section):
     cache_seconds: float = 15.0
 
 
+class Notifications(Section):
+    enabled: bool = False
+    topic: str = "versioned_notifications"
+    exchange: str = "nova"
+    notify_on_state_change: str = ""  # vm_and_task_state: instance.update with each change
+    retention_seconds: float = 86_400.0
+
+
 class Log(Section):
     level: str = "info"
     form: str = "text"  # text or json
@@ -182,6 +190,7 @@ class Config(Section):
     image: ImageSection = msgspec.field(default_factory=ImageSection)
     network: Network = msgspec.field(default_factory=Network)
     metadata: Metadata = msgspec.field(default_factory=Metadata)
+    notifications: Notifications = msgspec.field(default_factory=Notifications)
     log: Log = msgspec.field(default_factory=Log)
 
     @property

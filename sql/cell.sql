@@ -172,6 +172,16 @@ CREATE UNIQUE INDEX workflows_one_live_per_subject ON workflows USING btree (sub
 CREATE UNIQUE INDEX workflows_one_queued_per_subject ON workflows USING btree (subject_id) WHERE state = 'queued'::text;
 CREATE INDEX workflows_runnable ON workflows USING btree (wake_at) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
 
+CREATE TABLE notifications (
+    number       bigint GENERATED ALWAYS AS IDENTITY,
+    message_id   uuid NOT NULL,
+    event_type   text NOT NULL,
+    publisher_id text NOT NULL,
+    facts        jsonb NOT NULL,
+    created_at   timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT notifications_pkey PRIMARY KEY (number)
+);
+
 CREATE OR REPLACE FUNCTION claim(consumer uuid, placement bigint, candidates uuid[], classes text[], amounts bigint[])
  RETURNS uuid
  LANGUAGE plpgsql

@@ -24,6 +24,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "virt": ("db", "api", "conductor"),
     "bus": COMPONENTS,
     "db": COMPONENTS,
+    "notifications": COMPONENTS,
     "services": COMPONENTS,
     "certs": COMPONENTS,
     "cells": COMPONENTS,

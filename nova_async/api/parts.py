@@ -8,6 +8,7 @@ from nova_async.bus import Bus
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.model.hosts import Liveness
+from nova_async.notifications.outbox import Outbox
 from nova_async.policy import RULES, Policy
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
@@ -29,10 +30,12 @@ class Parts:
     hosts: Liveness
     policy: Policy = field(init=False)
     turns: "Turns" = field(init=False)
+    outbox: Outbox = field(init=False)
 
     def __post_init__(self) -> None:
         self.policy = Policy(RULES, self.config.api.policy_file)
         self.turns = Turns()
+        self.outbox = Outbox(self.config.notifications, self.world)
 
 
 class Turns:

@@ -10,6 +10,7 @@ from nova_async.model.instances import Instance
 
 if TYPE_CHECKING:
     from nova_async.api.parts import Parts
+    from nova_async.db import Connection
 
 MARKER_MISSING = "marker [{}] not found"
 
@@ -53,6 +54,10 @@ class Request:
         """The first value of a query key."""
         values = self.query.get(key)
         return values[0] if values else None
+
+    async def tell(self, conn: "Connection", row: Any, *events: str) -> None:
+        """Notifications of a change to something that is no server, told when the caller's transaction commits."""
+        await self.parts.outbox.tell(conn, events, row)
 
     # Links
 

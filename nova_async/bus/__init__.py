@@ -5,7 +5,7 @@ Targets are names such as ``conductor`` or ``compute.host1``; topics such as ``h
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from nova_async.bus.dead_letters import DeadLetters
 from nova_async.bus.messages import Message
@@ -41,6 +41,14 @@ class Bus(Protocol):
 
     async def publish(self, topic: str, message: Message) -> None:
         """Tell every subscriber of ``topic`` that is there now; nothing is kept for others."""
+        ...
+
+    async def notify(self, topic: str, notification: dict[str, Any]) -> None:
+        """Hand a notification to consumers outside of this program. Raises ``Unavailable`` when nobody has it safe.
+
+        Over AMQP it goes to the exchange of notifications under the routing key ``topic``, in the envelope of oslo.messaging 2.0,
+        and must reach a queue; in process, subscribers of ``topic`` get a ``Notification``.
+        """
         ...
 
     async def serve(self, target: str, handler: Handler, *, prefetch: int | None = None) -> Service:

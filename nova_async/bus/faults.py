@@ -84,6 +84,14 @@ class FaultyBus:
         for _ in range(self._copies()):
             await self._carry(lambda: self._bus.publish(topic, message), self._lateness())
 
+    async def notify(self, topic: str, notification: dict[str, Any]) -> None:
+        cut = self._cut()
+        if cut == "before":
+            raise self._away()
+        await self._bus.notify(topic, notification)
+        if cut == "after":
+            raise self._away()
+
     async def serve(self, target: str, handler: Handler, *, prefetch: int | None = None) -> Service:
         return await self._bus.serve(target, handler, prefetch=prefetch)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from typing import Any
 
 from nova_async import log
 from nova_async.bus import Handler, Service
@@ -19,7 +20,7 @@ from nova_async.bus.delivery import (
     sealed,
     within,
 )
-from nova_async.bus.messages import Done, Failed, Message, decode, encode
+from nova_async.bus.messages import Done, Failed, Message, Notification, decode, encode
 from nova_async.errors import Invalid, Unavailable
 from nova_async.world import World
 
@@ -69,6 +70,9 @@ class LocalBus:
         self.messages_sent += 1
         for subscription in self._topics.get(topic, ()):
             subscription.take(frame)
+
+    async def notify(self, topic: str, notification: dict[str, Any]) -> None:
+        await self.publish(topic, Notification(body=notification))
 
     async def serve(self, target: str, handler: Handler, *, prefetch: int | None = None) -> "_Served":
         self._refuse_when_closed()

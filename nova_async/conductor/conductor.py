@@ -7,6 +7,7 @@ from nova_async import log
 from nova_async.bus import Bus
 from nova_async.bus.messages import Message
 from nova_async.bus.messages.conductor import WorkflowReady
+from nova_async.conductor.announcements import Announcer
 from nova_async.conductor.commands import HostCommands
 from nova_async.conductor.hosts import HostDesk
 from nova_async.conductor.parts import Parts
@@ -17,6 +18,8 @@ from nova_async.conductor.workflows import DEFINITIONS
 from nova_async.config import Config
 from nova_async.db import Database, hosts
 from nova_async.errors import Error
+from nova_async.notifications.outbox import Outbox
+from nova_async.notifications.publisher import Publisher
 from nova_async.scheduler.decide import Scheduler
 from nova_async.scheduler.hosts import HostTable
 from nova_async.services.image import ImageService
@@ -60,6 +63,9 @@ class Conductor:
             fault_points=FaultPoints(config.conductor.fault_points),
         )
         self.engine.notify = self._notify
+        self.publisher = Publisher(config.notifications, database, bus, world)
+        if config.notifications.enabled:
+            self.engine.witness = Announcer(Outbox(config.notifications, world), self.publisher)
         self.commands = HostCommands(
             bus,
             self.table,
@@ -88,6 +94,8 @@ class Conductor:
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.due), name="reconcile-due")
                 group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")
                 group.create_task(self._every(30.0, self._tell_processes, first=0.0), name="process-report")
+                if self.config.notifications.enabled:
+                    group.create_task(self.publisher.run(), name="notifications")
                 ready.set()
         finally:
             for service in services:

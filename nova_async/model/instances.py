@@ -40,7 +40,7 @@ class Instance(msgspec.Struct, kw_only=True):
     memory_mb: int
     root_device_name: str | None = None
     key_name: str | None = None
-    key_data: dict[str, Any] | None = None  # {name, type, public_key}
+    key_data: dict[str, Any] | None = None  # {name, type, public_key, fingerprint}
     user_data: str | None = None  # base64
     config_drive: bool = False
     auto_disk_config: bool = True

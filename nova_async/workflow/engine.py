@@ -19,6 +19,7 @@ from nova_async.workflow.moves import CHILDREN_SECONDS, at_step, move_back, next
 from nova_async.workflow.row import WorkflowRow
 from nova_async.workflow.run import Run
 from nova_async.workflow.steps import Child, Children, Definition, GiveUp, Step, TryAgain, Wait
+from nova_async.workflow.witness import Witness
 from nova_async.world import World
 
 P = TypeVar("P")
@@ -53,6 +54,7 @@ class Engine(Generic[P]):
         self.faults = fault_points or FaultPoints()
         self.parts: P
         self.notify: Any = None  # async (workflow_id) -> None
+        self.witness: Witness | None = None
         self._begun: OrderedDict[str, tuple[WorkflowRow, float]] = OrderedDict()  # inserted, not yet started; since when
         self._to_signal: OrderedDict[str, str] = OrderedDict()
         self._running: dict[str, tuple[Run[P], asyncio.Task[None]]] = {}
@@ -93,6 +95,8 @@ class Engine(Generic[P]):
         for _ in range(5):
             row = await workflows.insert(conn, new, self.process if self._has_room() else None, self.lease_seconds)
             if row is not None:
+                if self.witness:
+                    await self.witness.begun(conn, row)
                 self._remember(row)
                 return row.id
             if not definition.forced_through:
@@ -107,7 +111,10 @@ class Engine(Generic[P]):
             return None
         if live.kind == new.kind:
             return live.id
-        queued = await workflows.insert_queued(conn, new) or await workflows.queued_of(conn, new.subject_id)
+        made = await workflows.insert_queued(conn, new)
+        if made and self.witness:
+            await self.witness.begun(conn, made)
+        queued = made or await workflows.queued_of(conn, new.subject_id)
         if queued is None:
             return None
         self._to_signal[queued.id] = live.id
@@ -118,6 +125,8 @@ class Engine(Generic[P]):
         now = self.world.now().isoformat()
         event = {"event": f"api_{kind}", "start_time": now, "finish_time": now, "result": "Success"}
         await workflows.insert_finished(conn, self.world.uuid(), kind, subject_id, ctx, [event | ({"message": message} if message else {})])
+        if self.witness:
+            await self.witness.recorded(conn, ctx, kind, subject_id)
 
     async def signal(self, conn: Connection, workflow_id: str, signal: str) -> bool:
         """See ``workflow.start.Starter``."""
@@ -542,7 +551,7 @@ class Engine(Generic[P]):
     # -- writing
 
     async def _commit(self, run: Run[P], move: Move) -> None:
-        if move.state in ("done", "failed", "cancelled"):
+        if self.witness or move.state in ("done", "failed", "cancelled"):
             async with self._turn, self.database.transaction() as conn:
                 promoted = await self._write(conn, run, move)
         else:
@@ -552,9 +561,12 @@ class Engine(Generic[P]):
 
     async def _write(self, conn: Connection, run: Run[P], move: Move) -> WorkflowRow | None:
         """Write the move; when it ends the workflow, free the subject's queue. Raises ``LostLease``."""
-        written = await workflows.advance(conn, run.id, self.process, run.unwritten.then(move) if run.unwritten else move)
+        move = run.unwritten.then(move) if run.unwritten else move
+        written = await workflows.advance(conn, run.id, self.process, move)
         if written is None:
             raise LostLease
+        if self.witness:
+            await self.witness.moved(conn, run, move)
         if written.signal and not run.signalled.is_set():
             run.signal(written.signal)
         if move.state not in ("done", "failed", "cancelled"):

@@ -25,6 +25,7 @@ class Run(Generic[P]):
         self.cancel_now: Any = None  # ends the step that runs, set by the engine
         self.event_host: str | None = None  # where the present step works, for its event
         self.memo: dict[str, Any] = {}  # what steps in this process looked up; lost with it
+        self.told_state: str | None = None  # the server's state when it was last told of
         self.unwritten: Move | None = None  # the move before a joined step: done, and written with the next one
         self.taken_at = world.now()
         self.step_deadline: float | None = None  # seconds from taken_at, when the row's own is out of date

@@ -212,7 +212,7 @@ AND i.launch_index::text ~ ($1::jsonb ->> 'launch_index')
 -- $1: the flavor's id. $2: the project. $3: whether it may use private flavors of others. $4, $5: the user and the name of a key
 -- pair, or NULL. $6: an availability zone or NULL. $7: names of hosts. Limits are those of the class "default" under those of the project.
 SELECT pg_advisory_xact_lock(hashtextextended($2::text, 0)) IS NULL AS locked, to_jsonb(f) AS flavor,
-       (SELECT jsonb_build_object('name', k.name, 'type', k.type, 'public_key', k.public_key)
+       (SELECT jsonb_build_object('name', k.name, 'type', k.type, 'public_key', k.public_key, 'fingerprint', k.fingerprint)
         FROM keypairs k WHERE k.user_id = $4 AND k.name = $5) AS key,
        $6::text IS NULL OR EXISTS (SELECT FROM hosts h WHERE h.availability_zone = $6) AS zone_known,
        (SELECT array_agg(w.name) FROM unnest($7::text[]) AS w (name)

@@ -78,3 +78,17 @@ def _clear_when_abandoned(folder: Path) -> None:
     except (OSError, ValueError):
         pass
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def local_bus(world: RealWorld) -> AsyncIterator[Bus]:
+    made = LocalBus(world, max_tries=MAX_TRIES)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def amqp_bus(rabbit: RabbitServer, world: RealWorld) -> AsyncIterator[Bus]:
+    made = await AmqpBus.connect(rabbit.url, world, max_tries=MAX_TRIES, probe_seconds=1.0)
+    yield made
+    await made.close()

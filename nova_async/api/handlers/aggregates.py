@@ -37,7 +37,9 @@ async def create(request: Request) -> Aggregate:
         id = await aggregates.insert(conn, request.parts.world.uuid(), name, {} if zone is None else {ZONE: zone})
         if id is None:
             raise _taken(name)
-        return await _found(conn, id)
+        made = await _found(conn, id)
+        await _told(request, conn, made, "create")
+        return made
 
 
 async def update(request: Request) -> Aggregate:
@@ -48,7 +50,9 @@ async def update(request: Request) -> Aggregate:
         if "availability_zone" in asked:
             await _rezone(conn, aggregate, asked["availability_zone"], UPDATING)
             await aggregates.set_metadata(conn, id, {ZONE: asked["availability_zone"]})
-        return await _changed(conn, id)
+        changed = await _changed(conn, id)
+        await _told(request, conn, changed, "update_prop", *(["update_metadata"] if "availability_zone" in asked else []))
+        return changed
 
 
 async def delete(request: Request) -> None:
@@ -56,6 +60,7 @@ async def delete(request: Request) -> None:
         if aggregate.hosts:
             raise Invalid(f"Cannot delete aggregate {aggregate.id}. Reason: Host aggregate is not empty.")
         await aggregates.delete(conn, aggregate.id)
+        await _told(request, conn, aggregate, "delete")
 
 
 async def add_host(request: Request) -> Aggregate:
@@ -69,7 +74,9 @@ async def add_host(request: Request) -> Aggregate:
                 raise Conflict(ADDING.format(id, f"One or more hosts already in availability zone(s) {others}"))
             _check_servers(here, aggregate.zone, Conflict, ADDING.format(id, "{}"))
         await aggregates.add_host(conn, id, host)
-        return await _changed(conn, id)
+        changed = await _changed(conn, id)
+        await _told(request, conn, changed, "add_host")
+        return changed
 
 
 async def remove_host(request: Request) -> Aggregate:
@@ -81,7 +88,9 @@ async def remove_host(request: Request) -> Aggregate:
             _check_servers(here, min(here.other_zones, default=here.own_zone), Conflict, REMOVING.format(id, "{}"))
         await aggregates.remove_host(conn, id, host)
         await aggregates.set_zones(conn, [host])
-        return await _found(conn, id)
+        changed = await _found(conn, id)
+        await _told(request, conn, changed, "remove_host")
+        return changed
 
 
 async def set_metadata(request: Request) -> Aggregate:
@@ -90,7 +99,9 @@ async def set_metadata(request: Request) -> Aggregate:
         if ZONE in changes:
             await _rezone(conn, aggregate, changes[ZONE], UPDATING_METADATA)
         await aggregates.set_metadata(conn, id, changes)
-        return await _changed(conn, id)
+        changed = await _changed(conn, id)
+        await _told(request, conn, changed, "update_metadata")
+        return changed
 
 
 async def images(request: Request) -> None:
@@ -100,7 +111,12 @@ async def images(request: Request) -> None:
         raise Invalid("Duplicate images in request")
     async with request.parts.database.connection() as conn:
         aggregate = await _found(conn, id)
+        await _told(request, conn, aggregate, "cache_images")
     logger.info("aggregate.images_wanted", aggregate=id, hosts=len(aggregate.hosts), images=wanted)
+
+
+async def _told(request: Request, conn: Connection, aggregate: Aggregate, *verbs: str) -> None:
+    await request.tell(conn, aggregate, *(f"aggregate.{verb}.{phase}" for verb in verbs for phase in ("start", "end")))
 
 
 @asynccontextmanager

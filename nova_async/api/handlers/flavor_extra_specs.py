@@ -36,10 +36,11 @@ async def update(request: Request) -> dict[str, str]:
 
 
 async def delete(request: Request) -> None:
-    async with request.parts.database.connection() as conn:
+    async with request.parts.database.transaction() as conn:
         flavor = await found(request, conn, request.values["flavor_id"])
         if not await flavors.remove_extra_spec(conn, flavor.id, request.values["id"]):
             raise nothing(request)
+        await request.tell(conn, await found(request, conn, flavor.flavorid), "flavor.update")
 
 
 def nothing(request: Request) -> NotFound:
@@ -56,8 +57,9 @@ def _checked(request: Request, specs: dict[str, Any]) -> dict[str, str]:
 
 
 async def _put(request: Request, specs: dict[str, str]) -> dict[str, str]:
-    async with request.parts.database.connection() as conn:
+    async with request.parts.database.transaction() as conn:
         flavor = await found(request, conn, request.values["flavor_id"])
         if not await flavors.put_extra_specs(conn, flavor.id, specs):
             raise missing(flavor.flavorid)
+        await request.tell(conn, await found(request, conn, flavor.flavorid), "flavor.update")
     return specs

@@ -37,8 +37,8 @@ async def show(request: Request) -> Flavor:
 async def create(request: Request) -> Flavor:
     asked = request.body["flavor"]
     flavorid = asked.get("id")
-    async with request.parts.database.connection() as conn:
-        return await flavors.insert(
+    async with request.parts.database.transaction() as conn:
+        made = await flavors.insert(
             conn,
             flavorid=request.parts.world.uuid() if flavorid is None else str(flavorid),
             name=asked["name"].strip(),
@@ -51,21 +51,26 @@ async def create(request: Request) -> Flavor:
             is_public=truth(asked.get("os-flavor-access:is_public", True)),
             description=asked.get("description"),
         )
+        await request.tell(conn, made, "flavor.create")
+        return made
 
 
 async def update(request: Request) -> Flavor:
     """Only the description can be changed."""
-    async with request.parts.database.connection() as conn:
+    async with request.parts.database.transaction() as conn:
         changed = await flavors.describe(conn, request.values["id"], request.body["flavor"]["description"])
-    if changed is None:
-        raise missing(request.values["id"])
-    return changed
+        if changed is None:
+            raise missing(request.values["id"])
+        await request.tell(conn, changed, "flavor.update")
+        return changed
 
 
 async def delete(request: Request) -> None:
-    async with request.parts.database.connection() as conn:
-        if not await flavors.delete(conn, request.values["id"]):
-            raise missing(request.values["id"])
+    async with request.parts.database.transaction() as conn:
+        flavor = await found(request, conn, request.values["id"])
+        if not await flavors.delete(conn, flavor.flavorid):
+            raise missing(flavor.flavorid)
+        await request.tell(conn, flavor, "flavor.delete")
 
 
 async def found(request: Request, conn: Any, flavorid: str) -> Flavor:

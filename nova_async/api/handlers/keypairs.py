@@ -50,15 +50,20 @@ async def create(request: Request) -> tuple[KeyPair, Made | None]:
         public_key, fingerprint = made.public_key, made.fingerprint
     async with request.parts.database.transaction() as conn:
         await _check(request, conn, user, name)
-        return await keypairs.insert(conn, user, name, key_type, public_key, fingerprint), made
+        row = await keypairs.insert(conn, user, name, key_type, public_key, fingerprint)
+        verb = "create" if made else "import"
+        await request.tell(conn, row, f"keypair.{verb}.start", f"keypair.{verb}.end")
+        return row, made
 
 
 async def delete(request: Request) -> None:
     """Servers keep the public key that they were made with."""
     user, name = _owner(request, policy.DELETE), request.values["id"]
-    async with request.parts.database.connection() as conn:
-        if not await keypairs.delete(conn, user, name):
+    async with request.parts.database.transaction() as conn:
+        row = await keypairs.get(conn, user, name)
+        if row is None or not await keypairs.delete(conn, user, name):
             raise missing(user, name)
+        await request.tell(conn, row, "keypair.delete.start", "keypair.delete.end")
 
 
 def missing(user_id: str, name: str) -> NotFound:

@@ -250,6 +250,8 @@ async def _join_group(request: Request, conn: Any, wish: Wish, limits: dict[str,
     if owner is None or (owner != request.ctx.project_id and not request.is_admin):
         raise Invalid(f"Instance group {group} could not be found.")
     members, limit = await server_groups.join(conn, group, servers), limits["server_group_members"]
+    if request.parts.outbox.enabled:
+        await request.tell(conn, await server_groups.get(conn, group), "server_group.add_member")
     if limit != quota.UNLIMITED and members > limit:
         raise QuotaExceeded("Quota exceeded, too many servers in group")
 

@@ -56,6 +56,7 @@ async def create(request: Request) -> ServerGroup:
             policy=group.policy,
             max_server_per_host=group.max_server_per_host,
         )
+        await request.tell(conn, group, "server_group.create")
     return group
 
 
@@ -64,6 +65,7 @@ async def delete(request: Request) -> None:
     async with request.parts.database.transaction() as conn:
         group = await _found(request, conn, policy.DELETE)
         await server_groups.delete(conn, group.id)
+        await request.tell(conn, group, "server_group.delete")
 
 
 async def _found(request: Request, conn: Connection, name: str) -> ServerGroup:

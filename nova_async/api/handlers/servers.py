@@ -40,8 +40,11 @@ async def update(request: Request) -> Instance:
         columns["auto_disk_config"] = asked["OS-DCF:diskConfig"] == "AUTO"
     if "pinned_availability_zone" in asked:
         columns["pinned_zone"] = _pinned(server, asked["pinned_availability_zone"])
-    async with request.parts.database.connection() as conn:
+    async with request.parts.database.transaction() as conn:
         await instances.change(conn, server.uuid, **columns)
+        await request.parts.outbox.tell_of_server(
+            conn, ["instance.update"], server.uuid, request.ctx, task_state=server.task_state, old_display_name=server.display_name
+        )
         return await instances.get(conn, server.uuid) or server
 
 

@@ -44,6 +44,7 @@ async def update(request: Request) -> Service:
         )
         host = await _worker(conn, service_id)
         changed = (await services(request, conn, host.name, processes=False))[0]
+        await request.tell(conn, changed, "service.update")
     await _tell(request, host.name)
     return changed
 
@@ -81,6 +82,7 @@ async def delete(request: Request) -> None:
     async with request.parts.database.transaction() as conn:
         process = next((p for p in await hosts.processes(conn) if service.lower() in (p.id, str(p.number))), None)
         host = await hosts.of_service(conn, service)
+        gone = (await services(request, conn, host.name, processes=False))[0] if host else None
         if process is not None:
             await hosts.delete_process(conn, process.id)
         elif host is None:
@@ -93,6 +95,7 @@ async def delete(request: Request) -> None:
             )
         else:
             await hosts.leave_aggregates(conn, host.name)
+            await request.tell(conn, gone, "service.delete")
     if host is not None:
         await _tell(request, host.name)
 
@@ -161,5 +164,6 @@ async def _change(request: Request, told: dict[str, Any], **change: Any) -> dict
         if not found:
             raise NotFound(f"Could not find binary {binary} on host {host}.")
         await hosts.set_service(conn, found[0].service_id, **change)
+        await request.tell(conn, (await services(request, conn, host, processes=False))[0], "service.update")
     await _tell(request, host)
     return {"host": host, "binary": binary, **told}

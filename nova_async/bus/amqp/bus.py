@@ -13,6 +13,7 @@ from nova_async.bus import Handler
 from nova_async.bus.amqp.consumer import Consumer
 from nova_async.bus.amqp.dead_letters import AmqpDeadLetters
 from nova_async.bus.amqp.link import Link
+from nova_async.bus.amqp.notifier import Notifier
 from nova_async.bus.amqp.publisher import Publisher
 from nova_async.bus.amqp.topology import RETRIES, TOPICS, calls_queue, own_queue, work_queue
 from nova_async.bus.dead_letters import type_of
@@ -42,7 +43,9 @@ _log = log.get("bus")
 class AmqpBus:
     """Casts are kept in quorum queues; questions, answers and news live in memory of the broker only."""
 
-    def __init__(self, publishing: Link, consuming: Link, world: World, *, prefetch: int, max_tries: int, probe_seconds: float) -> None:
+    def __init__(
+        self, publishing: Link, consuming: Link, world: World, *, prefetch: int, max_tries: int, probe_seconds: float, exchange: str
+    ) -> None:
         self.messages_sent = 0
         self._links = (publishing, consuming)
         self._consuming = consuming
@@ -51,20 +54,24 @@ class AmqpBus:
         self._max_tries = max_tries
         self._probe_seconds = probe_seconds
         self._publisher = Publisher(publishing, world)
+        self._notifier = Notifier(publishing, world, exchange)
         self.dead_letters = AmqpDeadLetters(self._publisher, world)
         self._replies = _Replies(self)
         self._services: set[_Service] = set()
         self._closed = False
 
     @classmethod
-    async def connect(cls, url: str, world: World, *, prefetch: int = 64, max_tries: int = 5, probe_seconds: float = 5.0) -> Self:
+    async def connect(
+        cls, url: str, world: World, *, prefetch: int = 64, max_tries: int = 5, probe_seconds: float = 5.0, exchange: str = "nova"
+    ) -> Self:
         """Two connections, since a broker short of memory stops reading from those that publish.
 
         ``amqps`` URLs take ``cafile``, ``certfile`` and ``keyfile`` in their query, and ``auth=external``.
+        ``exchange`` is that of notifications.
         Raises ``Invalid`` for a URL of another kind, ``Unavailable`` when no broker answers or it refuses us.
         """
         links = Link(url, world, "publishing"), Link(url, world, "consuming")
-        bus = cls(*links, world, prefetch=prefetch, max_tries=max_tries, probe_seconds=probe_seconds)
+        bus = cls(*links, world, prefetch=prefetch, max_tries=max_tries, probe_seconds=probe_seconds, exchange=exchange)
         try:
             await asyncio.gather(*(link.first(FIRST_SECONDS) for link in links))
             await bus._publisher.ready(FIRST_SECONDS)
@@ -101,6 +108,11 @@ class AmqpBus:
         await self._publisher.send(parcel, exchange=TOPICS, key=topic, mandatory=False, seconds=CAST_SECONDS)
         self.messages_sent += 1
 
+    async def notify(self, topic: str, notification: dict[str, Any]) -> None:
+        self._refuse_when_closed()
+        await self._notifier.send(topic, notification)
+        self.messages_sent += 1
+
     async def serve(self, target: str, handler: Handler, *, prefetch: int | None = None) -> "_Service":
         self._refuse_when_closed()
 
@@ -135,7 +147,7 @@ class AmqpBus:
         self._closed = True
         await asyncio.gather(*(service.close() for service in [*self._services]))
         await self._replies.close()
-        await self._publisher.close()
+        await asyncio.gather(self._publisher.close(), self._notifier.close())
         await asyncio.gather(*(link.close() for link in self._links))
 
     def consumer(

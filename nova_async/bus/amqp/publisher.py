@@ -1,6 +1,7 @@
 """Sending: confirmed by the broker, or ``Unavailable``; never silently lost."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from aio_pika import Message as Parcel
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -20,9 +21,10 @@ AT_ONCE = 10_000  # messages in flight, or waiting for the broker to come back
 class Publisher:
     """One channel with confirms, opened again when it breaks."""
 
-    def __init__(self, link: Link, world: World) -> None:
+    def __init__(self, link: Link, world: World, prepare: Callable[[AbstractChannel], Awaitable[None]] = declare_fixed) -> None:
         self._link = link
         self._world = world
+        self._prepare = prepare  # declares what a new channel sends to
         self._channel: AbstractChannel | None = None
         self._connection: AbstractConnection | None = None
         self._declared: set[str] = set()
@@ -116,7 +118,7 @@ class Publisher:
             self._declared = set()
             channel = connection.channel(on_return_raises=True)
             await channel.initialize()
-            await declare_fixed(channel)
+            await self._prepare(channel)
             self._channel, self._connection = channel, connection
             return channel
 

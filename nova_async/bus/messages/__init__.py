@@ -64,6 +64,13 @@ class Done(Message, frozen=True, kw_only=True):
     """The answer to a call that has nothing else to say."""
 
 
+@message
+class Notification(Message, frozen=True, kw_only=True):
+    """What consumers outside hear, as they hear it: message_id, publisher_id, event_type, priority, payload, timestamp."""
+
+    body: dict[str, Any]
+
+
 def from_dict(kind: str, fields: dict[str, Any]) -> Message:
     """Build a message from its type name and plain fields (dead letters shown and sent again)."""
     return msgspec.convert(fields, KINDS[kind])

@@ -5,6 +5,14 @@ PY := $(VENV)/bin/python
 HOSTS ?= 2
 WORKERS ?= 2
 
+# make tempest: which tests, how, and against what (CLOUD: the clouds.yaml of a cloud that runs already).
+TEMPEST := .venv-tempest
+REGEX ?= ^tempest\.api\.compute
+MIN_MICROVERSION ?= 2.1
+VIRT ?= fake
+CONCURRENCY ?= 2
+CLOUD ?=
+
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
 HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf dnsmasq-base nftables iproute2 genisoimage \
 	mtools openssh-client
@@ -13,12 +21,13 @@ SERVER_PACKAGES := postgresql rabbitmq-server
 TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
-.PHONY: help install packages run test check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test tempest check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
 	@echo 'make run            install, then start everything on this machine'
 	@echo 'make test           install, then all tests ($(WORKERS) workers)'
+	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make check          formatting, lint and types; changes nothing'
 	@echo 'make format         format and fix what can be fixed'
 	@echo 'make bench          measure, beside the budgets'
@@ -63,6 +72,16 @@ run: install
 test: install
 	$(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
+tempest: install $(TEMPEST)/.installed
+	$(PY) -m tests.tempest --regex '$(REGEX)' --min-microversion $(MIN_MICROVERSION) --virt $(VIRT) --hosts $(HOSTS) \
+		--concurrency $(CONCURRENCY) $(if $(CLOUD),--cloud $(CLOUD))
+
+# Its dependencies and ours do not meet: an environment of its own.
+$(TEMPEST)/.installed: tests/tempest/requirements.txt
+	[ -x $(TEMPEST)/bin/python ] || $(PY) -m venv $(TEMPEST)
+	$(TEMPEST)/bin/python -m pip install -q -r tests/tempest/requirements.txt
+	@touch $@
+
 check: install
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -94,4 +113,4 @@ clean:
 	find nova_async tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(TEMPEST)

@@ -1,0 +1,1 @@
+"""OpenStack's own acceptance suite, run against a cloud of ours: ``make tempest``."""

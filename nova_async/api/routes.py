@@ -15,11 +15,14 @@ from nova_async.api.handlers import (
     flavor_extra_specs,
     flavors,
     hypervisors,
+    images,
     instance_actions,
     keypairs,
     limits,
+    network_proxies,
     quota_class_sets,
     quota_sets,
+    security_groups,
     server_consoles,
     server_create,
     server_diagnostics,
@@ -46,10 +49,12 @@ from nova_async.api.schemas import actions as action_schemas
 from nova_async.api.schemas import aggregates as aggregate_schemas
 from nova_async.api.schemas import flavors as flavor_schemas
 from nova_async.api.schemas import hypervisors as hypervisor_schemas
+from nova_async.api.schemas import images as image_schemas
 from nova_async.api.schemas import instance_actions as instance_action_schemas
 from nova_async.api.schemas import keypairs as keypair_schemas
 from nova_async.api.schemas import limits as limit_schemas
 from nova_async.api.schemas import quota_sets as quota_schemas
+from nova_async.api.schemas import security_groups as security_group_schemas
 from nova_async.api.schemas import server_groups as group_schemas
 from nova_async.api.schemas import server_interfaces as interface_schemas
 from nova_async.api.schemas import server_metadata as metadata_schemas
@@ -62,15 +67,17 @@ from nova_async.api.views import aggregates as aggregate_views
 from nova_async.api.views import availability_zones as zone_views
 from nova_async.api.views import flavors as flavor_views
 from nova_async.api.views import hypervisors as hypervisor_views
+from nova_async.api.views import images as image_views
 from nova_async.api.views import instance_actions as instance_action_views
 from nova_async.api.views import keypairs as keypair_views
 from nova_async.api.views import limits as limit_views
+from nova_async.api.views import network_proxies as network_views
 from nova_async.api.views import quota_sets as quota_views
+from nova_async.api.views import security_groups as security_group_views
 from nova_async.api.views import server_groups as group_views
 from nova_async.api.views import server_interfaces as interface_views
 from nova_async.api.views import server_ips as ip_views
 from nova_async.api.views import server_metadata as metadata_views
-from nova_async.api.views import server_security_groups as server_group_views
 from nova_async.api.views import server_tags as tag_views
 from nova_async.api.views import servers as server_views
 from nova_async.api.views import services as service_views
@@ -81,6 +88,7 @@ from nova_async.policy import hypervisors as hypervisor_policy
 from nova_async.policy import instance_actions as instance_action_policy
 from nova_async.policy import keypairs as keypair_policy
 from nova_async.policy import limits as limit_policy
+from nova_async.policy import network_proxies as network_policy
 from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
 from nova_async.policy import server_groups as group_policy
@@ -341,8 +349,8 @@ ROUTES: tuple[Route, ...] = (
           policy=interface_policy.CREATE, target="server", body=interface_schemas.CREATE, view=interface_views.SHOW),
     Route("DELETE", "/servers/{server_id}/os-interface/{id}", server_interfaces.delete, "Take a network interface from a server.",
           success=202, policy=interface_policy.DELETE, target="server"),
-    Route("GET", "/servers/{server_id}/os-security-groups", server_networking.security_groups, "List the security groups of a server.",
-          policy=server_policy.LIST_SECURITY_GROUPS, target="server", view=server_group_views.LIST),
+    Route("GET", "/servers/{server_id}/os-security-groups", security_groups.of_server, "List the security groups of a server.",
+          policy=server_policy.LIST_SECURITY_GROUPS, target="server", view=security_group_views.LIST),
     Route("GET", "/servers/{server_id}/diagnostics", server_diagnostics.show, "Show what is known of a running server.",
           policy=server_policy.DIAGNOSTICS, target="server"),
     Route("GET", "/servers/{server_id}/topology", server_diagnostics.topology, "Show the NUMA cells of a server.",
@@ -387,6 +395,49 @@ ROUTES: tuple[Route, ...] = (
           policy=flavor_policy.EXTRA_SPECS_UPDATE, body=flavor_schemas.UPDATE_EXTRA_SPEC, view=flavor_views.EXTRA_SPEC),
     Route("DELETE", "/flavors/{flavor_id}/os-extra_specs/{id}", flavor_extra_specs.delete, "Delete an extra spec of a flavor.",
           policy=flavor_policy.EXTRA_SPECS_DELETE),
+
+    # Proxies to the image service and to the network service
+    Route("GET", "/images", images.index, "List images.", until=V.NO_PROXIES - 1, query=image_schemas.LIST, view=image_views.LIST),
+    Route("GET", "/images/detail", images.index, "List images with all that is known of them.",
+          until=V.NO_PROXIES - 1, query=image_schemas.LIST, view=image_views.DETAIL),
+    Route("GET", "/images/{id}", images.show, "Show an image.", until=V.NO_PROXIES - 1, view=image_views.SHOW),
+    Route("DELETE", "/images/{id}", images.delete, "Delete an image.", until=V.NO_PROXIES - 1, success=204),
+    Route("GET", "/images/{image_id}/metadata", images.metadata, "List the properties of an image.",
+          until=V.NO_IMAGE_METADATA - 1, view=metadata_views.ALL),
+    Route("POST", "/images/{image_id}/metadata", images.add_metadata, "Add to the properties of an image.",
+          until=V.NO_IMAGE_METADATA - 1, body=metadata_schemas.ALL, view=metadata_views.ALL),
+    Route("PUT", "/images/{image_id}/metadata", images.replace_metadata, "Replace the properties of an image.",
+          until=V.NO_IMAGE_METADATA - 1, body=metadata_schemas.ALL, view=metadata_views.ALL),
+    Route("GET", "/images/{image_id}/metadata/{id}", images.metadata_item, "Show a property of an image.",
+          until=V.NO_IMAGE_METADATA - 1, view=metadata_views.ONE),
+    Route("PUT", "/images/{image_id}/metadata/{id}", images.set_metadata_item, "Change a property of an image.",
+          until=V.NO_IMAGE_METADATA - 1, body=metadata_schemas.ONE, view=metadata_views.ONE),
+    Route("DELETE", "/images/{image_id}/metadata/{id}", images.delete_metadata_item, "Delete a property of an image.",
+          until=V.NO_IMAGE_METADATA - 1, success=204),
+    Route("GET", "/os-networks", network_proxies.networks, "List networks.",
+          until=V.NO_PROXIES - 1, policy=network_policy.NETWORKS_LIST, view=network_views.NETWORKS),
+    Route("GET", "/os-networks/{id}", network_proxies.network, "Show a network.",
+          until=V.NO_PROXIES - 1, policy=network_policy.NETWORKS_SHOW, view=network_views.NETWORK),
+    Route("GET", "/os-tenant-networks", network_proxies.networks, "List the networks of a project.",
+          until=V.NO_PROXIES - 1, policy=network_policy.TENANT_NETWORKS_LIST, view=network_views.TENANT_NETWORKS),
+    Route("GET", "/os-tenant-networks/{id}", network_proxies.network, "Show a network of a project.",
+          until=V.NO_PROXIES - 1, policy=network_policy.TENANT_NETWORKS_SHOW, view=network_views.TENANT_NETWORK),
+    Route("GET", "/os-floating-ip-pools", network_proxies.pools, "List the pools of floating IPs.",
+          until=V.NO_PROXIES - 1, policy=network_policy.FLOATING_IP_POOLS, view=network_views.POOLS),
+    Route("GET", "/os-security-groups", security_groups.index, "List security groups.",
+          until=V.NO_PROXIES - 1, policy=network_policy.GROUPS_LIST, query=security_group_schemas.LIST, view=security_group_views.LIST),
+    Route("POST", "/os-security-groups", security_groups.create, "Create a security group.",
+          until=V.NO_PROXIES - 1, policy=network_policy.GROUPS_CREATE, body=security_group_schemas.GROUP, view=security_group_views.SHOW),
+    Route("GET", "/os-security-groups/{id}", security_groups.show, "Show a security group.",
+          until=V.NO_PROXIES - 1, policy=network_policy.GROUPS_SHOW, view=security_group_views.SHOW),
+    Route("PUT", "/os-security-groups/{id}", security_groups.update, "Change a security group.",
+          until=V.NO_PROXIES - 1, policy=network_policy.GROUPS_UPDATE, body=security_group_schemas.GROUP, view=security_group_views.SHOW),
+    Route("DELETE", "/os-security-groups/{id}", security_groups.delete, "Delete a security group.",
+          until=V.NO_PROXIES - 1, success=202, policy=network_policy.GROUPS_DELETE),
+    Route("POST", "/os-security-group-rules", security_groups.create_rule, "Add a rule to a security group.",
+          until=V.NO_PROXIES - 1, policy=network_policy.RULES_CREATE, body=security_group_schemas.RULE, view=security_group_views.RULE),
+    Route("DELETE", "/os-security-group-rules/{id}", security_groups.delete_rule, "Take a rule from a security group.",
+          until=V.NO_PROXIES - 1, success=202, policy=network_policy.RULES_DELETE),
 
     # Gone for good
     removed("GET", "/os-agents"),

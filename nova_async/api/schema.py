@@ -139,13 +139,20 @@ class Query:
     """The keys of a query string, each with the schema of one value.
 
     ``single`` names keys that may be given once only. Other keys are dropped, until ``strict_since`` refuses them;
-    ``private`` keys (``^_``) then still pass.
+    ``private`` keys (``^_``) then still pass. Keys that begin with ``prefix`` are known, whatever follows.
     """
 
     def __init__(
-        self, keys: Literal, *, strict_since: int | None = V.STRICT_EVERYWHERE, single: frozenset[str] = frozenset(), private: bool = False
+        self,
+        keys: Literal,
+        *,
+        strict_since: int | None = V.STRICT_EVERYWHERE,
+        single: frozenset[str] = frozenset(),
+        private: bool = False,
+        prefix: str | None = None,
     ) -> None:
-        self.keys, self.strict_since, self.single, self.private = keys, strict_since, single, private
+        self.keys, self.strict_since, self.single = keys, strict_since, single
+        self.private, self.prefix = private, "_" if private else prefix
         self._steps = sorted(boundaries(keys) | ({strict_since} if strict_since else set()))
         self._compiled: dict[tuple[int, bool], Compiled] = {}
 
@@ -156,7 +163,7 @@ class Query:
         if error is not None:
             raise Invalid(query_message(checked, error))
         known = checked.literal["properties"]
-        return {key: values for key, values in query.items() if key in known or (self.private and key.startswith("_"))}
+        return {key: values for key, values in query.items() if key in known or (self.prefix and key.startswith(self.prefix))}
 
     def _validator(self, version: int, relaxed: bool) -> Compiled:
         key = (max((s for s in self._steps if s <= version), default=0), relaxed)

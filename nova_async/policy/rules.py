@@ -8,6 +8,7 @@ from nova_async.policy import (
     instance_actions,
     keypairs,
     limits,
+    network_proxies,
     quota_class_sets,
     quota_sets,
     server_groups,
@@ -58,4 +59,5 @@ RULES: tuple[Rule, ...] = (
     *server_passwords.RULES,
     *server_scheduling.RULES,
     *instance_actions.RULES,
+    *network_proxies.RULES,
 )

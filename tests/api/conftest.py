@@ -147,6 +147,13 @@ class ShelfOfImages:
     async def delete(self, ctx: Context, image_id: str) -> None:
         del self.shelf[image_id]
 
+    async def find(self, ctx: Context, query: dict[str, str]) -> list[Image]:
+        return [found for found in self.shelf.values() if query.get("name", found.name) == found.name]
+
+    async def set_properties(self, ctx: Context, image_id: str, properties: dict[str, str]) -> Image:
+        self.shelf[image_id] = msgspec.structs.replace(self.shelf[image_id], properties=properties)
+        return self.shelf[image_id]
+
 
 @dataclass
 class OneNetwork:
@@ -165,6 +172,15 @@ class OneNetwork:
 
     async def things(self, ctx: Context, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
         return []
+
+    async def thing(self, ctx: Context, kind: str, id: str) -> dict[str, Any]:
+        raise NotFound(f"{id} could not be found.")
+
+    async def make(self, ctx: Context, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+        raise Conflict("There is room for nothing more.")
+
+    async def remove(self, ctx: Context, kind: str, id: str) -> None:
+        raise NotFound(f"{id} could not be found.")
 
     async def ports(self, ctx: Context, *, instance_id: str) -> list[Any]:
         return []

@@ -55,6 +55,49 @@ async def test_builtin_and_remote_show_the_same_record(remote: RemoteImages, ser
     assert await remote.get(ANNA, image_id) == await service.images.get(ANNA, image_id)
 
 
+async def test_builtin_and_remote_find_the_same_images(
+    remote: RemoteImages, service: Service, anna: Client, ben: Client, admin: Client
+) -> None:
+    mine = [await anna.image(name="mine", color="red"), await anna.image(name="hidden from lists of others", visibility="community")]
+    shared = await ben.image(name="shared")
+    await ben("POST", f"/v2/images/{shared}/members", 200, json={"member": "p-a"})
+    await anna("PUT", f"/v2/images/{shared}/members/p-a", 200, json={"status": "accepted"})
+    public = await admin.image(name="public", visibility="public")
+    await ben("POST", f"/v2/images/{await ben.image(name='not accepted')}/members", 200, json={"member": "p-a"})
+    await ben.image(name="theirs")
+    await ben.image(name="theirs too", visibility="community")
+
+    for query, wanted in (
+        ({}, {*mine, shared, public}),
+        ({"name": "public"}, {public}),
+        ({"color": "red"}, {mine[0]}),
+        ({"color": "blue"}, set()),
+    ):
+        for images in (service.images, remote):
+            assert {image.id for image in await images.find(ANNA, query)} == wanted, (images, query)
+    for images in (service.images, remote):
+        first = await images.find(ANNA, {"limit": "2"})
+        rest = await images.find(ANNA, {"limit": "2", "marker": first[-1].id})
+        assert {image.id for image in first + rest} == {*mine, shared, public}
+        with pytest.raises(Invalid):
+            await images.find(ANNA, {"updated_at": "gte:yesterday"})
+
+
+async def test_builtin_and_remote_set_properties_alike(remote: RemoteImages, service: Service, anna: Client) -> None:
+    for images in (service.images, remote):
+        image_id = await anna.image(kept="1", changed="2", dropped="3")
+        wanted = {"kept": "1", "changed": "4", "a/b~c": "5"}
+        assert (await images.set_properties(ANNA, image_id, wanted)).properties == wanted
+        assert (await images.set_properties(ANNA, image_id, wanted)).properties == wanted
+        assert (await anna.show(image_id))["a/b~c"] == "5"
+        with pytest.raises(NotFound):
+            await images.set_properties(BEN, image_id, {})
+        with pytest.raises(Forbidden):
+            await images.set_properties(PEOPLE["reader"], image_id, {})
+        with pytest.raises(Forbidden):
+            await images.set_properties(ANNA, image_id, {"id": "x"})
+
+
 async def test_our_credential_lends_nobody_eyes(remote: RemoteImages, anna: Client, ben: Client) -> None:
     image_id = await anna.active()
     for ctx in (BEN, Context(request_id="r")):

@@ -72,3 +72,11 @@ class ImageService(Protocol):
     async def owned(self, ctx: Context, project_id: str, properties: dict[str, str]) -> list[Image]:
         """At most 1000 images of a project that have all these properties, newest first."""
         ...
+
+    async def find(self, ctx: Context, query: dict[str, str]) -> list[Image]:
+        """A page of the images that the caller may list, newest first; ``query`` is one of Glance v2. Raises ``Invalid``."""
+        ...
+
+    async def set_properties(self, ctx: Context, image_id: str, properties: dict[str, str]) -> Image:
+        """Let an image have these free properties and no others. Raises ``NotFound``, ``Forbidden``, ``Invalid``."""
+        ...

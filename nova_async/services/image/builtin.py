@@ -12,6 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from multidict import MultiDict
+
 from nova_async import log
 from nova_async.config import Config
 from nova_async.context import Context, service_context
@@ -19,7 +22,7 @@ from nova_async.db import Database
 from nova_async.db import images as rows
 from nova_async.db.images import Editable, Filters, ImageRow, MemberRow
 from nova_async.errors import Conflict, Forbidden, Gone, Invalid, NotFound, TooLarge, Unavailable
-from nova_async.services.image import Image, rules
+from nova_async.services.image import Image, listing, rules
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.services.image.inspect import Inspection
 from nova_async.services.image.store import CHUNK, Incoming, Store
@@ -117,6 +120,17 @@ class BuiltinImages:
         filters = Filters(owner=project_id, properties=properties)
         own = service_context(ctx.request_id, project_id)
         return await self.page(own, filters, member_status="accepted", sort=[("created_at", "desc")], marker=None, limit=1000)
+
+    async def find(self, ctx: Context, query: dict[str, str]) -> list[Image]:
+        """See ``ImageService.find``."""
+        asked = listing.parse(MultiDict(query), listing.MAX_LIMIT)
+        return await self.page(
+            ctx, asked.filters, member_status=asked.member_status, sort=asked.sort, marker=asked.marker, limit=asked.limit
+        )
+
+    async def set_properties(self, ctx: Context, image_id: str, properties: dict[str, str]) -> Image:
+        """See ``ImageService.set_properties``."""
+        return await self.change(ctx, image_id, lambda fields: msgspec.structs.replace(fields, properties=dict(properties)))
 
     async def _check_marker(self, ctx: Context, marker: str) -> None:
         try:

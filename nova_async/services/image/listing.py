@@ -10,6 +10,7 @@ from nova_async.errors import Invalid
 from nova_async.services.image import rules
 
 DEFAULT_LIMIT = 25
+MAX_LIMIT = 1000
 DIRECTIONS = ("asc", "desc")
 SECOND = timedelta(seconds=1)
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}

@@ -22,6 +22,8 @@ FIRST_PAUSE = 0.2  # seconds; doubled each time
 QUESTION = ClientTimeout(total=30, sock_connect=5)
 TRANSFER = ClientTimeout(total=None, sock_connect=5, sock_read=60)  # as long as bytes flow
 OCTETS = {"Content-Type": "application/octet-stream"}
+PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+PAGE, MAX_PAGES = 200, 20  # images of one question; questions of one answer
 ANSWER_BYTES = 4 * 2**20
 
 MEANING: dict[int, type[errors.Error]] = {
@@ -104,6 +106,28 @@ class RemoteImages:
         found = (await self._json("GET", "", params=query)).get("images") or []
         return [image for body in found if (image := parse(body)).owner == project_id]
 
+    async def find(self, ctx: Context, query: dict[str, str]) -> list[Image]:
+        """See ``ImageService.find``. Our credential is shown more than the caller may see, so that a page may take several questions."""
+        limit, found = int(query.get("limit", PAGE)), list[Image]()
+        query = {"sort": "created_at:desc", "visibility": "all", **query, "limit": str(PAGE)}
+        for _ in range(MAX_PAGES):
+            page = [parse(body) for body in (await self._json("GET", "", params=query)).get("images") or []]
+            found += [image for image in page if await self._may_list(ctx, image)]
+            if len(page) < PAGE or len(found) >= limit:
+                break
+            query["marker"] = page[-1].id
+        return found[:limit]
+
+    async def set_properties(self, ctx: Context, image_id: str, properties: dict[str, str]) -> Image:
+        """See ``ImageService.set_properties``."""
+        image = await self._changeable(ctx, image_id, "modify")
+        gone = [{"op": "remove", "path": _pointer(name)} for name in image.properties if name not in properties]
+        kept = [{"op": "add", "path": _pointer(k), "value": v} for k, v in properties.items() if image.properties.get(k) != v]
+        if gone or kept:
+            patch = msgspec.json.encode(gone + kept)
+            return parse(await self._json("PATCH", f"/{image.id}", data=patch, headers=PATCH))
+        return image
+
     async def _changeable(self, ctx: Context, image_id: str, what: str) -> Image:
         image = await self.get(ctx, image_id)
         rules.check_writer(ctx)
@@ -116,8 +140,20 @@ class RemoteImages:
             return True
         if image.visibility != "shared" or not ctx.project_id:
             return False
+        return await self._membership(ctx, image) is not None
+
+    async def _may_list(self, ctx: Context, image: Image) -> bool:
+        """Lists are shorter than what may be seen: neither what others gave to all unasked, nor what was not accepted yet."""
+        if image.visibility == "public" or (ctx.project_id and image.owner == ctx.project_id):
+            return True
+        if ctx.is_admin or image.visibility != "shared" or not ctx.project_id:
+            return ctx.is_admin and image.visibility != "community"
+        return await self._membership(ctx, image) == "accepted"
+
+    async def _membership(self, ctx: Context, image: Image) -> str | None:
+        """Whether the caller's project accepted a shared image; None where it is no member."""
         members = (await self._json("GET", f"/{image.id}/members")).get("members") or []
-        return any(m.get("member_id") == ctx.project_id for m in members)
+        return next((str(m.get("status")) for m in members if m.get("member_id") == ctx.project_id), None)
 
     async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         ask = self._repeated if method == "GET" else self._asked
@@ -188,6 +224,11 @@ async def _refusal(response: ClientResponse) -> errors.Error:
     if kind is None:
         return errors.Unavailable("The image service does not answer as it should.", detail=f"{response.status}: {text}")
     return kind(str(text)[:500] if text else None)
+
+
+def _pointer(name: str) -> str:
+    """RFC 6901."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def parse(body: dict[str, Any]) -> Image:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nova_async.api.extensions import ALL
 from nova_async.api.request import Request
 from nova_async.api.versions import LATEST
 from nova_async.errors import NotFound
@@ -56,9 +57,12 @@ async def show(request: Request) -> dict[str, Any]:
 
 
 async def extensions(_: Request) -> dict[str, Any]:
-    """Everything is part of the API now; the list that old clients look into is empty."""
-    return {"extensions": []}
+    """Everything is part of the API now; old clients look into the list before they ask for something."""
+    return {"extensions": list(ALL.values())}
 
 
 async def extension(request: Request) -> dict[str, Any]:
-    raise NotFound()
+    found = ALL.get(request.values["id"])
+    if found is None:
+        raise NotFound()
+    return {"extension": found}

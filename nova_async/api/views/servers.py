@@ -4,7 +4,7 @@ from functools import lru_cache
 from hashlib import sha224
 from typing import Any
 
-from nova_async.api.render import LINKS, Field, Fields, Many, Omitted, One, Plain, microseconds, seconds
+from nova_async.api.render import LINKS, Field, Fields, Many, Omitted, One, Plain, View, microseconds, seconds
 from nova_async.api.request import Request
 from nova_async.api.versions import V
 from nova_async.model.instances import Instance
@@ -223,10 +223,8 @@ GROUPS = Field("server_groups", "server_groups", since=V.SERVER_GROUPS_SHOWN, ty
 SHOW = One("server", Fields((*CORE, ADDRESSES, *EXTENDED, GROUPS)))
 DETAIL = Many("servers", Fields((*CORE, ADDRESSES, *EXTENDED)), links_since=V.BASE)
 LIST = Many("servers", Fields(BRIEF), links_since=V.BASE)
-UPDATE = One(
-    "server",
-    Fields((*CORE, PLAIN_ADDRESSES, *(f._replace(since=max(f.since, V.STRICT_QUERIES)) for f in EXTENDED), GROUPS)),
-)
+UPDATED = (*CORE, PLAIN_ADDRESSES, *(f._replace(since=max(f.since, V.STRICT_QUERIES)) for f in EXTENDED), GROUPS)
+UPDATE = One("server", Fields(UPDATED))
 
 
 def _created(made: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -259,13 +257,24 @@ CREATED = Plain(
 )
 
 
-REBUILT_FIELDS = Fields((Field("key_name", "key_name", since=V.REBUILD_KEY), Field("user_data", "user_data", since=V.NO_PERSONALITY)))
+class Rebuilt(View):
+    """As update shows it, with the new key pair, user data and password (None: not shown)."""
+
+    fields = Fields(
+        (
+            *(f for f in UPDATED if f.name != "OS-EXT-SRV-ATTR:user_data"),
+            Field("key_name", "key_name", since=V.REBUILD_KEY, until=V.STRICT_QUERIES - 1, type=MAYBE_TEXT),
+            Field("user_data", "user_data", since=V.NO_PERSONALITY, type=MAYBE_TEXT),
+        )
+    )
+
+    def render(self, result: Any, request: Request) -> Any:
+        return {"server": self.fields.render(result.server, request) | ({} if result.password is None else {"adminPass": result.password})}
+
+    def schema(self, version: int) -> dict[str, Any]:
+        inner = self.fields.schema(version)
+        inner["properties"]["adminPass"] = TEXT
+        return {"type": "object", "properties": {"server": inner}, "required": ["server"]}
 
 
-def _rebuilt(made: Any, request: Request) -> dict[str, Any]:
-    """``made``: the server, and the password (None: not shown)."""
-    server = UPDATE.render(made.server, request)["server"] | REBUILT_FIELDS.render(made.server, request)
-    return {"server": server | ({} if made.password is None else {"adminPass": made.password})}
-
-
-REBUILT = Plain(_rebuilt, {"type": "object", "properties": {"server": OBJECT}, "required": ["server"]})
+REBUILT = Rebuilt()

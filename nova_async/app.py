@@ -9,6 +9,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
 
 from aiohttp import web
 
@@ -70,7 +71,11 @@ class App:
     # -- the application
 
     async def _start_app(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> ImageService:
-        """Database, services, conductor; the API is put together but does not answer yet."""
+        """Database, services, conductor; the API is put together but does not answer yet.
+
+        Importing takes a good part of the start: the embedded database starts meanwhile.
+        """
+        url, _ = await asyncio.gather(self._database_url(stack, group), asyncio.to_thread(import_module, "nova_async.api.app"))
         from nova_async import bootstrap
         from nova_async.api.app import Parts as ApiParts
         from nova_async.api.app import application as compute_api
@@ -85,7 +90,6 @@ class App:
         from nova_async.services.network.builtin import BuiltinNetworks
 
         config, world = self.config, self.world
-        url = config.database.url or await self._embedded_database(stack, group)
         await bootstrap.migrate(url, world)
         database = self.database = await Database.connect(
             url, size=config.database.pool_size, statement_seconds=config.database.statement_seconds
@@ -137,7 +141,9 @@ class App:
         self.say("conductor is ready")
         return images
 
-    async def _embedded_database(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> str:
+    async def _database_url(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> str:
+        if self.config.database.url:
+            return self.config.database.url
         from nova_async.db.embedded import EmbeddedPostgres
 
         server = EmbeddedPostgres(self.config.state / "postgres", self.world)

@@ -21,6 +21,8 @@ LOST = (
     OSError,
 )
 
+IDLE_SECONDS = 10.0  # a server process that serves nobody still holds several MiB
+
 
 class Database:
     """A bounded pool. Every acquired connection has deadlines; a lost server is ``Unavailable``."""
@@ -36,6 +38,7 @@ class Database:
                 url,
                 min_size=min(2, size),
                 max_size=size,
+                max_inactive_connection_lifetime=IDLE_SECONDS,
                 init=_set_codecs,
                 command_timeout=statement_seconds,
                 timeout=10,

@@ -206,3 +206,8 @@ async def test_aggregates_are_for_administrators(api, caller) -> None:
         ("POST", "/os-aggregates/1/action", {"set_metadata": {"metadata": {}}}),
     ):
         assert (await api.ask(method, path, caller, None, body)).status == 403, (method, path)
+
+
+async def test_an_id_that_no_aggregate_can_have_is_not_found_and_a_word_is_wrong(api) -> None:
+    for id, status in (("-1", 404), ("9" * 18, 404), ("one", 400)):
+        assert [(await api.ask(method, f"/os-aggregates/{id}", "admin")).status for method in ("GET", "DELETE")] == [status, status]

@@ -349,3 +349,31 @@ async def test_diagnostics_tell_what_is_known(api) -> None:
     assert (seen["state"], seen["num_cpus"], seen["num_nics"], seen["memory_details"]["maximum"]) == ("running", 1, 1, 512)
     assert (await api.get(f"/servers/{server}/diagnostics", "admin", "2.47")).body == {"memory": 524288}
     assert (await api.get(f"/servers/{server}/topology", version="2.78")).body == {"nodes": [], "pagesize_kb": None}
+
+
+async def test_disk_configuration_of_a_resize_is_shown_at_once(api) -> None:
+    await api.flavor("2", ram=1024)
+    server = await api.server()
+    assert (await api.act(server, "resize", {"flavorRef": "2", "OS-DCF:diskConfig": "AUTO"})).status == 202
+    assert (await api.get(f"/servers/{server}")).body["server"]["OS-DCF:diskConfig"] == "AUTO"
+
+
+async def test_addresses_are_shown_in_their_shortest_form(api) -> None:
+    long, short = "0000:0000:0000:0000:0000:babe:220.12.22.2", "::babe:dc0c:1602"
+    server = await api.server(accessIPv6=long)
+    assert (await api.get(f"/servers/{server}")).body["server"]["accessIPv6"] == short
+    assert (await api.put(f"/servers/{server}", {"server": {"accessIPv6": "0::1"}})).body["server"]["accessIPv6"] == "::1"
+    assert (await api.act(server, "rebuild", {"imageRef": IMAGE, "accessIPv6": long})).body["server"]["accessIPv6"] == short
+
+
+async def test_a_rebuilt_server_shows_its_user_data_under_the_name_of_the_request(api) -> None:
+    server = await api.server()
+    shown = (await api.act(server, "rebuild", {"imageRef": IMAGE, "user_data": "aGk="}, "admin", "2.75")).body["server"]
+    assert (shown["user_data"], "OS-EXT-SRV-ATTR:user_data" in shown) == ("aGk=", False)
+
+
+async def test_a_server_that_left_its_last_security_group_is_in_none(api, wired) -> None:
+    server, _, _ = wired
+    assert (await api.get(f"/servers/{server}")).body["server"]["security_groups"] == [{"name": "default"}]
+    assert (await api.act(server, "removeSecurityGroup", {"name": "default"})).status == 202
+    assert "security_groups" not in (await api.get(f"/servers/{server}")).body["server"]

@@ -218,13 +218,16 @@ async def test_pages_follow_each_other_without_loss(api: Api) -> None:
     assert (await api("alice", "GET", "/v2.0/security-groups?limit=-1"))[0] == 400
 
 
-async def test_a_projects_default_group_appears_by_itself_and_stays(api: Api) -> None:
+async def test_a_projects_default_group_appears_by_itself_and_only_an_administrator_removes_it(api: Api) -> None:
     _, body = await api("alice", "GET", "/v2.0/security-groups")
 
     [group] = body["security_groups"]
     assert (group["name"], len(group["security_group_rules"])) == ("default", 4)
     assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 409
     assert (await api("alice", "POST", "/v2.0/security-groups", {"security_group": {"name": "default"}}))[0] == 409
+    assert (await api("admin", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 204
+    _, body = await api("alice", "GET", "/v2.0/security-groups")
+    assert [g["name"] for g in body["security_groups"]] == ["default"]
 
 
 async def test_rules_are_made_once_and_only_when_they_make_sense(api: Api) -> None:

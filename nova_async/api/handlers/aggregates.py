@@ -3,6 +3,7 @@
 A host is in one zone, and a host that holds servers stays in the zone that it is in.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from nova_async.db import Connection, aggregates
 from nova_async.db.aggregates import Standing
 from nova_async.errors import Conflict, Error, Invalid, NotFound
 from nova_async.model.aggregates import ZONE, Aggregate
+
+INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 logger = log.get("api.aggregates")
 ADDING, REMOVING = "Cannot add host to aggregate {}. Reason: {}.", "Cannot remove host from aggregate {}. Reason: {}."
@@ -136,8 +139,9 @@ async def _changed(conn: Connection, id: int) -> Aggregate:
 
 
 def _id(request: Request) -> int:
+    """An id that no aggregate can have, a negative one, is only not found."""
     text = request.values["id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    if not INTEGER.fullmatch(text):
         raise Invalid(f"Invalid input received: id must be an integer, not {text[:255]}.")
     return int(text)
 

@@ -1,8 +1,10 @@
 """The server in a path: as far as the caller may know of it, and held still while an action is begun."""
 
 import re
+from typing import Any
 
 from nova_async.api.request import Request
+from nova_async.api.schemas import address
 from nova_async.db import Connection, instances
 from nova_async.db.instances import State
 from nova_async.errors import Conflict, NotFound
@@ -10,6 +12,21 @@ from nova_async.model.instances import Instance
 from nova_async.model.states import LEGAL
 
 UUID = re.compile(r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
+
+
+COLUMNS = {"description": "display_description", "hostname": "hostname"}
+ADDRESS_COLUMNS = {"accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
+
+
+def described(asked: dict[str, Any]) -> dict[str, Any]:
+    """The columns for what update and rebuild may both say of a server: names, addresses and the like."""
+    columns: dict[str, Any] = {COLUMNS[key]: value for key, value in asked.items() if key in COLUMNS}
+    columns |= {ADDRESS_COLUMNS[key]: address(value) for key, value in asked.items() if key in ADDRESS_COLUMNS}
+    if "name" in asked:
+        columns["display_name"] = asked["name"].strip()
+    if "OS-DCF:diskConfig" in asked:
+        columns["auto_disk_config"] = asked["OS-DCF:diskConfig"] == "AUTO"
+    return columns
 
 
 async def visible(request: Request, server_id: str) -> Instance:

@@ -15,7 +15,7 @@ from nova_async.api.handlers.block_devices import checked_devices
 from nova_async.api.handlers.boot_images import bootable, check_fit
 from nova_async.api.handlers.scheduler_hints import checked, group_of
 from nova_async.api.request import Request
-from nova_async.api.schemas import truth
+from nova_async.api.schemas import address, truth
 from nova_async.api.versions import V
 from nova_async.db import instances, server_groups
 from nova_async.db.instances import Prepared
@@ -281,14 +281,14 @@ def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, res
         "user_data": body.get("user_data"),
         "config_drive": truth(body.get("config_drive", False)) or properties.get("img_config_drive") == "mandatory",
         "auto_disk_config": disk_config == "AUTO" if disk_config else properties.get("auto_disk_config", "").lower() == "true",
-        "access_ip_v4": body.get("accessIPv4"),
-        "access_ip_v6": body.get("accessIPv6"),
+        "access_ip_v4": address(body.get("accessIPv4")),
+        "access_ip_v6": address(body.get("accessIPv6")),
         "metadata": body.get("metadata") or {},
         "system_metadata": {"image": msgspec.to_builtins(image_ref(image))},
         "tags": list(dict.fromkeys(body.get("tags") or ())),
         "scheduler_hints": wish.hints,
         "network_requests": msgspec.to_builtins(wish.networks or []),
-        "security_groups": wish.security_groups,
+        "security_groups": wish.security_groups or ["default"],
         "block_devices": checked_devices(body, flavor),
         "trusted_certs": body.get("trusted_image_certificates"),
         "injected_files": [{"path": f.get("path", ""), "contents": f.get("contents", "")} for f in body.get("personality") or ()],

@@ -21,15 +21,14 @@ async def resize(request: Request) -> None:
     """Raises ``Invalid`` for a flavor that is unknown, the same, or too small for the server's image."""
     server, asked = target(request), request.body["resize"]
     _refuse_silent_host(request, server)
-    given: dict[str, Any] = {}
-    if "OS-DCF:diskConfig" in asked:
-        given["auto_disk_config"] = asked["OS-DCF:diskConfig"] == "AUTO"
     flavor: dict[str, Any] = {}
-    async with beginning(request, "resize", flavor=flavor, **given) as begun:
+    async with beginning(request, "resize", flavor=flavor) as begun:
         flavor |= await _flavor(begun.conn, server, str(asked["flavorRef"]).rpartition("/")[2], private=request.is_admin)
         _check_flavor(server, flavor)
         growth = {"cores": flavor["vcpus"] - server.vcpus, "ram": flavor["memory_mb"] - server.memory_mb}
         await check_growth(begun.conn, request, server, growth)
+        if "OS-DCF:diskConfig" in asked:
+            await instances.change(begun.conn, server.uuid, auto_disk_config=asked["OS-DCF:diskConfig"] == "AUTO")
 
 
 async def confirm(request: Request) -> None:

@@ -8,6 +8,7 @@ from nova_async import quota
 from nova_async.api.handlers import quota_sets
 from nova_async.api.handlers.actions import beginning, target
 from nova_async.api.handlers.boot_images import bootable, check_fit
+from nova_async.api.handlers.instances import described
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
 from nova_async.db import Connection, instances, keypairs
@@ -44,10 +45,6 @@ async def rebuild(request: Request) -> Rebuilt:
 
 
 KEPT = {
-    "description": "display_description",
-    "hostname": "hostname",
-    "accessIPv4": "access_ip_v4",
-    "accessIPv6": "access_ip_v6",
     "metadata": "metadata",
     "user_data": "user_data",
     "trusted_image_certificates": "trusted_certs",
@@ -63,11 +60,8 @@ def _columns(asked: dict[str, Any], image: Image) -> dict[str, Any]:
         "ramdisk_id": image.properties.get("ramdisk_id", ""),
         "system_metadata": {"image": msgspec.to_builtins(image_ref(image))},
     }
+    columns |= described(asked)
     columns |= {column: asked[key] for key, column in KEPT.items() if key in asked}
-    if "name" in asked:
-        columns["display_name"] = asked["name"].strip()
-    if "OS-DCF:diskConfig" in asked:
-        columns["auto_disk_config"] = asked["OS-DCF:diskConfig"] == "AUTO"
     if "personality" in asked:
         columns["injected_files"] = [{"path": f.get("path", ""), "contents": f.get("contents", "")} for f in asked["personality"]]
     return columns

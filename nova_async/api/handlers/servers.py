@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nova_async.api.handlers.actions import target
-from nova_async.api.handlers.instances import UUID, hold, refuse_locked
+from nova_async.api.handlers.instances import UUID, described, hold, refuse_locked
 from nova_async.api.handlers.server_filters import Nothing, filters, sorting
 from nova_async.api.render import Page
 from nova_async.api.request import MARKER_MISSING, Request
@@ -33,11 +33,7 @@ async def show(request: Request) -> Instance:
 async def update(request: Request) -> Instance:
     """Names, addresses and the like; nothing that a host would have to know at once."""
     server, asked = target(request), request.body["server"]
-    columns: dict[str, Any] = {CHANGED[key]: value for key, value in asked.items() if key in CHANGED}
-    if "name" in asked:
-        columns["display_name"] = asked["name"].strip()
-    if "OS-DCF:diskConfig" in asked:
-        columns["auto_disk_config"] = asked["OS-DCF:diskConfig"] == "AUTO"
+    columns = described(asked)
     if "pinned_availability_zone" in asked:
         columns["pinned_zone"] = _pinned(server, asked["pinned_availability_zone"])
     async with request.parts.database.transaction() as conn:
@@ -67,9 +63,6 @@ async def _delete(request: Request, kept: bool) -> None:
         kind = "softDelete" if kept and server.task_state is None and state.launched_at is not None else "delete"
         workflow = await request.parts.starter.begin(conn, request.ctx, kind, server.uuid)
     request.parts.starter.go([workflow])
-
-
-CHANGED = {"description": "display_description", "hostname": "hostname", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
 
 
 def _pinned(server: Instance, zone: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """What may be in bodies and query strings: one module per noun, and here the pieces that several share."""
 
+import ipaddress
 from typing import Any, Final
 
 from nova_async.api.schema import integer
@@ -33,6 +34,11 @@ TRUE_WORDS = frozenset({"true", "1", "on", "yes", "y", "t"})
 def truth(value: bool | str) -> bool:
     """What a value that passed ``BOOLEAN`` means."""
     return value if isinstance(value, bool) else value.lower() in TRUE_WORDS
+
+
+def address(text: str | None) -> str | None:
+    """An IP address as it is shown: the shortest form."""
+    return None if text is None else str(ipaddress.ip_address(text))
 
 
 def body(key: str, inner: Any, **beside: Any) -> Literal:

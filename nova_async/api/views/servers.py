@@ -115,7 +115,8 @@ def _plain_addresses(server: Instance, request: Request) -> Any:
 
 
 def _security_groups(server: Instance, request: Request) -> Any:
-    names = server.security_groups or (["default"] if server.network_requests or server.ports else [])
+    """Of its ports: a server without ports is in no group."""
+    names = server.security_groups if server.network_requests or server.ports else ()
     return [{"name": name} for name in names] or Omitted
 
 

@@ -98,7 +98,8 @@ class SecurityGroups(Collection[rows.GroupRow]):
         return await self.get(ctx, row.id)
 
     async def delete(self, ctx: Context, row: rows.GroupRow) -> None:
-        if row.is_default:
+        """Administrators may remove a project's default group: it is made anew when somebody needs it."""
+        if row.is_default and not ctx.is_admin:
             raise Conflict("Insufficient rights for removing default security group.")
         try:
             async with self.service.db.connection() as conn:

@@ -172,6 +172,13 @@ class Notifications(Section):
     retention_seconds: float = 86_400.0
 
 
+class Console(Section):
+    listen: str = ""  # empty: on the API's own port, under /console
+    public_url: str = ""  # empty: http://<listen>, or <api.public_url>/console
+    token_seconds: float = 600.0
+    spice_direct_url: str = "http://127.0.0.1:13002/nova"
+
+
 class Log(Section):
     level: str = "info"
     form: str = "text"  # text or json
@@ -191,6 +198,7 @@ class Config(Section):
     network: Network = msgspec.field(default_factory=Network)
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     notifications: Notifications = msgspec.field(default_factory=Notifications)
+    console: Console = msgspec.field(default_factory=Console)
     log: Log = msgspec.field(default_factory=Log)
 
     @property
@@ -201,6 +209,12 @@ class Config(Section):
     @property
     def public_url(self) -> str:
         return (self.api.public_url or f"http://{self.api.listen}").rstrip("/")
+
+    @property
+    def console_url(self) -> str:
+        """Where browsers find the pages and WebSockets of consoles."""
+        own = f"http://{self.console.listen}" if self.console.listen else f"{self.public_url}/console"
+        return (self.console.public_url or own).rstrip("/")
 
 
 def load(path: str | Path | None = None, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Config:

@@ -172,6 +172,23 @@ CREATE UNIQUE INDEX workflows_one_live_per_subject ON workflows USING btree (sub
 CREATE UNIQUE INDEX workflows_one_queued_per_subject ON workflows USING btree (subject_id) WHERE state = 'queued'::text;
 CREATE INDEX workflows_runnable ON workflows USING btree (wake_at) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
 
+CREATE TABLE console_tokens (
+    hash         bytea NOT NULL,
+    instance_id  uuid NOT NULL,
+    console_type text NOT NULL,
+    user_id      text NOT NULL,
+    host         text NOT NULL,
+    generation   bigint NOT NULL,
+    address      text NOT NULL,
+    port         integer NOT NULL,
+    tls_port     integer,
+    expires_at   timestamp with time zone NOT NULL,
+    CONSTRAINT console_tokens_pkey PRIMARY KEY (hash),
+    CONSTRAINT console_tokens_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(uuid) ON DELETE CASCADE
+);
+CREATE INDEX console_tokens_by_expiry ON console_tokens USING btree (expires_at);
+CREATE INDEX console_tokens_by_instance ON console_tokens USING btree (instance_id, expires_at DESC);
+
 CREATE TABLE notifications (
     number       bigint GENERATED ALWAYS AS IDENTITY,
     message_id   uuid NOT NULL,

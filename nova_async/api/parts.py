@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 
 from nova_async.bus import Bus
 from nova_async.config import Config
+from nova_async.console.tokens import ConsoleTokens
 from nova_async.db import Database
 from nova_async.model.hosts import Liveness
 from nova_async.notifications.outbox import Outbox
@@ -31,11 +32,13 @@ class Parts:
     policy: Policy = field(init=False)
     turns: "Turns" = field(init=False)
     outbox: Outbox = field(init=False)
+    consoles: ConsoleTokens = field(init=False)
 
     def __post_init__(self) -> None:
         self.policy = Policy(RULES, self.config.api.policy_file)
         self.turns = Turns()
         self.outbox = Outbox(self.config.notifications, self.world)
+        self.consoles = ConsoleTokens(self.config, self.world, self.database, self.bus)
 
 
 class Turns:

@@ -83,6 +83,7 @@ from nova_async.api.views import servers as server_views
 from nova_async.api.views import services as service_views
 from nova_async.policy import aggregates as aggregate_policy
 from nova_async.policy import availability_zones as zone_policy
+from nova_async.policy import console_tokens as console_policy
 from nova_async.policy import flavors as flavor_policy
 from nova_async.policy import hypervisors as hypervisor_policy
 from nova_async.policy import instance_actions as instance_action_policy
@@ -217,6 +218,10 @@ ROUTES: tuple[Route, ...] = (
           until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.SPICE_CONSOLE),
     Route("POST", "/servers/{id}/action", server_consoles.old, "Open a serial console.", action="os-getSerialConsole",
           until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.SERIAL_CONSOLE),
+
+    # What a console's token stands for
+    Route("GET", "/os-console-auth-tokens/{id}", server_consoles.token, "Show where the console of a token is.",
+          policy=console_policy.SHOW, query=action_schemas.CONSOLE_TOKEN),
 
     # Key pairs
     Route("GET", "/os-keypairs", keypairs.index, "List key pairs.",

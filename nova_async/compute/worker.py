@@ -19,9 +19,11 @@ from nova_async.bus.messages.compute import (
     Command,
     CommandEnded,
     CommandProgress,
+    Console,
     ConsoleOutput,
     Destroy,
     ForceLiveMigration,
+    GetConsole,
     GetConsoleOutput,
     GuestList,
     GuestState,
@@ -36,6 +38,7 @@ from nova_async.compute.journal import Journal, Key, key_of
 from nova_async.compute.operations import OPERATIONS, Tools
 from nova_async.config import Config
 from nova_async.errors import Conflict, Error, Invalid, NotFound, Unavailable
+from nova_async.model.power import PowerState
 from nova_async.sealed import SealingKey
 from nova_async.services.image import ImageService
 from nova_async.virt.driver import Driver, GuestEvent
@@ -236,6 +239,8 @@ class Worker:
                     return None
                 case GetConsoleOutput():
                     return ConsoleOutput(output=await self.driver.console_output(message.instance_id, message.lines))
+                case GetConsole():
+                    return await self._console(message)
                 case ListGuests():
                     return await self._list()
                 case Reap():
@@ -248,6 +253,13 @@ class Worker:
                     await self.driver.force_live(message.instance_id)
                     return Done()
         raise Invalid(f"{type(message).__name__} is nothing to ask a worker")
+
+    async def _console(self, message: GetConsole) -> Console:
+        """Of a guest that runs; one of a newer placement than the asker knows is not the asker's."""
+        guest = await self.driver.guest(message.instance_id)
+        if guest.power_state not in (PowerState.RUNNING, PowerState.PAUSED) or guest.generation > message.generation:
+            raise Conflict(f"Instance {message.instance_id} is not ready")
+        return Console(address=await self.driver.console(message.instance_id, message.console_type))
 
     async def _list(self) -> GuestList:
         guests = [

@@ -3,6 +3,7 @@
 from nova_async.policy import (
     aggregates,
     availability_zones,
+    console_tokens,
     flavors,
     hypervisors,
     instance_actions,
@@ -48,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     *limits.RULES,
     *aggregates.RULES,
     *availability_zones.RULES,
+    *console_tokens.RULES,
     *hypervisors.RULES,
     *services.RULES,
     *servers.RULES,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.model.power import PowerState
 
@@ -188,6 +189,14 @@ class Driver(Protocol):
     async def crash_dump(self, instance_id: str) -> None: ...
 
     async def console_output(self, instance_id: str, lines: int | None) -> str: ...
+
+    async def console(self, instance_id: str, console_type: str) -> ConsoleAddress:
+        """Where a running guest's console of this type is to be had, the same until the guest is started anew.
+
+        Whoever connects there before and is still connected when the guest ends is cut off. Raises ``Invalid`` for a type that
+        the guest does not have.
+        """
+        ...
 
     async def stray_files(self) -> list[str]:
         """Names of instance directories on this host that belong to no guest with our mark."""

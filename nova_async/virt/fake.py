@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
+from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.model.power import PowerState
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
+from nova_async.virt.fake_consoles import FakeConsoles
 from nova_async.world import World
 
 KEPT_NOTES = 64  # things that happened to a guest and that its console still shows
@@ -157,6 +159,7 @@ class FakeDriver:
         self._files: set[str] = set()
         self._leaving: dict[str, _Leaving] = {}
         self._events = EventSource()
+        self._consoles = FakeConsoles()
         self._journal = Journal(state_file) if state_file else None
 
     async def start(self) -> None:
@@ -167,6 +170,7 @@ class FakeDriver:
 
     async def close(self) -> None:
         self._events.close()
+        await self._consoles.close()
         if self._journal:
             await self._journal.close()
 
@@ -220,6 +224,7 @@ class FakeDriver:
             self._files.discard(instance_id)
         guest = self._guests.pop(instance_id, None)
         if guest is not None:
+            self._consoles.cut(instance_id)
             self._publish(guest, PowerState.SHUTDOWN)
             if self._journal:
                 await self._journal.write(b'{"gone":"%s"}' % instance_id.encode())
@@ -435,6 +440,11 @@ class FakeDriver:
         )
         return text if lines is None else "".join(text.splitlines(keepends=True)[-lines:] if lines > 0 else [])
 
+    async def console(self, instance_id: str, console_type: str) -> ConsoleAddress:
+        await self.faults.before("console", instance_id, self._world)
+        guest = self._find(instance_id)
+        return await self._consoles.offer(instance_id, guest.hostname, console_type)
+
     async def stray_files(self) -> list[str]:
         await self.faults.before("stray_files", "", self._world)
         return sorted(self._files - self._guests.keys())
@@ -458,6 +468,7 @@ class FakeDriver:
         return guest
 
     async def _make(self, guest: GuestSpec, generation: int, power_on: bool = True) -> None:
+        self._consoles.cut(guest.instance_id)
         made = FakeGuest(
             instance_id=guest.instance_id,
             name=guest.name,
@@ -498,6 +509,7 @@ class FakeDriver:
         if not guest.saved:
             _note(guest, "boot")
         guest.saved = False
+        self._consoles.cut(guest.instance_id)
         await self._change(guest, PowerState.RUNNING)
 
     async def _switch(self, instance_id: str, old: PowerState, new: PowerState, verb: str) -> None:
@@ -510,6 +522,8 @@ class FakeDriver:
 
     async def _change(self, guest: FakeGuest, state: PowerState) -> None:
         guest.power_state = state
+        if state not in (PowerState.RUNNING, PowerState.PAUSED):
+            self._consoles.cut(guest.instance_id)
         self._publish(guest, state)
         if self._journal:
             await self._journal.write(msgspec.json.encode(guest))

@@ -15,12 +15,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from nova_async.api.app import Parts, application
 from nova_async.bus.messages import Message
-from nova_async.bus.messages.compute import ConsoleOutput, GetConsoleOutput
+from nova_async.bus.messages.compute import Console, ConsoleOutput, GetConsole, GetConsoleOutput
 from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Connection, Database
 from nova_async.db.embedded import EmbeddedPostgres
 from nova_async.errors import Conflict, Invalid, NotFound, Unauthorized, Unavailable
+from nova_async.model.consoles import ConsoleAddress
 from nova_async.services.image import Image
 from nova_async.services.network import NetworkRequest
 from nova_async.world import RealWorld
@@ -205,12 +206,21 @@ class OneHostBus:
     """Answers console questions for host1; nobody else is there."""
 
     called: list[tuple[str, Message]] = field(default_factory=list)
+    console_port: int = 5900
 
     async def call(self, target: str, message: Message, *, timeout: float) -> Message:
         self.called.append((target, message))
-        if target != "compute.host1" or not isinstance(message, GetConsoleOutput):
+        if target != "compute.host1":
             raise Unavailable("The host does not answer.")
+        if isinstance(message, GetConsole):
+            return self.console(message)
+        assert isinstance(message, GetConsoleOutput)
         return ConsoleOutput(output="login: \x1b[0m")
+
+    def console(self, message: GetConsole) -> Console:
+        if message.console_type == "serial":
+            raise Invalid("Unavailable console type serial.")
+        return Console(address=ConsoleAddress(host="192.0.2.1", port=self.console_port, tls_port=5901))
 
     async def cast(self, target: str, message: Message) -> None:
         self.called.append((target, message))

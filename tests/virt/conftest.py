@@ -5,6 +5,7 @@ is built once per machine and kept in the temporary folder.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -22,6 +23,7 @@ from blockbuster import blockbuster_ctx
 from nova_async.compute.plugs import NetworkPlugs, NoPlugs
 from nova_async.config import load
 from nova_async.errors import Unavailable
+from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef
 from nova_async.model.power import PowerState
 from nova_async.virt import testguest
@@ -62,6 +64,7 @@ class Lab:
     """A driver, guests for it, and a look at what it leaves behind."""
 
     kind = ""
+    offers_consoles = False
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -118,6 +121,22 @@ class Lab:
     async def wrote(self, guest: GuestSpec) -> None:
         """Wait until the guest's console shows its first lines."""
 
+    async def connect(self, address: ConsoleAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await asyncio.open_connection(address.host, address.port)
+
+    async def cut_off(self, reader: asyncio.StreamReader, address: ConsoleAddress) -> None:
+        """Fails unless the connection ends, and nobody is at the address any more."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(CHUNK):
+                    pass
+            with pytest.raises(ConnectionError):
+                while True:
+                    _, writer = await asyncio.open_connection(address.host, address.port)
+                    writer.close()
+                    await asyncio.sleep(0.05)
+
     def ignore_power_button(self) -> None:
         """Make guests deaf, where that takes more than asking early."""
 
@@ -134,6 +153,7 @@ class Lab:
 
 class FakeLab(Lab):
     kind = "fake"
+    offers_consoles = True
 
     def __init__(self, world: World, folder: Path) -> None:
         super().__init__(world)

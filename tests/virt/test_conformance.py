@@ -2,7 +2,7 @@
 
 import pytest
 
-from nova_async.errors import Conflict, NotFound
+from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.power import PowerState
 
 from .conftest import Lab, quiet
@@ -189,6 +189,40 @@ async def test_the_console_shows_the_last_lines(lab: Lab) -> None:
         assert len(last.splitlines()) == 2
 
 
+@pytest.mark.parametrize("console_type", ["novnc", "serial"])
+async def test_a_console_has_one_address_until_its_guest_ends_and_is_then_cut_off(lab: Lab, console_type: str) -> None:
+    guest = await lab.spawn()
+    if not lab.offers_consoles:
+        with pytest.raises(Invalid):
+            await lab.driver.console(guest.instance_id, console_type)
+        return
+    ends = {
+        "reboot": lambda: lab.driver.reboot(guest, 1, hard=True),
+        "off": lambda: lab.driver.power_off(guest.instance_id, timeout=0, retry=0),
+        "destroy": lambda: lab.driver.destroy(guest.instance_id),
+    }
+    for name, end in ends.items():
+        address = await lab.driver.console(guest.instance_id, console_type)
+        assert await lab.driver.console(guest.instance_id, console_type) == address
+        reader, writer = await lab.connect(address)
+        if console_type == "novnc":
+            assert await reader.readexactly(12) == b"RFB 003.008\n"
+        await lab.driver.pause(guest.instance_id)
+        await lab.driver.unpause(guest.instance_id)
+        assert await lab.driver.console(guest.instance_id, console_type) == address
+        await end()
+        await lab.cut_off(reader, address)
+        writer.close()
+        if name == "off":
+            await lab.driver.power_on(guest, 1)
+
+
+async def test_a_console_of_an_unknown_type_is_refused(lab: Lab) -> None:
+    guest = await lab.spawn()
+    with pytest.raises(Invalid, match=r"Unavailable console type webmks\."):
+        await lab.driver.console(guest.instance_id, "webmks")
+
+
 async def test_an_unknown_guest_is_not_found(lab: Lab) -> None:
     unknown = lab.spec().instance_id
     for ask in (lab.driver.guest, lab.driver.pause, lab.driver.unpause, lab.driver.suspend):
@@ -198,6 +232,9 @@ async def test_an_unknown_guest_is_not_found(lab: Lab) -> None:
         await lab.driver.power_off(unknown, timeout=0, retry=0)
     with pytest.raises(NotFound):
         await lab.driver.console_output(unknown, None)
+    if lab.offers_consoles:
+        with pytest.raises(NotFound):
+            await lab.driver.console(unknown, "novnc")
 
 
 async def test_the_ports_of_a_guest_are_refreshed_and_those_of_an_unknown_one_are_not(lab: Lab) -> None:

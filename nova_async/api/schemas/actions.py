@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nova_async.api.schema import Literal, Schema, first, since, until
+from nova_async.api.schema import Literal, Query, Schema, first, since, until
 from nova_async.api.schemas import BOOLEAN, DESCRIPTION, METADATA, NAME, NOT_NEGATIVE, TEXT, UUID, body
 from nova_async.api.schemas.servers import DISK_CONFIG, FQDN, HOST, HOSTNAME, IP, IPV4, IPV6, TAG, TRUSTED_CERTIFICATES, USER_DATA
 from nova_async.api.versions import V
@@ -185,6 +185,7 @@ def _console(action: str, *types: str) -> Schema:
 
 VNC_CONSOLE = _console("os-getVNCConsole", "novnc", "xvpvnc")
 SPICE_CONSOLE = _console("os-getSPICEConsole", "spice-html5")
+CONSOLE_TOKEN = Query({}, strict_since=V.SPICE_DIRECT)
 SERIAL_CONSOLE = _console("os-getSerialConsole", "serial")
 REMOTE_CONSOLE = Schema(
     body(

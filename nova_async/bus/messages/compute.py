@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from nova_async.bus.messages import Message, message
+from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 
 
@@ -268,6 +269,22 @@ class ConsoleOutput(Message, frozen=True, kw_only=True):
     """Answer: text as the guest wrote it, control characters included."""
 
     output: str
+
+
+@message
+class GetConsole(Message, frozen=True, kw_only=True):
+    """Call: where the console of a guest is, of the placement ``generation`` or an older one."""
+
+    instance_id: str
+    generation: int
+    console_type: str
+
+
+@message
+class Console(Message, frozen=True, kw_only=True):
+    """Answer."""
+
+    address: ConsoleAddress
 
 
 @message

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from nova_async.errors import Unsupported
+from nova_async.errors import Invalid, Unsupported
+from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.virt.driver import Progress
 
@@ -54,6 +55,9 @@ class NoMoves:
 
     async def detach_port(self, guest: GuestSpec, generation: int, port: PortSpec) -> None:
         raise Unsupported("The libvirt driver cannot detach network cards from servers.")
+
+    async def console(self, instance_id: str, console_type: str) -> ConsoleAddress:
+        raise Invalid(f"Unavailable console type {console_type}.")
 
     async def crash_dump(self, instance_id: str) -> None:
         raise Unsupported("The libvirt driver cannot make crash dumps.")

@@ -1,0 +1,97 @@
+"""Leave to open a console: given to who may, and asked for again at every connect.
+
+A token dies with the placement and the run of the guest it was made for: its row holds only while the server runs on the same host
+in the same placement, and the host must still offer the console at the address that it gave (a guest that was started anew has another).
+"""
+
+import hashlib
+
+from nova_async.bus import Bus
+from nova_async.bus.messages.compute import Console, GetConsole
+from nova_async.config import Config
+from nova_async.console.urls import url_of
+from nova_async.db import Database, console_tokens
+from nova_async.db.console_tokens import Grant
+from nova_async.errors import Conflict, Error, NotFound, Unavailable
+from nova_async.model.consoles import ConsoleAddress
+from nova_async.model.instances import Instance
+from nova_async.world import World
+
+ASK_SECONDS = 10.0
+TOKENS_OF_A_SERVER = 100
+TOKEN_LENGTH = 64
+
+
+class ConsoleTokens:
+    """Gives and checks tokens; the database knows their hashes only."""
+
+    def __init__(self, config: Config, world: World, database: Database, bus: Bus) -> None:
+        self.config, self.world, self.database, self.bus = config, world, database, bus
+
+    async def open(self, server: Instance, console_type: str, user_id: str) -> str:
+        """The address of a console with a fresh token in it.
+
+        Raises ``Invalid`` where the host offers no such console, ``Conflict`` where the guest is not running or its host not answering.
+        """
+        assert server.host is not None
+        try:
+            address = await self._ask(server.host, server.uuid, server.generation, console_type)
+        except NotFound as error:
+            raise not_ready(server.uuid, error) from None
+        except Unavailable as error:
+            raise Conflict(f"The host of instance {server.uuid} does not answer; try again later.", detail=error.detail) from None
+        token = hashlib.sha256(self.world.secret().encode()).hexdigest()
+        async with self.database.connection() as conn:
+            await console_tokens.insert(
+                conn,
+                _hash(token),
+                server.uuid,
+                console_type,
+                user_id,
+                server.host,
+                server.generation,
+                address,
+                seconds=self.config.console.token_seconds,
+                most=TOKENS_OF_A_SERVER,
+            )
+        return url_of(self.config, console_type, token)
+
+    async def find(self, token: str) -> Grant:
+        """What the token allows, by the database alone; to be confirmed. Raises ``NotFound``."""
+        if len(token) != TOKEN_LENGTH or not token.isascii():
+            raise unknown()
+        async with self.database.connection() as conn:
+            grant = await console_tokens.find(conn, _hash(token))
+        if grant is None:
+            raise unknown()
+        return grant
+
+    async def confirm(self, grant: Grant) -> None:
+        """The host still offers this console of this guest at this address. Raises ``NotFound``.
+
+        To be asked once the connection stands: then it leads to this guest, whoever had the port before or has it after.
+        """
+        try:
+            address = await self._ask(grant.host, grant.instance_id, grant.generation, grant.console_type)
+        except Error as error:
+            raise unknown(error.message) from None
+        if (address.host, address.port) != (grant.address, grant.port):
+            raise unknown("the guest was started anew")
+
+    async def _ask(self, host: str, instance_id: str, generation: int, console_type: str) -> ConsoleAddress:
+        question = GetConsole(instance_id=instance_id, generation=generation, console_type=console_type)
+        answer = await self.bus.call(f"compute.{host}", question, timeout=ASK_SECONDS)
+        assert isinstance(answer, Console)
+        return answer.address
+
+
+def not_ready(instance_id: str, error: Error | None = None) -> Conflict:
+    return Conflict(f"Instance {instance_id} is not ready", detail=error.message if error else None)
+
+
+def unknown(detail: str | None = None) -> NotFound:
+    return NotFound("Token not found", detail=detail)
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,21 @@
+"""Kinds of consoles, and where one is to be had."""
+
+import msgspec
+
+VNC, SPICE, SERIAL = "vnc", "spice", "serial"
+NOVNC, SPICE_HTML5, SPICE_DIRECT = "novnc", "spice-html5", "spice-direct"
+
+PROTOCOLS: dict[str, str] = {  # console type -> what it speaks
+    NOVNC: VNC,
+    SPICE_HTML5: SPICE,
+    SPICE_DIRECT: SPICE,
+    SERIAL: SERIAL,
+}
+
+
+class ConsoleAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a host offers a guest's console, until the guest is started anew. ``tls_port`` is SPICE's own."""
+
+    host: str
+    port: int
+    tls_port: int | None = None

@@ -85,6 +85,7 @@ class SchedulerSection(Section):
         "ServerGroupSoftAffinityWeigher",
         "ServerGroupSoftAntiAffinityWeigher",
         "BuildFailureWeigher",
+        "CrossCellWeigher",
         "MetricsWeigher",
     )
     multipliers: dict[str, float] = {}

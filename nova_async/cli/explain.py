@@ -59,7 +59,10 @@ def _tell(server: Any, decisions: list[Any]) -> None:
         click.echo(f"fault: {server['fault']['message']}")
     for decision in decisions:
         taken = f"{decision['host']} was taken" if decision["host"] else "no host was taken"
-        click.echo(f"\n{decision['action']} at {decision['created_at']} ({decision['request_id']}): {taken}, of {decision['hosts']} hosts")
+        moved = f" from {decision['from']}" if decision["from"] else ""
+        click.echo(
+            f"\n{decision['action']}{moved} at {decision['created_at']} ({decision['request_id']}): {taken}, of {decision['hosts']} hosts"
+        )
         for candidate in decision["candidates"]:
             click.echo(f"  fits     {candidate['host']:<24} weight {candidate['weight']:g}")
         for refusal in decision["refusals"]:

@@ -10,14 +10,15 @@ from typing import Any
 from nova_async import errors, log
 from nova_async.bus import Bus, Service
 from nova_async.bus.messages import Message
-from nova_async.bus.messages.compute import Command, CommandEnded, CommandProgress, GuestList, ListGuests
-from nova_async.model.hosts import Liveness
+from nova_async.bus.messages.compute import Command, CommandEnded, CommandProgress, GuestList, ListGuests, Rebuild, Rescue, Snapshot
 from nova_async.model.power import PowerState
+from nova_async.scheduler.hosts import HostTable
 from nova_async.workflow.run import Run
 from nova_async.world import World
 
 logger = log.get("conductor.commands")
 LOOK_SECONDS = 2.0
+HEAVY = (Rebuild, Rescue, Snapshot)  # what keeps a host busy without a claim
 
 
 class HostDown(errors.Error):
@@ -33,7 +34,7 @@ class _Waiting:
 class HostCommands:
     """Sends commands on behalf of workflow steps. ``name`` is this process's name on the bus, the same after a restart."""
 
-    def __init__(self, bus: Bus, hosts: Liveness, world: World, *, name: str, silence_seconds: float, down_seconds: float) -> None:
+    def __init__(self, bus: Bus, hosts: HostTable, world: World, *, name: str, silence_seconds: float, down_seconds: float) -> None:
         self.bus, self.hosts, self.world, self.target = bus, hosts, world, f"conductor.{name}"
         self.silence_seconds, self.down_seconds = silence_seconds, down_seconds
         self.late = 0  # outcomes that nobody waited for
@@ -52,6 +53,8 @@ class HostCommands:
         Raises the kind of error that the worker met, ``HostDown`` when the host is or goes down.
         """
         run.event_host = host
+        if issubclass(kind, HEAVY) and (state := self.hosts.by_name.get(host)):
+            self.hosts.began(run.id, state.row.id)
         command = kind(
             workflow_id=run.id,
             step=f"undo-{run.step}" if undo else run.step,

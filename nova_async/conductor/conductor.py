@@ -63,6 +63,7 @@ class Conductor:
             fault_points=FaultPoints(config.conductor.fault_points),
         )
         self.engine.notify = self._notify
+        self.engine.let_go = self.table.ended
         self.publisher = Publisher(config.notifications, database, bus, world)
         if config.notifications.enabled:
             self.engine.witness = Announcer(Outbox(config.notifications, world), self.publisher)

@@ -10,7 +10,8 @@ from nova_async.conductor.parts import Run
 from nova_async.conductor.requests import request_for
 from nova_async.conductor.servers import instance_of
 from nova_async.db import Connection, hosts, moves
-from nova_async.scheduler.request import Decision, Request, resources_of
+from nova_async.scheduler.request import Candidate, Decision, Request
+from nova_async.scheduler.resources import resources_of
 from nova_async.workflow.steps import GiveUp
 
 RACES = 5  # decisions before we believe that no host has room
@@ -23,7 +24,9 @@ class Taken(Protocol):
 T = TypeVar("T", bound=Taken)
 
 
-async def take_host(run: Run, conn: Connection, request: Request, take: Callable[[list[str]], Awaitable[T | None]]) -> tuple[T, Decision]:
+async def take_host(
+    run: Run, conn: Connection, request: Request, take: Callable[[list[Candidate]], Awaitable[T | None]]
+) -> tuple[T, Decision]:
     """Let ``take`` claim one of the best hosts. Raises ``GiveUp`` with the reasons per host when none has room.
 
     Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.
@@ -33,14 +36,31 @@ async def take_host(run: Run, conn: Connection, request: Request, take: Callable
         decision = scheduler.decide(request)
         if not decision.candidates:
             break
-        taken = await take([c.host_id for c in decision.candidates])
+        taken = await take(decision.candidates)
         if taken is not None:
             scheduler.table.took(taken.host_id, request.resources)
+            scheduler.table.began(run.id, taken.host_id)
             return taken, decision
         scheduler.table.load(await hosts.all(conn, [c.host for c in decision.candidates]))  # our view was out of date
     if not scheduler.table.is_complete():
         raise errors.Unavailable("Not all hosts have reported since this process started.")
-    raise GiveUp(errors.NoCapacity(decision.summary()), {"decision": msgspec.to_builtins(decision)})
+    raise GiveUp(errors.NoCapacity(decision.summary() + _tried(run)), {"decision": msgspec.to_builtins(decision)})
+
+
+async def gave_back(run: Run, conn: Connection, host_id: str, flavor: dict[str, Any] | None = None) -> None:
+    """A claim of this server was released: the scheduler may give the room away. ``flavor``: what was claimed, if not the present one."""
+    instance = await instance_of(run, conn)
+    run.parts.scheduler.table.took(host_id, resources_of(flavor or instance.flavor, instance.image_properties), -1)
+
+
+def told(tried: dict[str, str]) -> str:
+    """Hosts and what happened there."""
+    return "; ".join(f"{host}: {why}" for host, why in tried.items())
+
+
+def _tried(run: Run) -> str:
+    tried = run.memory.get("tried", {})
+    return f" Tried before: {told(tried)}" if tried else ""
 
 
 async def request_to_move(run: Run, conn: Connection, flavor: dict[str, Any], ignored: dict[str, str]) -> Request:
@@ -55,7 +75,13 @@ async def request_to_move(run: Run, conn: Connection, flavor: dict[str, Any], ig
         requested_host=None if forced else run.input.get("host"),
         requested_node=None,
         ignored_hosts={**request.ignored_hosts, **ignored},
+        cell=_cell_of(run, instance.host_id),
     )
+
+
+def _cell_of(run: Run, host_id: str | None) -> str | None:
+    state = run.parts.scheduler.table.by_id.get(host_id or "")
+    return state.row.cell if state else None
 
 
 async def claim_beside(run: Run, conn: Connection, flavor: dict[str, Any], *, may_stay: bool = False) -> dict[str, Any]:
@@ -70,10 +96,11 @@ async def claim_beside(run: Run, conn: Connection, flavor: dict[str, Any], *, ma
     request = await request_to_move(run, conn, flavor, {} if may_stay else {state.host: "the server is there now"})
     generation = state.newest + 1
 
-    async def take(candidates: list[str]) -> moves.Destination | None:
+    async def take(candidates: list[Candidate]) -> moves.Destination | None:
         return await moves.claim(conn, run.subject_id, generation, candidates, request.resources, generation + 1)
 
     taken, decision = await take_host(run, conn, request, take)
+    run.parts.scheduler.table.began(run.id, state.host_id)
     same = taken.host == state.host
     source = {
         "host_id": state.host_id,
@@ -99,5 +126,5 @@ async def release_beside(run: Run, conn: Connection, claimed: dict[str, Any], fl
     await moves.release_one(conn, run.subject_id, claimed["generation"])
     if claimed["back"] != claimed["source"]["generation"]:
         await moves.restamp(conn, run.subject_id, claimed["source"]["generation"], claimed["back"])
-    run.parts.scheduler.table.took(claimed["host_id"], resources_of(flavor), -1)
+    await gave_back(run, conn, claimed["host_id"], flavor)
     run.memo.clear()

@@ -5,7 +5,8 @@ from typing import Any
 from nova_async.conductor.parts import Run
 from nova_async.db import Connection, placements, server_groups
 from nova_async.model.instances import Instance
-from nova_async.scheduler.request import Request, resources_of, traits_of
+from nova_async.scheduler.request import Request
+from nova_async.scheduler.resources import resources_of, traits_of
 
 
 async def request_for(run: Run, conn: Connection, instance: Instance) -> Request:
@@ -16,7 +17,7 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
     return Request(
         instance_id=instance.uuid,
         project_id=instance.project_id,
-        resources=resources_of(instance.flavor),
+        resources=resources_of(instance.flavor, instance.image_properties),
         required_traits=traits_of(extra_specs, "required"),
         forbidden_traits=traits_of(extra_specs, "forbidden"),
         zone=instance.pinned_zone,

@@ -1,10 +1,12 @@
 """Servers that change their place: claims beside the present one, the switch, and what is kept until a resize is confirmed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from nova_async.db import Connection, Query
+from nova_async.db.placements import Candidate
 
 
 class MoveState(msgspec.Struct):
@@ -81,10 +83,11 @@ async def state(conn: Connection, instance_id: str) -> MoveState:
 
 
 async def claim(
-    conn: Connection, instance_id: str, generation: int, candidates: list[str], resources: dict[str, int], newest: int
+    conn: Connection, instance_id: str, generation: int, candidates: Sequence[Candidate], resources: dict[str, int], newest: int
 ) -> Destination | None:
     """None when no candidate has room any more. The server's row stays at its host."""
-    return await CLAIM.maybe(conn, instance_id, generation, candidates, list(resources), list(resources.values()), newest)
+    ids = [c.host_id for c in candidates]
+    return await CLAIM.maybe(conn, instance_id, generation, ids, list(resources), list(resources.values()), newest)
 
 
 async def release_one(conn: Connection, instance_id: str, generation: int) -> None:

@@ -1,6 +1,7 @@
 """Where servers are and what they hold there: claims, states that operations leave behind, and what reconcilers ask."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -97,9 +98,19 @@ ALIKE = Query("placements", "alike", Shared)
 UNSETTLED = Query("placements", "unsettled", Problem)
 
 
-async def place(conn: Connection, instance_id: str, generation: int, candidates: list[str], resources: dict[str, int]) -> Placed | None:
+class Candidate(Protocol):
+    """A host that may be claimed."""
+
+    @property
+    def host_id(self) -> str: ...
+
+
+async def place(
+    conn: Connection, instance_id: str, generation: int, candidates: Sequence[Candidate], resources: dict[str, int]
+) -> Placed | None:
     """None when no candidate has room any more."""
-    return await PLACE.maybe(conn, instance_id, generation, candidates, list(resources), list(resources.values()))
+    ids = [c.host_id for c in candidates]
+    return await PLACE.maybe(conn, instance_id, generation, ids, list(resources), list(resources.values()))
 
 
 async def unplace(conn: Connection, instance_id: str, generation: int) -> None:

@@ -48,11 +48,9 @@ LIVE_COUNT = Query[int]("workflows", "live_count", int)
 
 
 class New(msgspec.Struct, kw_only=True):
-    """What an operation is made of before it has a row. Times in seconds."""
+    """What an operation is made of before it has rows. Times in seconds."""
 
-    id: str
     kind: str
-    subject_id: str
     parent_id: str | None = None
     step: str
     task_state: str | None
@@ -61,13 +59,13 @@ class New(msgspec.Struct, kw_only=True):
     context: Context
 
 
-async def insert(conn: Connection, new: New, owner: str | None, lease: float) -> WorkflowRow | None:
-    """None when the subject already has a live workflow."""
-    return await INSERT.maybe(
+async def insert(conn: Connection, new: New, ids: dict[str, str], owner: str | None, lease: float) -> list[WorkflowRow]:
+    """``ids``: workflow -> subject. Rows are missing for subjects that already have a live workflow."""
+    return await INSERT.all(
         conn,
-        new.id,
+        list(ids),
         new.kind,
-        new.subject_id,
+        list(ids.values()),
         new.parent_id,
         new.step,
         new.task_state,
@@ -80,12 +78,10 @@ async def insert(conn: Connection, new: New, owner: str | None, lease: float) ->
     )
 
 
-async def insert_queued(conn: Connection, new: New) -> WorkflowRow | None:
+async def insert_queued(conn: Connection, new: New, id: str, subject_id: str) -> WorkflowRow | None:
     """None when one already waits."""
     context = msgspec.to_builtins(new.context)
-    return await INSERT_QUEUED.maybe(
-        conn, new.id, new.kind, new.subject_id, new.step, new.task_state, new.input, context, new.context.request_id
-    )
+    return await INSERT_QUEUED.maybe(conn, id, new.kind, subject_id, new.step, new.task_state, new.input, context, new.context.request_id)
 
 
 async def insert_finished(conn: Connection, id: str, kind: str, subject_id: str, ctx: Context, history: list[dict[str, Any]]) -> None:

@@ -27,6 +27,7 @@ class HostRow(msgspec.Struct, kw_only=True):
     instances: int = 0
     operations: int = 0
     aggregates: list[int] = []
+    cell: str = ""
 
 
 class Liveness(Protocol):

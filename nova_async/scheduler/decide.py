@@ -12,6 +12,7 @@ from nova_async.scheduler import filters, prefilters, weighers
 from nova_async.scheduler.filters.server_groups import ServerGroupAffinityFilter, ServerGroupAntiAffinityFilter
 from nova_async.scheduler.hosts import Floats, HostState, HostTable, Mask
 from nova_async.scheduler.request import Candidate, Decision, Refusal, Request
+from nova_async.scheduler.resources import isolated_groups
 from nova_async.world import World
 
 Reason = Callable[[HostState, Request], str | None]
@@ -70,8 +71,8 @@ class Scheduler:
             yield "AlreadyTried", ~table.named(request.ignored_hosts), lambda h, r: r.ignored_hosts[h.name]
         if request.zone:
             yield "AvailabilityZone", table.in_zone(request.zone), lambda h, r: f"it is in {h.row.availability_zone}, not {r.zone}"
-        required, forbidden = prefilters.traits(request, self.options), request.forbidden_traits
-        if required or forbidden:
+        required, forbidden = prefilters.traits(request, self.options), prefilters.unwanted(request)
+        if required or any(forbidden & known for known in table.trait_sets.known):
             suits = table.by_traits(lambda traits: required <= traits and not forbidden & traits)
             yield "Traits", suits, lambda h, r: _traits(h, required, forbidden)
         if self.options.enable_isolated_aggregate_filtering:
@@ -81,6 +82,8 @@ class Scheduler:
         for name, each in self._groups if forced else self._filters:  # a forced host skips the filters, and yet keeps groups apart
             if each.applies(request):
                 yield name, each.mask(table, request), each.reason
+        if (providers := isolated_groups(request.extra_specs)) > 1:
+            yield "RequestGroups", np.zeros(len(table), bool), lambda h, r: f"the flavor wants {providers} providers apart, a host is one"
         yield "Capacity", table.fitting(request.resources), _capacity
 
     def _one_by_one(self, left: Mask, request: Request, reason: Reason) -> Mask:

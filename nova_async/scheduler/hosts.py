@@ -66,7 +66,9 @@ class Hypervisor(NamedTuple):
     version: int
 
 
-COLUMNS = (*("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership", "trait_set", "hypervisor"),)
+COLUMNS = (
+    *("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership", "trait_set", "hypervisor", "cell"),
+)
 
 
 def _spread(verdicts: list[Any], column: Ints) -> Any:
@@ -147,12 +149,15 @@ class HostTable:
         self.trait_sets: Kinds[frozenset[str]] = Kinds()
         self.hypervisor: Ints = np.zeros(0, np.int64)
         self.hypervisors: Kinds[Hypervisor] = Kinds()
+        self.cell: Ints = np.zeros(0, np.int64)
+        self.cells: Kinds[str] = Kinds()
         self.memberships: list[Membership] = []
         self._zones: Kinds[str] = Kinds()
         self._membership_of: dict[tuple[int, ...], Membership] = {}
         self._labels: dict[int, Label] = {}
         self.any_failed = False
         self.keys: set[str] = set()  # of the metadata of all aggregates
+        self._busy: dict[str, set[str]] = {}  # operation of this process -> ids of the hosts where it works
 
     def __len__(self) -> int:
         return len(self.states)
@@ -214,8 +219,22 @@ class HostTable:
             self.failed_builds[state.index] = count
             self.any_failed = bool(self.failed_builds.any())
 
-    def working(self, host_id: str, change: int) -> None:
-        """One more (or with -1 one less) operation is in progress there."""
+    def began(self, operation: str, host_id: str) -> None:
+        """An operation that keeps the host's disks or network busy is in progress there, until ``ended``."""
+        if host_id not in self._busy.setdefault(operation, set()):
+            self._busy[operation].add(host_id)
+            self._working(host_id, 1)
+
+    def ended(self, operation: str, host_id: str | None = None) -> None:
+        """It is over there, or (None) everywhere."""
+        hosts = self._busy.get(operation, set())
+        for host in [h for h in hosts if host_id in (None, h)]:
+            hosts.discard(host)
+            self._working(host, -1)
+        if not hosts:
+            self._busy.pop(operation, None)
+
+    def _working(self, host_id: str, change: int) -> None:
         if state := self.by_id.get(host_id):
             state.row.operations = max(0, state.row.operations + change)
             self.operations[state.index] = state.row.operations
@@ -317,6 +336,7 @@ class HostTable:
         self.any_failed = self.any_failed or row.failed_builds > 0
         self.trait_set[i] = self.trait_sets.number(state.traits)
         self.hypervisor[i] = self.hypervisors.number(hypervisor_of(state))
+        self.cell[i] = self.cells.number(row.cell)
         state.membership = self._joined(tuple(row.aggregates))
         self.membership[i] = state.membership.number
 
@@ -336,9 +356,9 @@ class HostTable:
 
     def _rebuild(self, rows: list[HostRow]) -> None:
         seen, labels = {s.row.id: (s.seen, s.seen_at, s.stopping) for s in self.states}, self._labels
-        started = self.started
+        started, busy = self.started, self._busy
         self.__init__(self.world, self.down_seconds)  # type: ignore[misc]
-        self.started = started
+        self.started, self._busy = started, busy
         self.label(labels.values())
         self._append(rows)
         for state in self.states:

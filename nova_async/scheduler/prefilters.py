@@ -1,15 +1,18 @@
 """What is asked of hosts before the filters: traits that follow from flavor and image, and aggregates that are kept for some."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from nova_async.config import SchedulerSection
 from nova_async.scheduler.filters.aggregates import TENANT, tenants
 from nova_async.scheduler.filters.base import AggregateFilter
 from nova_async.scheduler.hosts import HostTable, Membership
 from nova_async.scheduler.request import Request
+from nova_async.scheduler.resources import either, encryption_trait, traits_of, true
 
-TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
+DISABLED: Final = "COMPUTE_STATUS_DISABLED"  # a host that says so of itself gets nothing
+HYPERTHREADS: Final = "HW_CPU_HYPERTHREADING"
+THREAD_POLICY: Final = "hw:cpu_thread_policy"
 
 # image property -> the trait of hosts that can give it, asked for with the option image_metadata_prefilter
 IMAGE_TRAITS = {
@@ -27,39 +30,54 @@ def traits(request: Request, options: SchedulerSection) -> frozenset[str]:
     return request.required_traits | frozenset(_implied(request, options))
 
 
+def unwanted(request: Request) -> frozenset[str]:
+    """All traits that keep a host from this request."""
+    isolated = either(request.extra_specs, request.image_properties, THREAD_POLICY) == "isolate"
+    return request.forbidden_traits | {DISABLED, *((HYPERTHREADS,) if isolated else ())}
+
+
 def _implied(request: Request, options: SchedulerSection) -> Iterator[str]:
     specs, image = request.extra_specs, request.image_properties
-    yield from (key.partition(":")[2] for key, value in image.items() if key.startswith("trait:") and value == "required")
-    if specs.get("accel:device_profile"):
-        yield "COMPUTE_ACCELERATORS"
-    if _true(specs, image, "hw:virtio_packed_ring"):
-        yield "COMPUTE_NET_VIRTIO_PACKED"
-    if _true(specs, image, "hw:ephemeral_encryption"):
-        yield "COMPUTE_EPHEMERAL_ENCRYPTION"
-        if kind := _either(specs, image, "hw:ephemeral_encryption_format"):
-            yield f"COMPUTE_EPHEMERAL_ENCRYPTION_{kind.upper()}"
-    if model := _either(specs, image, "hw:sound_model"):
-        yield f"COMPUTE_SOUND_MODEL_{model.upper()}"
-    if version := _either(specs, image, "hw:tpm_version"):
-        yield f"COMPUTE_SECURITY_TPM_{version.replace('.', '_')}"
-        yield f"COMPUTE_SECURITY_TPM_SECRET_SECURITY_{(specs.get('hw:tpm_secret_security') or 'user').upper()}"
+    yield from traits_of(image, "required")
+    yield from _of_devices(request)
     if "required" in (specs.get("os:secure_boot"), image.get("os_secure_boot")):
         yield "COMPUTE_SECURITY_UEFI_SECURE_BOOT"
-    if _true(specs, image, "hw:firmware_stateless"):
+    if true(specs, image, "hw:firmware_stateless"):
         yield "COMPUTE_SECURITY_STATELESS_FIRMWARE"
+    if encryption := encryption_trait(specs, image):
+        yield encryption
+    if either(specs, image, THREAD_POLICY) == "require":
+        yield HYPERTHREADS
+    if either(specs, image, "hw:pci_numa_affinity_policy") == "socket":
+        yield "COMPUTE_SOCKET_PCI_NUMA_AFFINITY"
+    if mode := ADDRESS_SPACES.get(either(specs, image, "hw:maxphysaddr_mode")):
+        yield mode
     if options.image_type_support_required and request.disk_format:
         yield f"COMPUTE_IMAGE_TYPE_{request.disk_format.upper()}"
     if options.image_metadata_prefilter:
         yield from (trait.format(_word(image[key])) for key, trait in IMAGE_TRAITS.items() if image.get(key))
 
 
-def _either(specs: Mapping[str, str], image: Mapping[str, Any], name: str) -> str:
-    """What the extra spec says, else the image property of that name."""
-    return str(specs.get(name) or image.get(name.replace(":", "_")) or "")
+ADDRESS_SPACES = {"passthrough": "COMPUTE_ADDRESS_SPACE_PASSTHROUGH", "emulate": "COMPUTE_ADDRESS_SPACE_EMULATED"}
+TPM_MODELS = {"tpm-crb": "COMPUTE_SECURITY_TPM_CRB"}
 
 
-def _true(specs: Mapping[str, str], image: Mapping[str, Any], name: str) -> bool:
-    return _either(specs, image, name).strip().lower() in TRUE
+def _of_devices(request: Request) -> Iterator[str]:
+    specs, image = request.extra_specs, request.image_properties
+    if specs.get("accel:device_profile"):
+        yield "COMPUTE_ACCELERATORS"
+    if true(specs, image, "hw:virtio_packed_ring"):
+        yield "COMPUTE_NET_VIRTIO_PACKED"
+    if true(specs, image, "hw:ephemeral_encryption"):
+        yield "COMPUTE_EPHEMERAL_ENCRYPTION"
+        if kind := either(specs, image, "hw:ephemeral_encryption_format"):
+            yield f"COMPUTE_EPHEMERAL_ENCRYPTION_{kind.upper()}"
+    if model := either(specs, image, "hw:sound_model"):
+        yield f"COMPUTE_SOUND_MODEL_{model.upper()}"
+    if version := either(specs, image, "hw:tpm_version"):
+        yield f"COMPUTE_SECURITY_TPM_{version.replace('.', '_')}"
+        yield TPM_MODELS.get(either(specs, image, "hw:tpm_model"), "COMPUTE_SECURITY_TPM_TIS")
+        yield f"COMPUTE_SECURITY_TPM_SECRET_SECURITY_{(specs.get('hw:tpm_secret_security') or 'user').upper()}"
 
 
 def _word(value: Any) -> str:

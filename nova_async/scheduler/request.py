@@ -30,6 +30,7 @@ class Request(msgspec.Struct, kw_only=True):
     hosts_of: dict[str, str] = msgspec.field(default_factory=dict)  # server that a hint names -> its host
     group: Group | None = None
     alike: dict[str, float] = msgspec.field(default_factory=dict)  # host -> how much the images of its servers are like this one's
+    cell: str | None = None  # where the server is, when it moves
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -62,22 +63,3 @@ class Decision(msgspec.Struct, kw_only=True):
         examples = {r.filter: f"{host}: {r.reason}" for host, r in reversed(self.refusals.items())}
         told = [f"{name} refused {count} ({examples.get(name, 'no example')})" for name, count in self.counts.items()]
         return f"No valid host was found. Of {self.hosts} host{'s' if self.hosts != 1 else ''}, " + "; ".join(told) + "."
-
-
-def resources_of(flavor: dict[str, Any]) -> dict[str, int]:
-    """What a flavor takes: its own sizes, then ``resources:CLASS`` overrides (an amount of 0 takes nothing).
-
-    DISK_GB is root + ephemeral + swap rounded up to GiB, as in Nova's resource tracker.
-    """
-    disk = int(flavor.get("root_gb", 0)) + int(flavor.get("ephemeral_gb", 0)) + -(-int(flavor.get("swap", 0)) // 1024)
-    amounts = {"VCPU": int(flavor["vcpus"]), "MEMORY_MB": int(flavor["memory_mb"]), "DISK_GB": disk}
-    for key, value in (flavor.get("extra_specs") or {}).items():
-        kind, _, name = key.partition(":")
-        if kind == "resources" and name and str(value).isdigit():
-            amounts[name] = int(value)
-    return {name: amount for name, amount in amounts.items() if amount > 0}
-
-
-def traits_of(extra_specs: dict[str, str], word: str) -> frozenset[str]:
-    """Traits that ``trait:NAME=<word>`` names; the word is ``required`` or ``forbidden``."""
-    return frozenset(key.partition(":")[2] for key, value in extra_specs.items() if key.startswith("trait:") and value == word)

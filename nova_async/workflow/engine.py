@@ -54,6 +54,7 @@ class Engine(Generic[P]):
         self.faults = fault_points or FaultPoints()
         self.parts: P
         self.notify: Any = None  # async (workflow_id) -> None
+        self.let_go: Any = None  # (workflow_id) -> None: this process works on it no more
         self.witness: Witness | None = None
         self._begun: OrderedDict[str, tuple[WorkflowRow, float]] = OrderedDict()  # inserted, not yet started; since when
         self._to_signal: OrderedDict[str, str] = OrderedDict()
@@ -77,14 +78,40 @@ class Engine(Generic[P]):
         **input: Any,
     ) -> str:
         """See ``workflow.start.Starter``."""
+        new = self._new(ctx, kind, input, parent_id)
+        for _ in range(5):
+            rows = await workflows.insert(conn, new, {id or self.world.uuid(): subject_id}, self._owner(1), self.lease_seconds)
+            if rows:
+                await self._made(conn, rows)
+                return rows[0].id
+            if not self.definitions[kind].forced_through:
+                raise Conflict("Another operation on this server is still running.")
+            if queued := await self._queue_behind(conn, new, subject_id):
+                return queued
+        raise Conflict("Another operation on this server is still running.")
+
+    async def begin_many(self, conn: Connection, ctx: Context, kind: str, subject_ids: list[str], **input: Any) -> list[str]:
+        """See ``workflow.start.Starter``."""
+        new, ids = self._new(ctx, kind, input), {self.world.uuid(): subject for subject in subject_ids}
+        rows = await workflows.insert(conn, new, ids, self._owner(len(ids)), self.lease_seconds)
+        if len(rows) < len(ids):
+            raise Conflict("Another operation on one of these servers is still running.")
+        await self._made(conn, rows)
+        return list(ids)
+
+    async def _made(self, conn: Connection, rows: list[WorkflowRow]) -> None:
+        for row in rows:
+            if self.witness:
+                await self.witness.begun(conn, row)
+            self._remember(row)
+
+    def _new(self, ctx: Context, kind: str, input: dict[str, Any], parent_id: str | None = None) -> New:
         definition = self.definitions.get(kind)
         if definition is None:
             raise Unsupported(f"This service cannot do '{kind}' yet.")
         first = definition.steps[0]
-        new = New(
-            id=id or self.world.uuid(),
+        return New(
             kind=kind,
-            subject_id=subject_id,
             parent_id=parent_id,
             step=first.name,
             task_state=first.shows(input),
@@ -92,29 +119,21 @@ class Engine(Generic[P]):
             input=input,
             context=ctx,
         )
-        for _ in range(5):
-            row = await workflows.insert(conn, new, self.process if self._has_room() else None, self.lease_seconds)
-            if row is not None:
-                if self.witness:
-                    await self.witness.begun(conn, row)
-                self._remember(row)
-                return row.id
-            if not definition.forced_through:
-                raise Conflict("Another operation on this server is still running.")
-            if queued := await self._queue_behind(conn, new):
-                return queued
-        raise Conflict("Another operation on this server is still running.")
 
-    async def _queue_behind(self, conn: Connection, new: New) -> str | None:
-        live = await workflows.signal_live(conn, new.subject_id, new.kind, new.kind)
+    def _owner(self, count: int) -> str | None:
+        """This process, if it has room for so many."""
+        return self.process if self._accepting and len(self._running) + len(self._begun) + count <= self.workers else None
+
+    async def _queue_behind(self, conn: Connection, new: New, subject_id: str) -> str | None:
+        live = await workflows.signal_live(conn, subject_id, new.kind, new.kind)
         if live is None:
             return None
         if live.kind == new.kind:
             return live.id
-        made = await workflows.insert_queued(conn, new)
+        made = await workflows.insert_queued(conn, new, self.world.uuid(), subject_id)
         if made and self.witness:
             await self.witness.begun(conn, made)
-        queued = made or await workflows.queued_of(conn, new.subject_id)
+        queued = made or await workflows.queued_of(conn, subject_id)
         if queued is None:
             return None
         self._to_signal[queued.id] = live.id
@@ -172,9 +191,6 @@ class Engine(Generic[P]):
         oldest = self.world.monotonic() - self.lease_seconds
         while self._begun and next(iter(self._begun.values()))[1] < oldest:
             self._begun.popitem(last=False)
-
-    def _has_room(self) -> bool:
-        return self._accepting and len(self._running) + len(self._begun) < self.workers
 
     # -- the life of the engine
 
@@ -324,6 +340,8 @@ class Engine(Generic[P]):
                 logger.exception("workflow.engine_failed", step=run.step)  # the lease lapses; it is taken up again
             finally:
                 self._running.pop(run.id, None)
+                if self.let_go is not None:
+                    self.let_go(run.id)
                 if self._wake is not None and len(self._running) + 1 >= self.workers:
                     self._wake.set()
 

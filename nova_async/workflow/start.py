@@ -15,6 +15,10 @@ class Starter(Protocol):
         """
         ...
 
+    async def begin_many(self, conn: Connection, ctx: Context, kind: str, subject_ids: list[str], **input: Any) -> list[str]:
+        """As ``begin``, for new subjects, in one statement; all or nothing."""
+        ...
+
     async def record(self, conn: Connection, ctx: Context, kind: str, subject_id: str, message: str = "") -> None:
         """Note an operation that was finished in the caller's own transaction (lock, unlock ...)."""
         ...

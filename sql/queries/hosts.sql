@@ -1,14 +1,21 @@
 -- all --
 -- Every host with its inventory (resource class -> [total, reserved, ratio, used]), how much it does, and the ids of its aggregates.
 -- $1 only these names (NULL: all)
+WITH busy AS (
+    SELECT s.host, count(*) AS operations FROM workflows w JOIN instances s ON s.uuid = w.subject_id
+    WHERE w.state IN ('running', 'waiting', 'undoing') AND s.host IS NOT NULL
+      AND w.kind IN ('create', 'resize', 'migrate', 'revertResize', 'live-migration', 'evacuate', 'rebuild', 'rescue', 'createImage',
+                     'createBackup', 'shelve', 'unshelve')
+    GROUP BY s.host
+)
 SELECT h.id, h.name, h.number, h.service_id, h.address, h.availability_zone, h.disabled, h.disabled_reason, h.forced_down, h.facts, h.traits,
        h.failed_builds, h.created_at, h.updated_at,
        coalesce((SELECT jsonb_object_agg(i.resource_class, jsonb_build_array(i.total, i.reserved, i.allocation_ratio, i.used))
                  FROM inventories i WHERE i.host_id = h.id), '{}') AS inventory,
        (SELECT count(*) FROM instances s WHERE s.host = h.name AND NOT s.deleted) AS instances,
-       0::bigint AS operations,
+       coalesce(b.operations, 0) AS operations,
        ARRAY(SELECT m.aggregate_id FROM aggregate_hosts m WHERE m.host = h.name ORDER BY m.aggregate_id) AS aggregates
-FROM hosts h
+FROM hosts h LEFT JOIN busy b ON b.host = h.name
 WHERE $1::text[] IS NULL OR h.name = ANY ($1)
 ORDER BY h.name
 

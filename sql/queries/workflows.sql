@@ -1,10 +1,11 @@
 -- insert --
--- A new live workflow, already held by the process that makes it when $9 is its name (NULL: anybody may take it).
--- $1 id, $2 kind, $3 subject, $4 parent, $5 first step, $6 its task state, $7 input, $8 context, $9 owner, $10 lease in seconds, $11 request id, $12 deadline in seconds
+-- New live workflows, already held by the process that makes them when $9 is its name (NULL: anybody may take them).
+-- $1 ids, $2 kind, $3 their subjects, $4 parent, $5 first step, $6 its task state, $7 input, $8 context, $9 owner, $10 lease in seconds, $11 request id, $12 deadline in seconds
 INSERT INTO workflows (id, kind, subject_id, parent_id, state, step, task_state, input, context, owner, lease_until, request_id, deadline)
-VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, $9,
-        CASE WHEN $9::text IS NULL THEN NULL ELSE now() + make_interval(secs => $10) END, $11,
-        now() + make_interval(secs => $12))
+SELECT n.id, $2, n.subject_id, $4, 'running', $5, $6, $7, $8, $9,
+       CASE WHEN $9::text IS NULL THEN NULL ELSE now() + make_interval(secs => $10) END, $11,
+       now() + make_interval(secs => $12)
+FROM unnest($1::uuid[], $3::uuid[]) AS n (id, subject_id)
 ON CONFLICT DO NOTHING
 RETURNING *
 

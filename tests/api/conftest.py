@@ -95,6 +95,9 @@ class RowStarter:
         finally:
             self.begun.append((kind, subject_id, given))
 
+    async def begin_many(self, conn: Connection, ctx: Context, kind: str, subject_ids: list[str], **given: Any) -> list[str]:
+        return [await self.begin(conn, ctx, kind, subject_id, **given) for subject_id in subject_ids]
+
     async def record(self, conn: Connection, ctx: Context, kind: str, subject_id: str, message: str = "") -> None:
         self.recorded.append((kind, subject_id, message))
         await self._insert(conn, ctx, kind, subject_id, "done", None, {})

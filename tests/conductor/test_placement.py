@@ -10,8 +10,8 @@ import pytest
 
 from nova_async.bus.messages.conductor import HostsChanged
 from nova_async.db import Database, aggregates, server_groups
-from nova_async.errors import Error
-from tests.cloud import Cloud, cloud
+from nova_async.errors import Conflict, Error
+from tests.cloud import USER, Cloud, cloud
 
 
 @pytest.fixture
@@ -183,3 +183,31 @@ async def watch(made: Cloud) -> list[str]:
 
 async def seen(watching: "asyncio.Task[list[str]]") -> list[str]:
     return await watching
+
+
+async def test_a_host_that_builds_counts_as_busy_until_it_has_built(three):
+    for faults in three.faults.values():
+        faults.hang("spawn")
+    server = await three.boot()
+    await three.until(lambda: any(faults.waiting("spawn") for faults in three.faults.values()))
+    host = (await three.server(server)).host
+    table = three.conductor.table
+    assert table.by_name[host].row.operations == 1
+    await three.conductor.desk.refresh()
+    assert table.by_name[host].row.operations == 1
+    for faults in three.faults.values():
+        faults.release("spawn")
+    await three.settle()
+    await three.until(lambda: table.by_name[host].row.operations == 0)
+
+
+async def test_many_servers_are_begun_together(three):
+    servers = [await three.insert() for _ in range(20)]
+    async with three.database.transaction() as conn:
+        ids = await three.conductor.engine.begin_many(conn, USER, "create", servers)
+    three.conductor.engine.go(ids)
+    await three.settle()
+    assert {state for state, _ in await places(three, servers)} == {"active"}
+    with pytest.raises(Conflict):
+        async with three.database.transaction() as conn:
+            await three.conductor.engine.begin_many(conn, USER, "stop", [servers[0], servers[0]])

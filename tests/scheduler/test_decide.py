@@ -57,6 +57,35 @@ def test_metrics_are_weighed() -> None:
     assert hosts_of(decide(hosts, metric_weights={"heat": -1.0})) == ["cool", "hot", "unknown"]
 
 
+def test_a_server_that_moves_had_better_stay_in_its_cell() -> None:
+    hosts = table(sized("far", 10**6, cell="two"), sized("near", 8192, cell="one"))
+    assert hosts_of(decide(hosts)) == ["far", "near"]
+    assert hosts_of(decide(hosts, request(cell="one"))) == ["near", "far"]
+
+
+def test_a_host_that_says_it_is_disabled_gets_nothing() -> None:
+    hosts = table(sized("off", 10**6, traits=["COMPUTE_STATUS_DISABLED"]), sized("on"))
+    decision = decide(hosts)
+    assert (hosts_of(decision), decision.refusals["off"].reason) == (["on"], "it has the trait COMPUTE_STATUS_DISABLED")
+
+
+def test_a_host_with_hyperthreads_is_nothing_for_threads_that_want_to_be_alone() -> None:
+    hosts = table(sized("threads", traits=["HW_CPU_HYPERTHREADING"]), sized("none"))
+    assert hosts_of(decide(hosts, request(extra_specs={"hw:cpu_thread_policy": "isolate"}))) == ["none"]
+
+
+def test_hosts_with_fewer_operations_in_progress_are_better() -> None:
+    hosts = table(sized("a"), sized("b"))
+    hosts.began("one", "id-a")
+    hosts.began("one", "id-a")
+    hosts.began("two", "id-a")
+    assert (hosts.states[0].row.operations, hosts_of(decide(hosts))) == (2, ["b", "a"])
+    hosts.ended("one", "id-b")
+    hosts.ended("one")
+    hosts.ended("two", "id-a")
+    assert (hosts.states[0].row.operations, hosts_of(decide(hosts))) == (0, ["a", "b"])
+
+
 def test_newer_hypervisors_are_better() -> None:
     hosts = table(sized("old", facts={"hypervisor_version": 7000000}), sized("new", facts={"hypervisor_version": 8000000}))
     assert hosts_of(decide(hosts)) == ["new", "old"]
@@ -116,6 +145,12 @@ def test_no_valid_host_is_explained() -> None:
         ({"image_properties": {"trait:FAST": "required"}}, ["b"]),
         ({"extra_specs": {"accel:device_profile": "x"}}, []),
         ({"extra_specs": {"hw:sound_model": "virtio"}}, []),
+        ({"extra_specs": {"hw:tpm_version": "2.0"}}, []),
+        ({"extra_specs": {"hw:cpu_thread_policy": "require"}}, []),
+        ({"image_properties": {"hw_maxphysaddr_mode": "emulate"}}, []),
+        ({"extra_specs": {"hw:mem_encryption": "true"}}, []),
+        ({"extra_specs": {"group_policy": "isolate", "resources1:VCPU": "1", "resources2:VCPU": "1"}}, []),
+        ({"extra_specs": {"group_policy": "isolate", "resources1:VCPU": "1"}}, ["a", "b"]),
         ({"forced_host": "b", "group": Group(policy="anti-affinity", members={"b": 1})}, []),
         ({"forced_host": "b", "group": Group(policy="affinity", members={"a": 1})}, []),
     ],

@@ -70,7 +70,7 @@ async def create(request: Request) -> dict[str, Any]:
         ids = ids[: len(made.made)]
         await _join_group(request, conn, wish, limits, ids)
         given = {"placement": wish.hosts} if wish.hosts else {}
-        workflows = [await request.parts.starter.begin(conn, request.ctx, "create", server_id, **given) for server_id in ids]
+        workflows = await request.parts.starter.begin_many(conn, request.ctx, "create", ids, **given)
     request.parts.starter.go(workflows)
     return _answer(request, wish, ids[0], shared, password, reservation)
 

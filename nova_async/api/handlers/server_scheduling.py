@@ -1,21 +1,26 @@
 """Why a server is where it is, or nowhere (/servers/{id}/scheduling): an addition to Nova's API."""
 
+from itertools import islice
 from typing import Any
 
 from nova_async.api.request import Request
 from nova_async.db import workflows
 from nova_async.workflow.row import WorkflowRow
 
+AT_MOST = 20  # decisions told of one server
+CLAIMS = ("claim_host", "claim_destination")  # steps that keep theirs
+
 
 async def show(request: Request) -> dict[str, Any]:
-    """Every decision that was kept, newest first: candidates with weights, and per refused host the filter and its reason."""
+    """The newest decisions that were kept, also of moves: candidates with weights, and per refused host the filter and its reason."""
     async with request.parts.database.connection() as conn:
         rows = await workflows.of_subject(conn, request.values["server_id"])
-    return {"scheduling": [told for row in rows if (told := _told(row))]}
+    return {"scheduling": list(islice((told for row in rows if (told := _told(row))), AT_MOST))}
 
 
 def _told(row: WorkflowRow) -> dict[str, Any] | None:
-    claimed, memory = row.results.get("claim_host", {}), row.results.get("memory", {})
+    claimed: dict[str, Any] = next((row.results[step] for step in CLAIMS if row.results.get(step)), {})
+    memory = row.results.get("memory", {})
     decision = claimed.get("decision") or memory.get("decision")
     if decision is None:
         return None
@@ -24,6 +29,7 @@ def _told(row: WorkflowRow) -> dict[str, Any] | None:
         "request_id": row.request_id,
         "created_at": row.created_at.isoformat(),
         "host": claimed.get("host"),
+        "from": claimed.get("source", {}).get("host"),
         "candidates": decision["candidates"],
         "hosts": decision["hosts"],
         "refused_by": decision["counts"],

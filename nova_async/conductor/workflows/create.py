@@ -12,18 +12,18 @@ from nova_async.bus.messages.compute import Destroy, Spawn
 from nova_async.conductor.commands import HostDown
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
+from nova_async.conductor.placing import gave_back, take_host, told
 from nova_async.conductor.requests import request_for
 from nova_async.conductor.servers import fault, instance_of
 from nova_async.db import Connection, hosts, placements
 from nova_async.model import states
 from nova_async.model.guests import PortSpec
 from nova_async.model.power import PowerState
-from nova_async.scheduler.request import Decision, resources_of
+from nova_async.scheduler.request import Candidate
 from nova_async.services.network import NetworkRequest
 from nova_async.workflow.steps import Definition, GiveUp, TryAgain, step, steps
 
 logger = log.get("conductor.create")
-RACES = 5  # decisions before we believe that no host has room
 USERS_FAULT = (errors.Invalid, errors.NotFound, errors.Forbidden, errors.Unsupported)  # no other host would help
 
 
@@ -35,28 +35,21 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     instance = await instance_of(run, conn)
     request = await request_for(run, conn, instance)
     generation = instance.generation + 1
-    scheduler = run.parts.scheduler
-    for _ in range(RACES):
-        decision = scheduler.decide(request)
-        if not decision.candidates:
-            break
-        placed = await placements.place(conn, instance.uuid, generation, [c.host_id for c in decision.candidates], request.resources)
-        if placed is not None:
-            scheduler.table.took(placed.host_id, request.resources)
-            logger.info("server.placed", host=placed.host, generation=generation)
-            return {**msgspec.to_builtins(placed), "generation": generation, "decision": msgspec.to_builtins(decision)}
-        scheduler.table.load(await hosts.all(conn, [c.host for c in decision.candidates]))  # our view was out of date
-    if not scheduler.table.is_complete():
-        raise errors.Unavailable("Not all hosts have reported since this process started.")
-    raise GiveUp(_no_host(run, decision), {"decision": msgspec.to_builtins(decision)})
+
+    async def take(candidates: list[Candidate]) -> placements.Placed | None:
+        return await placements.place(conn, instance.uuid, generation, candidates, request.resources)
+
+    placed, decision = await take_host(run, conn, request, take)
+    logger.info("server.placed", host=placed.host, generation=generation)
+    return {**msgspec.to_builtins(placed), "generation": generation, "decision": msgspec.to_builtins(decision)}
 
 
 async def release_host(run: Run, conn: Connection) -> None:
     """Give the claim back. Without a result the claim was never committed."""
     if claimed := run.results.get("claim_host"):
-        instance = await instance_of(run, conn)
         await placements.unplace(conn, run.subject_id, claimed["generation"])
-        run.parts.scheduler.table.took(claimed["host_id"], resources_of(instance.flavor), -1)
+        await gave_back(run, conn, claimed["host_id"])
+        run.parts.scheduler.table.ended(run.id, claimed["host_id"])
         run.memo.clear()
 
 
@@ -135,17 +128,8 @@ async def _after_failed_spawn(run: Run, claimed: dict[str, Any], error: errors.E
     if len(tried) < run.parts.config.scheduler.max_attempts:
         return TryAgain("claim_host", error, {"tried": tried, "decision": claimed["decision"]})
     return GiveUp(
-        errors.NoCapacity(f"Exceeded maximum number of retries. {_told(tried)}"), {"tried": tried, "decision": claimed["decision"]}
+        errors.NoCapacity(f"Exceeded maximum number of retries. {told(tried)}"), {"tried": tried, "decision": claimed["decision"]}
     )
-
-
-def _no_host(run: Run, decision: Decision) -> errors.Error:
-    tried = run.memory.get("tried", {})
-    return errors.NoCapacity(decision.summary() + (f" Tried before: {_told(tried)}" if tried else ""))
-
-
-def _told(tried: dict[str, str]) -> str:
-    return "; ".join(f"{host}: {why}" for host, why in tried.items())
 
 
 CREATE = Definition(

@@ -4,11 +4,11 @@ from nova_async import log
 from nova_async.bus.messages.compute import Destroy
 from nova_async.conductor.commands import HostDown
 from nova_async.conductor.parts import Run
+from nova_async.conductor.placing import gave_back
 from nova_async.conductor.servers import instance_of
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Error, NotFound
 from nova_async.model import states
-from nova_async.scheduler.request import resources_of
 from nova_async.workflow.steps import Definition, step, steps
 
 logger = log.get("conductor.delete")
@@ -69,7 +69,7 @@ async def bury(run: Run, conn: Connection) -> None:
     instance = await instance_of(run, conn)
     await placements.bury(conn, run.subject_id)
     if instance.host_id and not instance.deleted:
-        run.parts.scheduler.table.took(instance.host_id, resources_of(instance.flavor), -1)
+        await gave_back(run, conn, instance.host_id)
 
 
 DELETE = Definition(

@@ -10,14 +10,14 @@ import msgspec
 from nova_async.bus.messages.compute import Destroy, PowerOff, Spawn
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
-from nova_async.conductor.placing import request_to_move, take_host
+from nova_async.conductor.placing import gave_back, request_to_move, take_host
 from nova_async.conductor.servers import instance_of, leave_to_host, mark_error
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Conflict
 from nova_async.model import states
 from nova_async.model.guests import PortSpec
 from nova_async.model.power import PowerState
-from nova_async.scheduler.request import resources_of
+from nova_async.scheduler.request import Candidate
 from nova_async.workflow.steps import Definition, step, steps
 
 
@@ -30,7 +30,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     request = await request_to_move(run, conn, state.flavor, {state.host: "the server was there, and it is down"})
     generation = state.newest + 1
 
-    async def take(candidates: list[str]) -> placements.Placed | None:
+    async def take(candidates: list[Candidate]) -> placements.Placed | None:
         return await placements.place(conn, run.subject_id, generation, candidates, request.resources)
 
     placed, decision = await take_host(run, conn, request, take)
@@ -53,8 +53,7 @@ async def put_back(run: Run, conn: Connection) -> None:
         source = claimed["source"]
         await moves.put_back(conn, run.subject_id, claimed["generation"], source["generation"], source["host_id"])
         await moves.release_one(conn, run.subject_id, claimed["generation"])
-        instance = await instance_of(run, conn)
-        run.parts.scheduler.table.took(claimed["host_id"], resources_of(instance.flavor), -1)
+        await gave_back(run, conn, claimed["host_id"])
         run.memo.clear()
 
 
@@ -93,6 +92,7 @@ async def announce(run: Run, conn: Connection) -> None:
     if claimed["stopped"]:
         await placements.set_state(conn, run.subject_id, states.STOPPED, PowerState.SHUTDOWN)
     await moves.release_one(conn, run.subject_id, claimed["source"]["generation"])
+    await gave_back(run, conn, claimed["source"]["host_id"])
     run.memo.clear()
 
 

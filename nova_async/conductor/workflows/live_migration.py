@@ -10,13 +10,12 @@ import msgspec
 from nova_async.bus.messages.compute import AbortLive, Destroy, FinishLive, LiveMigrate, PrepareLive
 from nova_async.conductor.commands import HostDown
 from nova_async.conductor.parts import Run
-from nova_async.conductor.placing import claim_beside
+from nova_async.conductor.placing import claim_beside, gave_back
 from nova_async.conductor.servers import failed_forward, fault, forward, guest_now, instance_of, leave_to_host, note_fault
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Conflict, Error
 from nova_async.model import states
 from nova_async.model.power import PowerState
-from nova_async.scheduler.request import resources_of
 from nova_async.workflow.steps import Definition, step, steps
 
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED)
@@ -42,9 +41,7 @@ async def settle_where_it_is(run: Run) -> None:
             await moves.relocate(conn, run.subject_id, source["generation"], claimed["generation"], claimed["host_id"])
             await moves.shown_ports(conn, run.subject_id, ports)
         await moves.release_one(conn, run.subject_id, source["generation"] if moved else claimed["generation"])
-        instance = await instance_of(run, conn)
-    left = source["host_id"] if moved else claimed["host_id"]
-    run.parts.scheduler.table.took(left, resources_of(instance.flavor), -1)
+        await gave_back(run, conn, source["host_id"] if moved else claimed["host_id"])
 
 
 async def prepare(run: Run) -> None:
@@ -102,9 +99,9 @@ async def clear_source(run: Run) -> None:
 
 async def settle(run: Run, conn: Connection) -> None:
     claimed = run.results["claim_destination"]
-    source, instance = claimed["source"], await instance_of(run, conn)
+    source = claimed["source"]
     await moves.release_one(conn, run.subject_id, source["generation"])
-    run.parts.scheduler.table.took(source["host_id"], resources_of(instance.flavor), -1)
+    await gave_back(run, conn, source["host_id"])
     await moves.shown_ports(conn, run.subject_id, run.results["bind_ports"])
     state, power = (states.PAUSED, PowerState.PAUSED) if claimed["paused"] else (states.ACTIVE, PowerState.RUNNING)
     await placements.set_state(conn, run.subject_id, state, power)

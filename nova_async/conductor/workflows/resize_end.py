@@ -6,12 +6,12 @@ import msgspec
 
 from nova_async.bus.messages.compute import ConfirmMove, Destroy, RevertMove
 from nova_async.conductor.parts import Run
+from nova_async.conductor.placing import gave_back
 from nova_async.conductor.servers import failed_forward, fault, forward, guest_now, leave_to_host, note_fault
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Conflict
 from nova_async.model import states
 from nova_async.model.power import PowerState
-from nova_async.scheduler.request import resources_of
 from nova_async.workflow.steps import Definition, step, steps
 
 
@@ -39,7 +39,7 @@ async def clear_source(run: Run) -> dict[str, Any]:
 async def confirmed(run: Run, conn: Connection) -> None:
     was = run.results["decide"]
     await moves.release_one(conn, run.subject_id, was["old_generation"])
-    run.parts.scheduler.table.took(was["old_host_id"], resources_of(was["old_flavor"]), -1)
+    await gave_back(run, conn, was["old_host_id"], was["old_flavor"])
     state = await moves.state(conn, run.subject_id)
     await moves.confirm(conn, run.subject_id, states.STOPPED if state.power_state == PowerState.SHUTDOWN else states.ACTIVE)
 
@@ -71,7 +71,7 @@ async def reverted(run: Run, conn: Connection) -> None:
     """A guest that does not start there leaves an error that says why."""
     was, back = run.results["decide"], run.results["decide"]["back"]
     await moves.release_one(conn, run.subject_id, was["generation"])
-    run.parts.scheduler.table.took(was["host_id"], resources_of(was["flavor"]), -1)
+    await gave_back(run, conn, was["host_id"], was["flavor"])
     await moves.restamp(conn, run.subject_id, was["old_generation"], back)
     state, power = (states.STOPPED, PowerState.SHUTDOWN) if was["stopped"] else (states.ACTIVE, PowerState.RUNNING)
     await moves.revert(conn, run.subject_id, back, state, power, run.results["bind_ports"])

@@ -8,7 +8,7 @@ from nova_async import log
 from nova_async.bus.messages.compute import Destroy, PowerOff, PowerOn, Spawn
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
-from nova_async.conductor.placing import request_to_move, take_host
+from nova_async.conductor.placing import gave_back, request_to_move, take_host
 from nova_async.conductor.servers import (
     guest_now,
     host_of,
@@ -25,7 +25,7 @@ from nova_async.errors import Conflict, Error, NotFound
 from nova_async.model import states
 from nova_async.model.guests import PortSpec
 from nova_async.model.power import PowerState
-from nova_async.scheduler.request import resources_of
+from nova_async.scheduler.request import Candidate
 from nova_async.workflow.steps import Definition, step, steps
 
 logger = log.get("conductor.shelve")
@@ -103,7 +103,7 @@ async def leave_host(run: Run, conn: Connection) -> None:
     instance = await instance_of(run, conn)
     await moves.leave_host(conn, run.subject_id, states.SHELVED_OFFLOADED, run.results.get("free_ports", []))
     if instance.host_id:
-        run.parts.scheduler.table.took(instance.host_id, resources_of(instance.flavor), -1)
+        await gave_back(run, conn, instance.host_id)
     run.memo.clear()
 
 
@@ -123,7 +123,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
         request = msgspec.structs.replace(request, zone=run.input["availability_zone"])
     generation = state.newest + 1
 
-    async def take(candidates: list[str]) -> placements.Placed | None:
+    async def take(candidates: list[Candidate]) -> placements.Placed | None:
         return await placements.place(conn, instance.uuid, generation, candidates, request.resources)
 
     placed, decision = await take_host(run, conn, request, take)
@@ -134,9 +134,8 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
 async def release_host(run: Run, conn: Connection) -> None:
     claimed = run.results.get("claim_host")
     if claimed and claimed["offloaded"]:
-        instance = await instance_of(run, conn)
         await placements.unplace(conn, run.subject_id, claimed["generation"])
-        run.parts.scheduler.table.took(claimed["host_id"], resources_of(instance.flavor), -1)
+        await gave_back(run, conn, claimed["host_id"])
         run.memo.clear()
 
 

@@ -1,7 +1,7 @@
 """Filters that compare a request with the metadata of a host's aggregates. Values may list several words, with commas."""
 
 from nova_async.scheduler.filters.base import AggregateFilter
-from nova_async.scheduler.filters.operators import matches
+from nova_async.scheduler.filters.operators import PLAIN_WORDS, matches
 from nova_async.scheduler.hosts import Membership
 from nova_async.scheduler.request import Request
 
@@ -65,7 +65,8 @@ def tenants(membership: Membership) -> set[str]:
 
 
 def _wanted(extra_specs: dict[str, str]) -> dict[str, str]:
-    return {key.removeprefix(SCOPE): value for key, value in extra_specs.items() if key.startswith(SCOPE) or ":" not in key}
+    wanted = {key: value for key, value in extra_specs.items() if key.startswith(SCOPE) or (":" not in key and key not in PLAIN_WORDS)}
+    return {key.removeprefix(SCOPE): value for key, value in wanted.items()}
 
 
 def _listed(words: set[str]) -> str:

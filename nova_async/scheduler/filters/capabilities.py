@@ -4,7 +4,7 @@ from typing import Any
 
 from nova_async.scheduler.facts import known
 from nova_async.scheduler.filters.base import Filter
-from nova_async.scheduler.filters.operators import matches
+from nova_async.scheduler.filters.operators import PLAIN_WORDS, matches
 from nova_async.scheduler.hosts import HostState
 from nova_async.scheduler.request import Request
 
@@ -29,7 +29,7 @@ class ComputeCapabilitiesFilter(Filter):
         found = []
         for key, value in request.extra_specs.items():
             scope = key.split(":")
-            if len(scope) > 1 and scope[0] != "capabilities":
+            if key in PLAIN_WORDS or (len(scope) > 1 and scope[0] != "capabilities"):
                 continue
             found.append((scope[1:] if len(scope) > 1 else scope, value))
         return found

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable
 
+PLAIN_WORDS = frozenset({"group_policy", "hide_hypervisor_id"})  # extra specs without a scope that ask nothing of hosts or aggregates
 NUMBERS: dict[str, Callable[[float, float], bool]] = {
     "=": operator.ge,  # "equal to or greater than", by Nova's documentation
     "==": operator.eq,

@@ -58,6 +58,14 @@ def failed_builds(table: HostTable, request: Request) -> Floats | None:
     return -table.failed_builds if table.any_failed else None
 
 
+def cross_cell(table: HostTable, request: Request) -> Floats | None:
+    """A server that moves had better stay in its cell."""
+    if request.cell is None or len(table.cells.known) < 2:
+        return None
+    same: Floats = (table.cell == table.cells.find(request.cell)).astype(np.float32)
+    return same
+
+
 def image_properties(table: HostTable, request: Request) -> Floats | None:
     """How much the images of the host's servers are like the request's; the conductor counted."""
     return _of_hosts(table, request.alike) if request.alike else None
@@ -98,6 +106,7 @@ BUILT_IN: dict[str, tuple[Weigh, float, str]] = {
     "ImagePropertiesWeigher": (image_properties, 0.0, "image_props_weight_multiplier"),
     "ServerGroupSoftAffinityWeigher": (soft_group(SOFT_AFFINITY, 1.0), 1.0, "soft_affinity_weight_multiplier"),
     "ServerGroupSoftAntiAffinityWeigher": (soft_group(SOFT_ANTI_AFFINITY, -1.0), 1.0, "soft_anti_affinity_weight_multiplier"),
+    "CrossCellWeigher": (cross_cell, 1_000_000.0, "cross_cell_move_weight_multiplier"),
     "BuildFailureWeigher": (failed_builds, 1_000_000.0, "build_failure_weight_multiplier"),
 }
 OF_OPTIONS: dict[str, tuple[Callable[[SchedulerSection], Weigh], float, str]] = {

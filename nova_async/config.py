@@ -64,6 +64,7 @@ class Compute(Section):
     shelved_offload_seconds: float = 0.0  # negative: never by itself
     reclaim_instance_seconds: float = 0.0  # 0: deleted at once
     availability_zone: str = "nova"
+    instance_usage_audit_period: str = "month"  # hour, day, month or year, with an offset as in day@18
 
 
 class SchedulerSection(Section):

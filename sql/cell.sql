@@ -120,6 +120,7 @@ CREATE INDEX instances_by_age ON instances USING btree (created_at DESC, uuid);
 CREATE INDEX instances_by_change ON instances USING btree (updated_at);
 CREATE INDEX instances_by_host ON instances USING btree (host) WHERE NOT deleted;
 CREATE INDEX instances_by_old_host ON instances USING btree (old_host) WHERE old_host IS NOT NULL;
+CREATE INDEX instances_by_owner ON instances USING btree (project_id, uuid);
 CREATE INDEX instances_by_project ON instances USING btree (project_id, created_at DESC, uuid) WHERE NOT deleted;
 CREATE INDEX instances_resized ON instances USING btree (resized_at) WHERE resized_at IS NOT NULL;
 CREATE INDEX instances_soft_deleted ON instances USING btree (soft_deleted_at) WHERE soft_deleted_at IS NOT NULL;
@@ -171,6 +172,17 @@ CREATE INDEX workflows_moves ON workflows USING btree (created_at DESC, number) 
 CREATE UNIQUE INDEX workflows_one_live_per_subject ON workflows USING btree (subject_id) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
 CREATE UNIQUE INDEX workflows_one_queued_per_subject ON workflows USING btree (subject_id) WHERE state = 'queued'::text;
 CREATE INDEX workflows_runnable ON workflows USING btree (wake_at) WHERE state = ANY (ARRAY['running'::text, 'waiting'::text, 'undoing'::text]);
+
+CREATE TABLE usage_audits (
+    host         text NOT NULL,
+    period_begin timestamp with time zone NOT NULL,
+    period_end   timestamp with time zone NOT NULL,
+    instances    bigint NOT NULL,
+    errors       bigint NOT NULL DEFAULT 0,
+    message      text NOT NULL DEFAULT ''::text,
+    finished_at  timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT usage_audits_key PRIMARY KEY (period_begin, period_end, host)
+);
 
 CREATE TABLE console_tokens (
     hash         bytea NOT NULL,

@@ -11,14 +11,18 @@ from nova_async.api.handlers import (
     actions,
     aggregates,
     availability_zones,
+    baremetal_nodes,
+    external_events,
     flavor_access,
     flavor_extra_specs,
     flavors,
+    hosts,
     hypervisors,
     images,
     instance_actions,
     keypairs,
     limits,
+    migrations,
     network_proxies,
     quota_class_sets,
     quota_sets,
@@ -31,46 +35,57 @@ from nova_async.api.handlers import (
     server_interfaces,
     server_ips,
     server_metadata,
+    server_migrations,
     server_moves,
     server_networking,
     server_passwords,
     server_rebuild,
     server_rescue,
     server_scheduling,
+    server_shares,
     server_shelving,
     server_tags,
     server_volumes,
     servers,
     services,
+    usage,
+    usage_audits,
     versions,
 )
 from nova_async.api.route import Route, removed
 from nova_async.api.schemas import actions as action_schemas
 from nova_async.api.schemas import aggregates as aggregate_schemas
+from nova_async.api.schemas import external_events as event_schemas
 from nova_async.api.schemas import flavors as flavor_schemas
+from nova_async.api.schemas import hosts as host_schemas
 from nova_async.api.schemas import hypervisors as hypervisor_schemas
 from nova_async.api.schemas import images as image_schemas
 from nova_async.api.schemas import instance_actions as instance_action_schemas
 from nova_async.api.schemas import keypairs as keypair_schemas
 from nova_async.api.schemas import limits as limit_schemas
+from nova_async.api.schemas import migrations as migration_schemas
 from nova_async.api.schemas import quota_sets as quota_schemas
 from nova_async.api.schemas import security_groups as security_group_schemas
 from nova_async.api.schemas import server_groups as group_schemas
 from nova_async.api.schemas import server_interfaces as interface_schemas
 from nova_async.api.schemas import server_metadata as metadata_schemas
+from nova_async.api.schemas import server_shares as share_schemas
 from nova_async.api.schemas import server_tags as tag_schemas
 from nova_async.api.schemas import servers as server_schemas
 from nova_async.api.schemas import services as service_schemas
+from nova_async.api.schemas import usage as usage_schemas
 from nova_async.api.schemas.actions import bare
 from nova_async.api.versions import V
 from nova_async.api.views import aggregates as aggregate_views
 from nova_async.api.views import availability_zones as zone_views
 from nova_async.api.views import flavors as flavor_views
+from nova_async.api.views import hosts as host_views
 from nova_async.api.views import hypervisors as hypervisor_views
 from nova_async.api.views import images as image_views
 from nova_async.api.views import instance_actions as instance_action_views
 from nova_async.api.views import keypairs as keypair_views
 from nova_async.api.views import limits as limit_views
+from nova_async.api.views import migrations as migration_views
 from nova_async.api.views import network_proxies as network_views
 from nova_async.api.views import quota_sets as quota_views
 from nova_async.api.views import security_groups as security_group_views
@@ -81,14 +96,19 @@ from nova_async.api.views import server_metadata as metadata_views
 from nova_async.api.views import server_tags as tag_views
 from nova_async.api.views import servers as server_views
 from nova_async.api.views import services as service_views
+from nova_async.api.views import usage as usage_views
 from nova_async.policy import aggregates as aggregate_policy
 from nova_async.policy import availability_zones as zone_policy
+from nova_async.policy import baremetal_nodes as node_policy
 from nova_async.policy import console_tokens as console_policy
+from nova_async.policy import external_events as event_policy
 from nova_async.policy import flavors as flavor_policy
+from nova_async.policy import hosts as host_policy
 from nova_async.policy import hypervisors as hypervisor_policy
 from nova_async.policy import instance_actions as instance_action_policy
 from nova_async.policy import keypairs as keypair_policy
 from nova_async.policy import limits as limit_policy
+from nova_async.policy import migrations as migration_policy
 from nova_async.policy import network_proxies as network_policy
 from nova_async.policy import quota_class_sets as quota_class_policy
 from nova_async.policy import quota_sets as quota_policy
@@ -96,11 +116,15 @@ from nova_async.policy import server_groups as group_policy
 from nova_async.policy import server_interfaces as interface_policy
 from nova_async.policy import server_ips as ip_policy
 from nova_async.policy import server_metadata as metadata_policy
+from nova_async.policy import server_migrations as server_migration_policy
 from nova_async.policy import server_passwords as password_policy
 from nova_async.policy import server_scheduling as scheduling_policy
+from nova_async.policy import server_shares as share_policy
 from nova_async.policy import server_tags as tag_policy
 from nova_async.policy import servers as server_policy
 from nova_async.policy import services as service_policy
+from nova_async.policy import usage as usage_policy
+from nova_async.policy import usage_audits as audit_policy
 from nova_async.policy import versions as version_policy
 
 # fmt: off
@@ -216,6 +240,8 @@ ROUTES: tuple[Route, ...] = (
           until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.VNC_CONSOLE),
     Route("POST", "/servers/{id}/action", server_consoles.old, "Open a SPICE console.", action="os-getSPICEConsole",
           until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.SPICE_CONSOLE),
+    Route("POST", "/servers/{id}/action", server_consoles.rdp, "Open an RDP console.", action="os-getRDPConsole",
+          until=V.REMOTE_CONSOLES - 1, body=action_schemas.RDP_CONSOLE),
     Route("POST", "/servers/{id}/action", server_consoles.old, "Open a serial console.", action="os-getSerialConsole",
           until=V.REMOTE_CONSOLES - 1, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.SERIAL_CONSOLE),
 
@@ -250,6 +276,30 @@ ROUTES: tuple[Route, ...] = (
           policy=quota_class_policy.UPDATE, body=quota_schemas.UPDATE_CLASS, view=quota_views.UPDATED_CLASS),
     Route("GET", "/limits", limits.show, "Show all limits of a project.",
           policy=limit_policy.SHOW, query=limit_schemas.SHOW, view=limit_views.SHOW),
+
+    Route("GET", "/os-simple-tenant-usage", usage.index, "List what projects used in a time.",
+          policy=usage_policy.LIST, query=usage_schemas.LIST, view=usage_views.LIST),
+    Route("GET", "/os-simple-tenant-usage/{id}", usage.show, "Show what a project used in a time.",
+          policy=usage_policy.SHOW, target="later", query=usage_schemas.SHOW, view=usage_views.SHOW),
+    Route("GET", "/os-instance_usage_audit_log", usage_audits.index, "Show whether usage was audited for the last period.",
+          policy=audit_policy.LIST),
+    Route("GET", "/os-instance_usage_audit_log/{id}", usage_audits.show, "Show whether usage was audited for a period.",
+          policy=audit_policy.SHOW),
+
+    # Moves, and what other services tell
+    Route("GET", "/os-migrations", migrations.index, "List moves of servers.",
+          policy=migration_policy.INDEX, query=migration_schemas.LIST, view=migration_views.LIST),
+    Route("GET", "/servers/{server_id}/migrations", server_migrations.index, "List the live migrations of a server that are under way.",
+          since=V.SERVER_MIGRATIONS, policy=server_migration_policy.INDEX, target="server", view=migration_views.OF_SERVER),
+    Route("GET", "/servers/{server_id}/migrations/{id}", server_migrations.show, "Show a live migration that is under way.",
+          since=V.SERVER_MIGRATIONS, policy=server_migration_policy.SHOW, target="server", view=migration_views.SHOW),
+    Route("DELETE", "/servers/{server_id}/migrations/{id}", server_migrations.abort, "Abort a live migration.", success=202,
+          since=V.ABORT_MIGRATION, policy=server_migration_policy.DELETE, target="server"),
+    Route("POST", "/servers/{server_id}/migrations/{id}/action", server_migrations.force_complete, "Let a live migration end now.",
+          action="force_complete", since=V.FORCE_COMPLETE, success=202, policy=server_migration_policy.FORCE_COMPLETE, target="server",
+          body=migration_schemas.FORCE_COMPLETE),
+    Route("POST", "/os-server-external-events", external_events.create, "Tell of what happened to servers outside.",
+          policy=event_policy.CREATE, body=event_schemas.CREATE),
 
     # Where servers run
     Route("GET", "/os-availability-zone", availability_zones.index, "List availability zones.",
@@ -289,6 +339,25 @@ ROUTES: tuple[Route, ...] = (
           until=V.SERVICE_UUIDS - 1, policy=hypervisor_policy.SEARCH, query=hypervisor_schemas.ANYTHING, view=hypervisor_views.LIST),
     Route("GET", "/os-hypervisors/{id}/servers", hypervisors.servers, "List the servers of hypervisors, found by a part of their name.",
           until=V.SERVICE_UUIDS - 1, policy=hypervisor_policy.SERVERS, query=hypervisor_schemas.ANYTHING, view=hypervisor_views.LIST),
+    Route("GET", "/os-hosts", hosts.index, "List hosts.",
+          until=V.NO_HOSTS - 1, policy=host_policy.LIST, query=host_schemas.LIST, view=host_views.LIST),
+    Route("GET", "/os-hosts/{id}", hosts.show, "Show what a host has, and what projects use of it.",
+          until=V.NO_HOSTS - 1, policy=host_policy.SHOW, view=host_views.SHOW),
+    Route("PUT", "/os-hosts/{id}", hosts.update, "Enable or disable a host.",
+          until=V.NO_HOSTS - 1, policy=host_policy.UPDATE, body=host_schemas.UPDATE),
+    Route("GET", "/os-hosts/{id}/reboot", hosts.power, "Reboot a host.", until=V.NO_HOSTS - 1, policy=host_policy.REBOOT),
+    Route("GET", "/os-hosts/{id}/shutdown", hosts.power, "Shut a host down.", until=V.NO_HOSTS - 1, policy=host_policy.SHUTDOWN),
+    Route("GET", "/os-hosts/{id}/startup", hosts.power, "Start a host.", until=V.NO_HOSTS - 1, policy=host_policy.STARTUP),
+    Route("GET", "/os-baremetal-nodes", baremetal_nodes.index, "List bare-metal nodes.",
+          until=V.NO_PROXIES - 1, policy=node_policy.LIST),
+    Route("POST", "/os-baremetal-nodes", baremetal_nodes.create, "Enter a bare-metal node.", until=V.NO_PROXIES - 1),
+    Route("GET", "/os-baremetal-nodes/{id}", baremetal_nodes.show, "Show a bare-metal node.",
+          until=V.NO_PROXIES - 1, policy=node_policy.SHOW),
+    Route("DELETE", "/os-baremetal-nodes/{id}", baremetal_nodes.delete, "Forget a bare-metal node.", until=V.NO_PROXIES - 1),
+    Route("POST", "/os-baremetal-nodes/{id}/action", baremetal_nodes.add_interface, "Add an interface to a bare-metal node.",
+          action="add_interface", until=V.NO_PROXIES - 1),
+    Route("POST", "/os-baremetal-nodes/{id}/action", baremetal_nodes.remove_interface, "Take an interface from a bare-metal node.",
+          action="remove_interface", until=V.NO_PROXIES - 1),
     Route("GET", "/os-services", services.index, "List services.",
           policy=service_policy.LIST, query=service_schemas.LIST, view=service_views.LIST),
     Route("PUT", "/os-services/enable", services.enable, "Enable a service.",
@@ -360,6 +429,14 @@ ROUTES: tuple[Route, ...] = (
           policy=server_policy.DIAGNOSTICS, target="server"),
     Route("GET", "/servers/{server_id}/topology", server_diagnostics.topology, "Show the NUMA cells of a server.",
           since=V.TOPOLOGY, policy=server_policy.TOPOLOGY, target="server"),
+    Route("GET", "/servers/{server_id}/shares", server_shares.index, "List the shares of a server.",
+          since=V.SHARES, policy=share_policy.INDEX, target="server", query=share_schemas.NOTHING),
+    Route("POST", "/servers/{server_id}/shares", server_shares.create, "Attach a share to a server.", success=201,
+          since=V.SHARES, policy=share_policy.CREATE, target="server", body=share_schemas.CREATE),
+    Route("GET", "/servers/{server_id}/shares/{id}", server_shares.show, "Show a share of a server.",
+          since=V.SHARES, policy=share_policy.SHOW, target="server", query=share_schemas.NOTHING),
+    Route("DELETE", "/servers/{server_id}/shares/{id}", server_shares.delete, "Detach a share from a server.",
+          since=V.SHARES, policy=share_policy.DELETE, target="server"),
     Route("POST", "/servers/{server_id}/remote-consoles", server_consoles.create, "Open a remote console.",
           since=V.REMOTE_CONSOLES, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.REMOTE_CONSOLE),
     Route("GET", "/servers/{server_id}/os-volume_attachments", server_volumes.attachments, "List the volumes of a server.",

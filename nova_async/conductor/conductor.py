@@ -14,6 +14,7 @@ from nova_async.conductor.parts import Parts
 from nova_async.conductor.reconcilers.claims import ClaimsReconciler
 from nova_async.conductor.reconcilers.due import DueReconciler
 from nova_async.conductor.reconcilers.guests import GuestsReconciler
+from nova_async.conductor.reconcilers.usage_audits import UsageAuditor
 from nova_async.conductor.workflows import DEFINITIONS
 from nova_async.config import Config
 from nova_async.db import Database, hosts
@@ -80,6 +81,7 @@ class Conductor:
         self.guests = GuestsReconciler(database, bus, self.desk)
         self.claims = ClaimsReconciler(database, world)
         self.due = DueReconciler(config, database, self.engine, world)
+        self.auditor = UsageAuditor(config, database, world)
         self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks)
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -93,6 +95,7 @@ class Conductor:
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.guests), name="reconcile-guests")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.due), name="reconcile-due")
+                group.create_task(self._every(60.0, self.auditor), name="audit-usage")
                 group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")
                 group.create_task(self._every(30.0, self._tell_processes, first=0.0), name="process-report")
                 if self.config.notifications.enabled:

@@ -8,7 +8,15 @@ from nova_async import log
 from nova_async.bus import Bus, Service
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import GuestState, RefreshPorts
-from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostsChanged, HostStopping, PowerChanged, RegisterHost
+from nova_async.bus.messages.conductor import (
+    HostAccepted,
+    HostReport,
+    HostsChanged,
+    HostStopping,
+    PortsChanged,
+    PowerChanged,
+    RegisterHost,
+)
 from nova_async.context import service_context
 from nova_async.db import Database, aggregates, hosts, placements, workflows
 from nova_async.errors import Error, Invalid, Unavailable
@@ -81,6 +89,9 @@ class HostDesk:
             return await self._register(message)
         if isinstance(message, PowerChanged):
             await self.power_changed(message.host, message.instance_id, message.generation, message.power_state)
+            return Done()
+        if isinstance(message, PortsChanged):
+            await self.ports_changed(list(message.instances))
             return Done()
         raise Invalid(f"{type(message).__name__} is nothing to ask a conductor")
 

@@ -63,6 +63,15 @@ class Totals(msgspec.Struct):
     running_vms: int
 
 
+class ProjectUse(msgspec.Struct):
+    """What a project's servers on a host add up to, by their flavors."""
+
+    project_id: str
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+
+
 PROCESS_SECONDS = 75.0  # a process not heard of for so long is down
 
 ALL = Query("hosts", "all", HostRow)
@@ -83,6 +92,7 @@ SERVICES = Query("hosts", "services", Worker)
 ZONES = Query("hosts", "zones", Zone)
 HYPERVISORS = Query("hosts", "hypervisors", HostRow)
 TOTALS = Query("hosts", "totals", Totals)
+USED_BY_PROJECTS = Query("hosts", "used_by_projects", ProjectUse)
 
 
 async def all(conn: Connection, names: list[str] | None = None) -> list[HostRow]:
@@ -186,3 +196,7 @@ async def hypervisor(conn: Connection, id: str) -> HostRow | None:
 
 async def totals(conn: Connection) -> Totals:
     return await TOTALS.one(conn)
+
+
+async def used_by_projects(conn: Connection, name: str) -> list[ProjectUse]:
+    return await USED_BY_PROJECTS.all(conn, name)

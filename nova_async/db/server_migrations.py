@@ -8,7 +8,10 @@ from nova_async.db import Connection, Query
 
 
 class ServerMigration(msgspec.Struct, kw_only=True):
-    """``number`` is the id that the API shows, ``uuid`` the workflow's. Types and statuses in Nova's words; flavors by their row's id."""
+    """``number`` is the id that the API shows, ``uuid`` the workflow's. Types and statuses in Nova's words; flavors by their row's id.
+
+    ``project_id`` and ``user_id``: who began it.
+    """
 
     number: int
     uuid: str
@@ -54,6 +57,7 @@ class Filters(msgspec.Struct, kw_only=True):
 
 
 LIST = Query("server_migrations", "list", ServerMigration)
+NUMBER = Query[int]("server_migrations", "number", int)
 MOST = 1000
 
 
@@ -83,3 +87,8 @@ async def of_server(conn: Connection, instance_id: str) -> list[ServerMigration]
 
 async def get(conn: Connection, number: int, instance_id: str | None = None) -> ServerMigration | None:
     return next(iter(await find(conn, Filters(number=number, instance_id=instance_id), 1)), None)
+
+
+async def number(conn: Connection, uuid: str) -> int | None:
+    """The number of the move with this UUID."""
+    return await NUMBER.maybe(conn, uuid)

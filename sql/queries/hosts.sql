@@ -126,3 +126,9 @@ SELECT (SELECT count(*) FROM enabled) AS count,
        coalesce(sum(total - coalesce(disk_used, used)) FILTER (WHERE resource_class = 'DISK_GB'), 0)::bigint AS disk_available_least,
        (SELECT count(*) FROM instances s JOIN enabled e ON e.name = s.host WHERE NOT s.deleted) AS running_vms
 FROM held
+
+-- used_by_projects --
+-- What the flavors of a host's servers add up to, by project. Memory in MiB, disks in GiB. $1: the host's name
+SELECT project_id, sum(vcpus)::bigint AS vcpus, sum(memory_mb)::bigint AS memory_mb,
+       sum(coalesce((flavor ->> 'root_gb')::bigint, 0) + coalesce((flavor ->> 'ephemeral_gb')::bigint, 0))::bigint AS disk_gb
+FROM instances WHERE host = $1 AND NOT deleted GROUP BY project_id ORDER BY project_id

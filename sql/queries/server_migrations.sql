@@ -1,9 +1,10 @@
 -- list --
 -- Moves of servers, newest first, in Nova's words. Parameters that are null do not filter.
--- $1 server, $2 its owner's project, $3 its owner, $4 host that a move came from or went to, $5 statuses, $6 types, $7 source host,
+-- $1 server, $2 the project that began it, $3 the user, $4 host that a move came from or went to, $5 statuses, $6 types, $7 source host,
 -- $8 changed since, $9 changed until, $10 number of the move, $11 number of the move that the last page ended with, $12 at most
 WITH moves AS (
-    SELECT w.number, w.id AS uuid, w.subject_id AS instance_id, i.project_id, i.user_id, w.kind, w.state, w.signal, w.point_of_no_return,
+    SELECT w.number, w.id AS uuid, w.subject_id AS instance_id, w.context ->> 'project_id' AS project_id,
+           w.context ->> 'user_id' AS user_id, w.kind, w.state, w.signal, w.point_of_no_return,
            CASE w.kind WHEN 'migrate' THEN 'migration' WHEN 'evacuate' THEN 'evacuation' ELSE w.kind END AS migration_type,
            CASE
                WHEN w.kind IN ('resize', 'migrate') AND w.state = 'done' THEN coalesce(e.status, 'finished')
@@ -43,3 +44,7 @@ WHERE ($2::text IS NULL OR m.project_id = $2) AND ($3::text IS NULL OR m.user_id
   AND ($8::timestamptz IS NULL OR m.updated_at >= $8) AND ($9::timestamptz IS NULL OR m.updated_at <= $9)
   AND ($11::bigint IS NULL OR m.number < $11)
 ORDER BY m.number DESC LIMIT $12
+
+-- number --
+-- The number of the move that a page ended with. $1 the workflow
+SELECT number FROM workflows WHERE id = $1 AND kind IN ('resize', 'migrate', 'live-migration', 'evacuate')

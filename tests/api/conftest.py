@@ -102,6 +102,14 @@ class RowStarter:
         self.recorded.append((kind, subject_id, message))
         await self._insert(conn, ctx, kind, subject_id, "done", None, {})
 
+    async def signal(self, conn: Connection, workflow_id: str, signal: str) -> bool:
+        return bool(
+            await conn.fetchval(
+                "UPDATE workflows SET signal = $2 WHERE id = $1 AND state IN ('running', 'waiting', 'undoing') RETURNING 1",
+                *(workflow_id, signal),
+            )
+        )
+
     def go(self, workflow_ids: list[str]) -> None:
         self.gone.extend(workflow_ids)
 

@@ -295,3 +295,64 @@ async def test_a_hypervisor_with_servers_has_the_keys_of_the_sample(api, version
 @pytest.mark.parametrize(("version", "sample"), samples("hypervisors-statistics-resp", "os-hypervisors"))
 async def test_statistics_have_the_keys_of_the_sample(api, version, sample) -> None:
     assert shape((await api.get("/os-hypervisors/statistics", "admin", version)).body) == shape(sample)
+
+
+# -- hosts, as versions before 2.43 know them
+
+
+async def test_hosts_are_the_enabled_services(api) -> None:
+    listed = (await api.get("/os-hosts", "admin")).body["hosts"]
+    assert {(h["host_name"], h["service"], h["zone"]) for h in listed} == {
+        *(("control", "scheduler", "internal"), ("control", "conductor", "internal")),
+        *(("host1", "compute", "zone-host1"), ("host2", "compute", "zone-host2")),
+    }
+    assert [h["host_name"] for h in (await api.get("/os-hosts?zone=zone-host2&x=1", "admin", "2.42")).body["hosts"]] == ["host2"]
+    assert (await api.get("/os-hosts", "admin", "2.43")).status == 404
+    assert (await api.get("/os-hosts", "manager")).status == 403
+
+
+async def test_a_host_shows_what_it_has_and_who_uses_it(api) -> None:
+    rows = [r["resource"] for r in (await api.get("/os-hosts/host1", "admin")).body["host"]]
+    assert [(r["project"], r["cpu"], r["memory_mb"], r["disk_gb"]) for r in rows] == [
+        *(("(total)", 8, 8192, 100), ("(used_now)", 3, 512, 0), ("(used_max)", 2, 512, 0), ("p", 2, 512, 0)),
+    ]
+    assert {r["host"] for r in rows} == {"host1"}
+    missing = await api.get("/os-hosts/nowhere", "admin")
+    assert (missing.status, missing.message) == (404, "Compute host nowhere could not be found.")
+
+
+async def test_a_host_is_disabled_and_enabled(api) -> None:
+    off = await api.put("/os-hosts/host1", {"status": "Disable"}, "admin")
+    assert (off.status, off.body) == (200, {"host": "host1", "status": "disabled"})
+    assert (await listed(api))["nova-compute", "host1"]["status"] == "disabled"
+    assert api.bus.called == [("hosts", HostsChanged(hosts=("host1",)))]
+    assert "host1" not in {h["host_name"] for h in (await api.get("/os-hosts", "admin")).body["hosts"]}
+    assert (await api.put("/os-hosts/host1", {"status": "enable"}, "admin")).body["status"] == "enabled"
+
+
+async def test_what_no_driver_does_is_not_begun(api) -> None:
+    for path in ("reboot", "shutdown", "startup"):
+        answer = await api.get(f"/os-hosts/host1/{path}", "admin")
+        assert (answer.status, answer.message) == (501, "The requested functionality is not supported.")
+        assert (await api.get(f"/os-hosts/nowhere/{path}", "admin")).status == 404
+    half = await api.put("/os-hosts/host1", {"status": "disable", "maintenance_mode": "enable"}, "admin")
+    assert half.status == 501
+    assert (await listed(api))["nova-compute", "host1"]["status"] == "enabled"
+    assert (await api.put("/os-hosts/nowhere", {"maintenance_mode": "enable"}, "admin")).status == 404
+    for body in ({}, {"status": "off"}, {"status": "enable", "x": 1}):
+        assert (await api.put("/os-hosts/host1", body, "admin")).status == 400
+
+
+async def test_there_are_no_bare_metal_nodes(api) -> None:
+    assert (await api.get("/os-baremetal-nodes", "admin")).status == 501
+    assert (await api.get("/os-baremetal-nodes/1", "admin")).status == 501
+    assert (await api.get("/os-baremetal-nodes", "manager")).status == 403
+    assert (await api.get("/os-baremetal-nodes", "admin", "2.36")).status == 404
+    refused = await api.post("/os-baremetal-nodes", {"node": {}}, "admin")
+    assert (refused.status, refused.message) == (
+        400,
+        "Command not supported. Please use Ironic command node-create to perform this action.",
+    )
+    assert "node-delete" in (await api.delete("/os-baremetal-nodes/1", "admin")).message
+    for action, command in (("add_interface", "port-create"), ("remove_interface", "port-delete")):
+        assert command in (await api.post("/os-baremetal-nodes/1/action", {action: {"address": "x"}}, "admin")).message

@@ -55,3 +55,8 @@ async def token(request: Request) -> dict[str, Any]:
     if request.has(V.SPICE_DIRECT) and grant.console_type == SPICE_DIRECT:
         shown["tls_port"] = grant.tls_port
     return {"console": shown}
+
+
+async def rdp(request: Request) -> None:
+    """Only Hyper-V had such consoles."""
+    raise Invalid()

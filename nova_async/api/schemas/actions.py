@@ -186,6 +186,7 @@ def _console(action: str, *types: str) -> Schema:
 VNC_CONSOLE = _console("os-getVNCConsole", "novnc", "xvpvnc")
 SPICE_CONSOLE = _console("os-getSPICEConsole", "spice-html5")
 CONSOLE_TOKEN = Query({}, strict_since=V.SPICE_DIRECT)
+RDP_CONSOLE = _console("os-getRDPConsole", "rdp-html5")
 SERIAL_CONSOLE = _console("os-getSerialConsole", "serial")
 REMOTE_CONSOLE = Schema(
     body(

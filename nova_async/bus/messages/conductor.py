@@ -70,6 +70,13 @@ class PowerChanged(Message, frozen=True, kw_only=True):
 
 
 @message
+class PortsChanged(Message, frozen=True, kw_only=True):
+    """Cast to ``conductor``: the network service has something new about the ports of these servers."""
+
+    instances: tuple[str, ...]
+
+
+@message
 class WorkflowReady(Message, frozen=True, kw_only=True):
     """Published on ``workflows``: a workflow was made or signalled; wake up and look for it."""
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -28,6 +29,9 @@ from nova_async.services.image.worker import ImagesForWorker
 from nova_async.virt.driver import Driver
 from nova_async.world import World
 
+if TYPE_CHECKING:
+    from nova_async.policy import Policy
+
 logger = log.get("app")
 APP, COMPUTE = "app", "compute"
 Say = Callable[[str], None]
@@ -41,6 +45,7 @@ class App:
         self.ready = asyncio.Event()
         self.bus: Bus
         self.database: Database
+        self.policy: Policy
         self.workers: list[Worker] = []
         self.task: asyncio.Task[None] | None = None
 
@@ -67,6 +72,17 @@ class App:
         waiting.cancel()
         if self.task.done():
             await self.task
+
+    async def reload(self) -> None:
+        """Read the policy file again; one that is refused is logged, and changes nothing."""
+        if APP not in self.parts:
+            return
+        try:
+            await self.policy.reload()
+        except Invalid as error:
+            logger.error("policy.refused", reason=error.message)
+        else:
+            logger.info("policy.reloaded", file=self.config.api.policy_file)
 
     # -- the application
 
@@ -122,6 +138,7 @@ class App:
             networks=networks,
             hosts=conductor.table,
         )
+        self.policy = parts.policy
         metadata = metadata_api(DatabaseMetadata(database, config, world), config, world, await self._metadata_secret())
         self._site = web_root.site(
             {

@@ -4,9 +4,12 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from nova_async.errors import Error
+
+if TYPE_CHECKING:
+    from nova_async.app import App
 
 T = TypeVar("T")
 
@@ -24,6 +27,29 @@ def run(work: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
         _refuse(errors[0])
     except Error as error:
         _refuse(error)
+
+
+async def serve_until(app: "App", stop: asyncio.Event) -> None:
+    """Wait for ``stop``, or for the program's own end; SIGHUP lets it read again what may change while it runs.
+
+    At a terminal that signal says that the terminal is gone, and ends the program.
+    """
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    if not sys.stdin.isatty():
+        loop.add_signal_handler(signal.SIGHUP, asked.set)
+    reloading = asyncio.create_task(_reload_when(asked, app), name="reload")
+    try:
+        await app.until(stop)
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        reloading.cancel()
+
+
+async def _reload_when(asked: asyncio.Event, app: "App") -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await app.reload()
 
 
 def run_or_refuse(work: Callable[[], T]) -> T:

@@ -29,7 +29,7 @@ def compute(path: Path, host: str | None) -> None:
 
 def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
     from nova_async import app, log
-    from nova_async.cli.running import run, run_or_refuse
+    from nova_async.cli.running import run, run_or_refuse, serve_until
     from nova_async.config import load
     from nova_async.world import RealWorld
 
@@ -41,6 +41,6 @@ def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
     async def work(stop: asyncio.Event) -> None:
         async with app.running(config, RealWorld(), parts=frozenset({part})) as running:
             print(f"ready {config.public_url if part == 'app' else running.workers[0].host}", flush=True)
-            await running.until(stop)
+            await serve_until(running, stop)
 
     run(work)

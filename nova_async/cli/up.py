@@ -53,6 +53,7 @@ async def _up(config: "Config", stop: asyncio.Event, *, first_guest: bool, log_f
     from nova_async import app, log
     from nova_async.cli.clouds import write_clouds
     from nova_async.cli.progress import Progress
+    from nova_async.cli.running import serve_until
     from nova_async.world import RealWorld
 
     say, world = Progress(), RealWorld()
@@ -69,7 +70,7 @@ async def _up(config: "Config", stop: asyncio.Event, *, first_guest: bool, log_f
             say("         openstack --os-cloud nova-async server list      (and --os-cloud nova-async-admin)")
             guest = asyncio.create_task(_first_guest(running, config, say), name="first-guest") if first_guest else None
             try:
-                await running.until(stop)
+                await serve_until(running, stop)
             finally:
                 if guest is not None:
                     guest.cancel()

@@ -4,6 +4,8 @@ A decision depends on nothing but the rule, the caller and the owner of the targ
 evaluation; the memory is bounded.
 """
 
+import asyncio
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from oslo_policy import policy as oslo
 
 from nova_async.context import Context
 from nova_async.errors import Forbidden, Invalid
-from nova_async.policy.rule import Rule
+from nova_async.policy.rule import NOBODY, Rule
 
 IMPLIED: dict[str, tuple[str, ...]] = {
     "admin": ("manager", "member", "reader"),
@@ -20,17 +22,21 @@ IMPLIED: dict[str, tuple[str, ...]] = {
     "member": ("reader",),
 }  # as the identity service implies them
 REMEMBERED = 20_000
+REMOTE = re.compile(r"\bhttps?:")
 
 
 class Policy:
     """``may`` answers, ``require`` raises. ``file`` overrides defaults by name, in oslo.policy's YAML."""
 
     def __init__(self, rules: Iterable[Rule], file: str = "") -> None:
-        texts = {rule.name: rule.default for rule in rules}
-        self._enforcer = oslo.Enforcer(cfg.ConfigOpts(), use_conf=False)
-        self._enforcer.set_rules(oslo.Rules.from_dict(texts | _overrides(file)), use_conf=False)
-        self._names = frozenset(texts)
+        self._defaults, self._file = {rule.name: rule.default for rule in rules}, file
+        self._enforcer = _enforcer(self._defaults, file)
         self._decided: dict[tuple[str | bool | tuple[str, ...], ...], bool] = {}
+
+    async def reload(self) -> None:
+        """Read the file again. Raises ``Invalid``, and then decides as before."""
+        self._enforcer = await asyncio.to_thread(_enforcer, self._defaults, self._file)
+        self._decided = {}
 
     def may(self, ctx: Context, name: str, *, project_id: str | None = None, user_id: str | None = None) -> bool:
         """Whether the caller may do it to something of this owner (None: the caller's own). Unknown names are a programmer's error."""
@@ -62,16 +68,36 @@ class Policy:
             "system_scope": "all" if ctx.system_scope else None,
         }
         target = {"project_id": project, "user_id": user}
-        if name not in self._names:
+        if name not in self._defaults:
             raise KeyError(name)
         return bool(self._enforcer.enforce(name, target, credentials))
 
 
+def _enforcer(defaults: dict[str, str], file: str) -> oslo.Enforcer:
+    """Of the defaults and the operator's file. Raises ``Invalid`` for a file that cannot be read, or is not understood in every part."""
+    overrides = _overrides(file)
+    enforcer = oslo.Enforcer(cfg.ConfigOpts(), use_conf=False)
+    rules = oslo.Rules.from_dict(defaults | overrides)
+    for name, text in overrides.items():
+        if str(rules[name]) == NOBODY and text != NOBODY:  # what oslo.policy makes of a text that it cannot parse
+            raise Invalid(f"policy file {file}: the rule of {name} is not understood: {text}")
+    enforcer.set_rules(rules, use_conf=False)
+    if not enforcer.check_rules():
+        raise Invalid(f"policy file {file}: a rule names one that does not exist, or itself by way of others.")
+    return enforcer
+
+
 def _overrides(file: str) -> dict[str, str]:
-    """The rules of an operator's file; raises ``Invalid`` when it cannot be read."""
+    """The rules of an operator's file."""
     if not file:
         return {}
     try:
-        return dict(oslo.parse_file_contents(Path(file).read_text()))
+        overrides = dict(oslo.parse_file_contents(Path(file).read_text()))
     except (OSError, ValueError) as error:
         raise Invalid(f"policy file {file}: {error}") from None
+    for name, text in overrides.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise Invalid(f"policy file {file}: {name}: a name and a text are expected.")
+        if REMOTE.search(text):
+            raise Invalid(f"policy file {file}: the rule of {name} asks another service, which would hold up every request.")
+    return overrides

@@ -53,6 +53,7 @@ CALLERS: dict[str, Context] = {
     "admin": Context(request_id="", user_id="admin-user", project_id=PROJECT, roles=("admin", "manager", "member", "reader")),
     "service": Context(request_id="", user_id="service-user", project_id="5e5e5e", roles=("service",)),
     "stranger": Context(request_id="", user_id="stranger-user", project_id=OTHER_PROJECT, roles=("member", "reader")),
+    "foreign_admin": Context(request_id="", user_id="foreign-admin", project_id=OTHER_PROJECT, roles=("admin", "member", "reader")),
     "nobody": Context(request_id="", user_id="nobody-user", project_id=PROJECT, roles=()),
 }
 

@@ -1,6 +1,7 @@
 """The compute API in front of the built-in image and network services, whose old proxies it is."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,18 @@ from nova_async.services.network.builtin import BuiltinNetworks
 from tests.api.conftest import Api
 
 
-@pytest.fixture
-async def proxied(api: Api, tmp_path: Path) -> AsyncIterator[Api]:
-    config = load(None, {}, state_dir=str(tmp_path / "state"), compute__driver="fake")
+@asynccontextmanager
+async def true_services(api: Api, state: Path) -> AsyncIterator[None]:
+    """From here on images and networks are real."""
+    config = load(None, {}, state_dir=str(state), compute__driver="fake")
     images = await BuiltinImages.open(api.database, config, api.parts.world)
     api.parts.images = images
     api.parts.networks = await BuiltinNetworks.open(api.database, config, api.parts.world)
-    yield api
+    yield
     await images.close()
+
+
+@pytest.fixture
+async def proxied(api: Api, tmp_path: Path) -> AsyncIterator[Api]:
+    async with true_services(api, tmp_path):
+        yield api

@@ -7,6 +7,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from nova_async.api.route import Route
 from nova_async.api.versions import V
 from nova_async.context import Context
@@ -19,6 +21,16 @@ RANKS = ("reader", "member", "manager", "admin")  # each implies those before it
 
 # Rows without a policy: whoever has a token may ask; another service, or the handler, looks at what is asked for.
 OPEN = frozenset({"versions", "flavors", "images"})
+# Nobody can do these any more, whoever they are and whatever they name.
+USELESS = frozenset(
+    {
+        ("/os-baremetal-nodes", "POST", None),
+        ("/os-baremetal-nodes/{id}", "DELETE", None),
+        ("/os-baremetal-nodes/{id}/action", "POST", "add_interface"),
+        ("/os-baremetal-nodes/{id}/action", "POST", "remove_interface"),
+        ("/servers/{id}/action", "POST", "os-getRDPConsole"),
+    }
+)
 
 
 class Thing(NamedTuple):
@@ -62,6 +74,8 @@ def expected(route: Route, version: int, caller: str | None, thing: Thing | None
         return Expected(frozenset({401}), "The request you have made requires authentication.")
     if not route.serves(version):
         return Expected(frozenset({route.beyond}))
+    if useless(route):
+        return Expected(frozenset({400}))
     collection = route.path.split("/")[1]
     if collection in ("servers", "os-volumes_boot") and thing is not None:
         return _on_a_server(route, caller, thing)
@@ -69,6 +83,8 @@ def expected(route: Route, version: int, caller: str | None, thing: Thing | None
         return UNKNOWN if thing.owner is None else _by_policy(route, caller, thing.owner)
     if collection in ("os-quota-sets", "os-simple-tenant-usage") and thing is not None:
         return _by_policy(route, caller, thing.owner)
+    if collection == "os-migrations":
+        return _moves(route, caller, thing if version >= V.MIGRATION_OWNER else None)
     if collection == "os-keypairs":
         told = thing is not None and (not thing.query or version >= V.KEYPAIRS_OF_OTHERS)
         return _by_policy(route, caller, thing.owner if thing is not None and told else None)
@@ -80,11 +96,22 @@ def expected(route: Route, version: int, caller: str | None, thing: Thing | None
     return PASSED if _sees(caller, thing) else UNKNOWN
 
 
+def useless(route: Route) -> bool:
+    return (route.path.replace("/os-volumes_boot", "/servers"), route.method, route.action) in USELESS
+
+
 def _on_a_server(route: Route, caller: str, thing: Thing) -> Expected:
     """Servers of others are as if they were not there, whatever the caller's roles."""
     if not _sees(caller, thing):
         return Expected(frozenset({404}), f"Instance {thing.id} could not be found.")
     return _by_policy(route, caller, thing.owner)
+
+
+def _moves(route: Route, caller: str, thing: Thing | None) -> Expected:
+    """Those of one's own project may be asked for by that project's managers, all others by those who may see all."""
+    own = thing is not None and thing.owner == CALLERS[caller].project_id
+    refused = _by_policy(route, caller, None)
+    return refused if own or refused != PASSED else _by_policy(replace(route, policy=f"{route.policy}:all_projects"), caller, None)
 
 
 def _on_an_image(route: Route, caller: str, thing: Thing | None) -> Expected:

@@ -1,6 +1,7 @@
 """The composition root: which parts run in this process, and how they are put together. Nothing else does that.
 
-``app`` is the application (API, services, scheduler, conductor); ``compute`` is the worker of this host. The all-in-one has both.
+``app`` is the application (API, services, scheduler, conductor, consoles); ``compute`` is the worker of this host. The all-in-one has
+both. ``console`` is a process for nothing but consoles.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from nova_async.policy import Policy
 
 logger = log.get("app")
-APP, COMPUTE = "app", "compute"
+APP, COMPUTE, CONSOLE = "app", "compute", "console"
 Say = Callable[[str], None]
 
 
@@ -51,6 +52,7 @@ class App:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises what keeps it from starting."""
+        config = self.config
         async with AsyncExitStack() as stack:
             self.bus = await connect_bus(self.config.bus, self.world, exchange=self.config.notifications.exchange)
             stack.push_async_callback(self.bus.close)
@@ -58,10 +60,13 @@ class App:
             async with asyncio.TaskGroup() as group:
                 if APP in self.parts:
                     images = await self._start_app(stack, group)
+                if CONSOLE in self.parts:
+                    await self._start_console(stack, group)
                 if COMPUTE in self.parts:
                     await self._start_compute(stack, group, images)
                 if APP in self.parts:
-                    await self._answer(stack)
+                    await self._answer(stack, self._site, "api.listen", config.api.listen)
+                    self.say(f"API answers at {config.public_url}")
                 self.ready.set()
 
     async def until(self, stop: asyncio.Event) -> None:
@@ -140,6 +145,11 @@ class App:
         )
         self.policy = parts.policy
         metadata = metadata_api(DatabaseMetadata(database, config, world), config, world, await self._metadata_secret())
+        consoles = {"/console": self._consoles(group, database)} if config.console.in_application else {}
+        if config.console.listen:
+            for own in consoles.values():
+                await self._answer(stack, own, "console.listen", config.console.listen)
+            consoles = {}
         self._site = web_root.site(
             {
                 "/compute": compute_api(parts),
@@ -147,6 +157,7 @@ class App:
                 "/image": image_http.application(images, identity, world, config),
                 "/network": network_http.application(networks, identity, world, config),
                 "/metadata": metadata,
+                **consoles,
             },
             database,
             self.bus,
@@ -169,16 +180,32 @@ class App:
         group.create_task(server.keep(), name="postgres")
         return url
 
-    async def _answer(self, stack: AsyncExitStack) -> None:
-        runner = web.AppRunner(self._site, access_log=None, handle_signals=False, shutdown_timeout=5.0, keepalive_timeout=75.0)
+    async def _start_console(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
+        """Consoles alone, beside an application that is elsewhere."""
+        config = self.config
+        if not config.console.listen:
+            raise Invalid("console.listen: consoles in a process of their own need an address of their own.")
+        database = await Database.connect(config.database.url, size=config.database.pool_size)
+        stack.push_async_callback(database.close)
+        await self._answer(stack, self._consoles(group, database), "console.listen", config.console.listen)
+
+    def _consoles(self, group: asyncio.TaskGroup, database: Database) -> web.Application:
+        from nova_async.console.proxy import ConsoleProxy
+        from nova_async.console.tokens import ConsoleTokens
+
+        proxy = ConsoleProxy(self.config, self.world, database, ConsoleTokens(self.config, self.world, database, self.bus))
+        group.create_task(proxy.watch(), name="console-watch")
+        return proxy.application()
+
+    async def _answer(self, stack: AsyncExitStack, site: web.Application, option: str, listen: str) -> None:
+        runner = web.AppRunner(site, access_log=None, handle_signals=False, shutdown_timeout=5.0, keepalive_timeout=75.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        host, _, port = self.config.api.listen.rpartition(":")
+        host, _, port = listen.rpartition(":")
         try:
             await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=1024).start()
         except (OSError, ValueError) as error:
-            raise Invalid(f"api.listen: cannot listen on {self.config.api.listen} ({error})") from None
-        self.say(f"API answers at {self.config.public_url}")
+            raise Invalid(f"{option}: cannot listen on {listen} ({error})") from None
 
     def _name(self) -> str:
         """This process's name on the bus and in os-services: the host's for one process, host and port for several."""

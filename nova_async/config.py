@@ -175,9 +175,20 @@ class Notifications(Section):
 
 
 class Console(Section):
+    in_application: bool = True
     listen: str = ""  # empty: on the API's own port, under /console
     public_url: str = ""  # empty: http://<listen>, or <api.public_url>/console
     token_seconds: float = 600.0
+    origins: tuple[str, ...] = ()  # beside the console's own
+    require_origin: bool = False
+    max_sessions: int = 2000
+    max_sessions_of_user: int = 100
+    max_sessions_of_server: int = 50
+    idle_seconds: float = 3600.0
+    session_seconds: float = 43_200.0
+    vnc_tls_ca: str = ""  # empty: hypervisors' screens are not encrypted
+    vnc_tls_cert: str = ""
+    vnc_tls_key: str = ""
     spice_direct_url: str = "http://127.0.0.1:13002/nova"
 
 

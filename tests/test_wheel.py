@@ -42,6 +42,12 @@ def test_the_wheel_holds_every_statement_migration_and_configuration_file(wheel:
         assert beside - inside == set()
 
 
+def test_the_wheel_holds_the_pages_of_consoles(wheel: Path) -> None:
+    pages = {str(p.relative_to(ROOT)) for p in (ROOT / "nova_async" / "console" / "static").rglob("*") if p.is_file()}
+    assert pages
+    assert pages - set(zipfile.ZipFile(wheel).namelist()) == set()
+
+
 def test_the_wheel_holds_all_code_and_no_tests(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     code = {str(p.relative_to(ROOT)) for p in (ROOT / "nova_async").rglob("*.py")}

@@ -13,10 +13,12 @@ CONFIG = click.option(
 
 @click.command()
 @CONFIG
-@click.option("--listen", metavar="ADDR:PORT", help="Overrides api.listen.")
-def serve(path: Path, listen: str | None) -> None:
-    """Run the application of a cluster: API, services, scheduler and conductor."""
-    _serve(path, "app", {"api__listen": listen} if listen else {})
+@click.option("--listen", metavar="ADDR:PORT", help="Overrides api.listen, or with --only console console.listen.")
+@click.option("--only", type=click.Choice(["console"]), help="Nothing but consoles: their pages and WebSockets.")
+def serve(path: Path, listen: str | None, only: str | None) -> None:
+    """Run the application of a cluster: API, services, scheduler, conductor and consoles."""
+    part = only or "app"
+    _serve(path, part, {f"{'api' if part == 'app' else part}__listen": listen} if listen else {})
 
 
 @click.command()
@@ -34,13 +36,14 @@ def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
     from nova_async.world import RealWorld
 
     config = run_or_refuse(lambda: load(path, os.environ, **overrides))
-    if not config.bus.url or (part == "app" and not config.database.url):
+    if not config.bus.url or (part != "compute" and not config.database.url):
         raise click.UsageError(f"A cluster's parts meet on RabbitMQ and PostgreSQL: {path} must set bus.url and, for serve, database.url.")
     log.configure(config.log.level, config.log.form)
 
     async def work(stop: asyncio.Event) -> None:
         async with app.running(config, RealWorld(), parts=frozenset({part})) as running:
-            print(f"ready {config.public_url if part == 'app' else running.workers[0].host}", flush=True)
+            where = {"app": config.public_url, "console": config.console_url}
+            print(f"ready {where.get(part) or running.workers[0].host}", flush=True)
             await serve_until(running, stop)
 
     run(work)

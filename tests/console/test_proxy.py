@@ -1,0 +1,355 @@
+"""From a browser to a guest: what passes, what is refused, and what ends a session."""
+
+import asyncio
+import contextlib
+import struct
+
+import pytest
+from aiohttp import WSMsgType
+
+from nova_async.db import console_tokens
+from nova_async.errors import Unavailable
+
+from .conftest import Consoles, closing, proxied, until
+
+LOOK_ALIKES = [
+    "null",
+    "https://consoles.example",
+    "http://consoles.example:81",
+    "http://consoles.example.evil.test",
+    "http://evil.consoles.example",
+    "http://consoles.exampl",
+    "HTTP://CONSOLES.EXAMPLE",
+    "http://consoles.example/",
+    "http://user@consoles.example",
+    "consoles.example",
+    "",
+]
+
+
+async def test_what_is_typed_reaches_the_guest_and_its_answer_comes_back(consoles: Consoles) -> None:
+    socket = await consoles.serial(await consoles.boot())
+    assert socket.protocol == "binary"
+    await socket.send_bytes(b"root\r")
+    assert await until(socket, b"login: ") == b"root" + b"\r\n" * 2 + b"one login: "
+    await socket.send_str("caf\u00e9")
+    assert await until(socket, b"\xa9") == "caf\u00e9".encode()
+    await socket.close()
+
+
+async def test_a_program_without_a_sub_protocol_or_an_origin_is_served(consoles: Consoles) -> None:
+    token = await consoles.token(await consoles.boot())
+    socket = await consoles.connect(token, None, protocols=())
+    await until(socket, b"login: ")
+    assert socket.protocol is None
+    await socket.close()
+
+
+async def test_a_screen_asks_the_browser_for_no_password_and_shows_itself(consoles: Consoles) -> None:
+    socket = await consoles.connect(await consoles.token(await consoles.boot(), "novnc"))
+    assert await until(socket, b"\n") == b"RFB 003.008\n"
+    await socket.send_bytes(b"RFB 003.")
+    await socket.send_bytes(b"008\n")
+    assert await until(socket, b"\x01") == b"\x01\x01"
+    await socket.send_bytes(b"\x01\x01")  # the choice, and already the first word to the guest
+    assert (
+        await until(socket, b"one")
+        == bytes(4) + struct.pack(">HHBBBBHHHBBBxxxI", 400, 240, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0, 3) + b"one"
+    )
+    await socket.send_bytes(struct.pack(">BBHHHH", 3, 0, 0, 0, 400, 240))
+    async with asyncio.timeout(20):
+        seen = 0
+        while seen < 16 + 400 * 240 * 4:
+            seen += len((await socket.receive()).data)
+    await socket.close()
+
+
+@pytest.mark.parametrize("words", [b"RFB 003.003\n", b"GET / HTTP/1"])
+async def test_a_viewer_of_another_version_is_sent_away(consoles: Consoles, words: bytes) -> None:
+    socket = await consoles.connect(await consoles.token(await consoles.boot(), "novnc"))
+    await until(socket, b"\n")
+    await socket.send_bytes(words)
+    assert (await closing(socket)).data == 1002
+
+
+async def test_a_screens_viewer_that_speaks_in_text_is_sent_away(consoles: Consoles) -> None:
+    socket = await consoles.connect(await consoles.token(await consoles.boot(), "novnc"))
+    await socket.send_str("RFB 003.008\n")
+    assert (await closing(socket)).data == 1002
+
+
+async def test_a_spice_viewer_is_linked_through(consoles: Consoles) -> None:
+    socket = await consoles.connect(await consoles.token(await consoles.boot(), "spice-html5"))
+    await socket.send_bytes(struct.pack("<4sIIIIBBIIIII", b"REDQ", 2, 2, 26, 0, 1, 0, 1, 1, 18, 11, 9))
+    assert (await until(socket, b"REDQ")).startswith(b"REDQ")
+    await socket.close()
+
+
+# Refusals
+
+
+async def test_an_unknown_token_is_refused_without_a_word(consoles: Consoles) -> None:
+    assert await consoles.refusal("0" * 64) == 404
+    assert await consoles.refusal("bad" + "0" * 61) == 404
+    for query in ("", "?token=", "?tok=x"):
+        async with consoles.client.get(f"/console/{query}", headers={"Upgrade": "websocket", "Connection": "Upgrade"}) as answer:
+            assert (answer.status, await answer.read()) == (400, b"")
+    async with consoles.client.get("/console/?token=" + "0" * 64) as answer:
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize("origin", LOOK_ALIKES)
+async def test_a_page_of_another_site_is_refused(consoles: Consoles, origin: str) -> None:
+    """SEC-044"""
+    token = await consoles.token(await consoles.boot())
+    assert await consoles.refusal(token, origin) == 403
+    assert await consoles.refusal(token, origin, headers={"Host": origin.rpartition("/")[2] or "x"}) == 403
+
+
+async def test_a_missing_origin_is_refused_where_that_is_configured_and_further_sites_are_let_in(hosts) -> None:
+    """SEC-044"""
+    async with proxied(hosts, console__require_origin=True, console__origins=("https://horizon.example",)) as consoles:
+        token = await consoles.token(await consoles.boot())
+        assert await consoles.refusal(token, None) == 403
+        assert await consoles.refusal(token, "https://horizon.example:443") == 403
+        await (await consoles.connect(token, "https://horizon.example")).close()
+
+
+async def test_the_list_of_sites_does_not_learn_from_requests(consoles: Consoles) -> None:
+    """SEC-045"""
+    before = consoles.proxy.origins
+    for number in range(300):
+        headers = {"Host": f"host{number}.test", "Upgrade": "websocket", "Connection": "Upgrade", "Origin": f"http://host{number}.test"}
+        async with consoles.client.get("/console/?token=x", headers=headers) as answer:
+            assert answer.status == 403
+    assert isinstance(before, frozenset)
+    assert consoles.proxy.origins is before
+    assert await consoles.refusal("x", "http://host7.test", headers={"Host": "host7.test"}) == 403
+
+
+async def test_another_sub_protocol_is_refused(consoles: Consoles) -> None:
+    token = await consoles.token(await consoles.boot())
+    assert await consoles.refusal(token, protocols=("base64",)) == 400
+    await (await consoles.connect(token, protocols=("base64", "binary"))).close()
+
+
+async def test_each_token_leads_to_its_own_server(consoles: Consoles) -> None:
+    """SEC-043"""
+    servers = [await consoles.boot() for _ in range(4)]
+    addresses = {}
+    for server in servers:
+        grant = await consoles.tokens.find(await consoles.token(server, "novnc"))
+        assert grant.instance_id == server
+        addresses[server] = grant.port
+    assert len(set(addresses.values())) == len(servers)
+
+
+async def test_a_port_that_another_guest_has_by_now_is_not_carried(consoles: Consoles) -> None:
+    """SEC-043"""
+    mine, other = await consoles.boot(), await consoles.boot()
+    token = await consoles.token(mine)
+    foreign = await consoles.tokens.find(await consoles.token(other))
+    async with consoles.cloud.database.connection() as conn:
+        await conn.execute("UPDATE console_tokens SET port = $2 WHERE instance_id = $1", mine, foreign.port)
+    assert await consoles.refusal(token) == 404
+
+
+@pytest.mark.parametrize("end", ["stop", "delete", "reboot", "rebuild", "suspend"])
+async def test_what_ends_a_guest_ends_its_sessions_and_tokens(consoles: Consoles, end: str) -> None:
+    """SEC-043"""
+    server, other = await consoles.boot(), await consoles.boot()
+    socket, token, beside = await consoles.serial(server), await consoles.token(server), await consoles.serial(other)
+    options = {"reboot": {"type": "HARD"}, "rebuild": {"image_id": consoles.cloud.image_id}}.get(end, {})
+    await consoles.cloud.begin(end, server, **options)
+    assert (await closing(socket)).type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
+    await consoles.cloud.settle()
+    assert await consoles.refusal(token) == 404
+    await beside.send_bytes(b"x")
+    await until(beside, b"x")
+    await beside.close()
+
+
+async def test_a_server_that_moved_takes_its_console_along_but_no_token(consoles: Consoles) -> None:
+    """SEC-043"""
+    server = await consoles.boot()
+    socket, token = await consoles.serial(server), await consoles.token(server)
+    before = (await consoles.cloud.server(server)).host
+    await consoles.cloud.begin("live-migration", server, host=None, block=None, force=False)
+    await closing(socket)
+    await consoles.cloud.settle()
+    assert (await consoles.cloud.server(server)).host != before
+    assert await consoles.refusal(token) == 404
+    await (await consoles.serial(server)).close()
+
+
+async def test_a_session_ends_with_the_placement_even_if_the_old_guest_lives_on(consoles: Consoles) -> None:
+    """SEC-043: as after an evacuation from a host that was not dead."""
+    server = await consoles.boot()
+    socket = await consoles.serial(server)
+    async with consoles.cloud.database.connection() as conn:
+        was = await conn.fetchval("UPDATE instances SET generation = generation + 7 WHERE uuid = $1 RETURNING generation - 7", server)
+    ended = await closing(socket)
+    assert (ended.type, ended.extra) == (WSMsgType.CLOSE, "The server was stopped, moved or deleted.")
+    async with consoles.cloud.database.connection() as conn:
+        await conn.execute("UPDATE instances SET generation = $2 WHERE uuid = $1", server, was)
+
+
+async def test_a_database_that_is_away_ends_no_session(consoles: Consoles, monkeypatch) -> None:
+    socket = await consoles.serial(await consoles.boot())
+    asked = asyncio.Event()
+
+    async def away(*_):
+        asked.set()
+        raise Unavailable()
+
+    monkeypatch.setattr(console_tokens, "holding", away)
+    async with asyncio.timeout(20):
+        await asked.wait()
+    await socket.send_bytes(b"x")
+    await until(socket, b"x")
+    await socket.close()
+
+
+async def test_sessions_are_limited_for_each_server_user_and_process_and_free_again_when_they_end(hosts) -> None:
+    """SEC-048"""
+    async with proxied(hosts, console__max_sessions=6, console__max_sessions_of_user=4, console__max_sessions_of_server=3) as consoles:
+        first, second = await consoles.boot(), await consoles.boot()
+        open_ = [await consoles.serial(first, "a") for _ in range(3)]
+        assert await consoles.refusal(await consoles.token(first, user="b")) == 429
+        open_ += [await consoles.serial(second, "a")]
+        assert await consoles.refusal(await consoles.token(second, user="a")) == 429
+        open_ += [await consoles.serial(second, "b") for _ in range(2)]
+        assert await consoles.refusal("x") == 429
+        for socket in open_:
+            await socket.close()
+        await hosts.until(lambda: not consoles.proxy.sessions.live)
+        await (await consoles.serial(first, "a")).close()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("idle_seconds", "Nothing has happened for long."), ("session_seconds", "The session has lasted as long as it may.")],
+)
+async def test_sessions_end_when_they_are_idle_or_old(hosts, monkeypatch, option: str, words: str) -> None:
+    """SEC-048"""
+    monkeypatch.setattr("nova_async.console.proxy.WATCH_SECONDS", 0.1)
+    async with proxied(hosts, **{f"console__{option}": 0.3}) as consoles:
+        socket = await consoles.serial(await consoles.boot())
+        ended = await closing(socket)
+        assert (ended.type, ended.extra) == (WSMsgType.CLOSE, words)
+
+
+async def test_a_viewer_that_does_not_read_holds_up_the_guest_and_nobody_else(consoles: Consoles) -> None:
+    """Nothing piles up in the proxy: what the viewer does not take, the guest cannot send."""
+    flood = Flood()
+    server = await consoles.boot()
+    token = await consoles.token(server)
+    async with await asyncio.start_server(flood.serve, "127.0.0.1", 0) as listener:
+        await point(consoles, server, listener)
+        slow = await consoles.connect(token)
+        previous = -1
+        async with asyncio.timeout(20):
+            while flood.sent != previous:
+                previous = flood.sent
+                await asyncio.sleep(0.5)
+        assert 0 < flood.sent < 64 * 2**20
+        quick = await consoles.serial(await consoles.boot())
+        await quick.close()
+        slow._response.close()  # type: ignore[union-attr]
+        await consoles.cloud.until(lambda: not consoles.proxy.sessions.live)
+
+
+class Flood:
+    """A console that never ends."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(bytes(65536))
+                await writer.drain()
+                self.sent += 65536
+        writer.close()
+
+
+async def point(consoles: Consoles, server: str, listener: asyncio.Server) -> None:
+    """Let a server's tokens lead to another address, and its host agree."""
+    port = listener.sockets[0].getsockname()[1]
+    async with consoles.cloud.database.connection() as conn:
+        await conn.execute("UPDATE console_tokens SET port = $2 WHERE instance_id = $1", server, port)
+    host = (await consoles.cloud.server(server)).host
+    fakes = consoles.cloud.drivers[host]._consoles._offers
+    for key, offer in fakes.items():
+        if key[0] == server:
+            offer.port = port
+
+
+async def test_a_hostile_hypervisor_is_left_and_costs_nothing(consoles: Consoles) -> None:
+    """SEC-049"""
+    server = await consoles.boot()
+    for words in (
+        b"RFB 003.008\n" + bytes(1) + b"\xff\xff\xff\xff" + b"x" * 100_000,  # a reason of 4 GiB
+        b"RFB 003.008\n" + b"\x02\x63\x64",  # unknown kinds of security
+        b"RFB 003.003\n" + b"\x00\x00\x00\x01",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"RFB 003.008\n\x01\x01" + b"\x00\x00\x00\x01\xff\xff\xff\xff" + b"y" * 100_000,
+        b"RFB",
+    ):
+        token = await consoles.token(server, "novnc")
+
+        async def say(reader, writer, words=words):
+            writer.write(words)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+                if words == b"RFB":
+                    writer.close()
+                await reader.read(2**20)
+                await asyncio.sleep(0.1)
+            writer.close()
+
+        async with await asyncio.start_server(say, "127.0.0.1", 0) as listener:
+            await point(consoles, server, listener)
+            assert await consoles.refusal(token) == 503, words
+
+
+async def test_a_hypervisor_that_speaks_byte_by_byte_for_ever_is_left(consoles: Consoles, monkeypatch) -> None:
+    """SEC-049"""
+    monkeypatch.setattr("nova_async.console.proxy.GREETING_SECONDS", 0.3)
+    server = await consoles.boot()
+    token = await consoles.token(server, "novnc")
+
+    async def drip(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"R")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as listener:
+        await point(consoles, server, listener)
+        assert await consoles.refusal(token) == 503
+
+
+async def test_a_viewer_that_is_silent_is_left(consoles: Consoles, monkeypatch) -> None:
+    monkeypatch.setattr("nova_async.console.proxy.GREETING_SECONDS", 0.3)
+    socket = await consoles.connect(await consoles.token(await consoles.boot(), "novnc"))
+    assert (await closing(socket)).extra == "The greeting took too long."
+
+
+async def test_tokens_are_never_logged(consoles: Consoles, capfd) -> None:
+    """SEC-047"""
+    server = await consoles.boot()
+    tokens = [await consoles.token(server, kind) for kind in ("serial", "novnc", "spice-html5")]
+    for token in tokens:
+        await (await consoles.connect(token)).close()
+        await consoles.refusal(token, "http://evil.test")
+    await consoles.cloud.begin("stop", server)
+    await consoles.cloud.settle()
+    for token in tokens:
+        assert await consoles.refusal(token) == 404
+    said = "".join(capfd.readouterr())
+    assert "console.opened" in said
+    assert "console.refused" in said
+    assert [token for token in tokens if token in said] == []

@@ -222,12 +222,11 @@ class OneHostBus:
 
     async def call(self, target: str, message: Message, *, timeout: float) -> Message:
         self.called.append((target, message))
-        if target != "compute.host1":
-            raise Unavailable("The host does not answer.")
-        if isinstance(message, GetConsole):
+        if target == "compute.host1" and isinstance(message, GetConsole):
             return self.console(message)
-        assert isinstance(message, GetConsoleOutput)
-        return ConsoleOutput(output="login: \x1b[0m")
+        if target == "compute.host1" and isinstance(message, GetConsoleOutput):
+            return ConsoleOutput(output="login: \x1b[0m")
+        raise Unavailable("The host does not answer.")
 
     def console(self, message: GetConsole) -> Console:
         if message.console_type == "serial":

@@ -37,7 +37,14 @@ IMAGE = [
     ("GET", "/v2/schemas/{id}"),
 ]
 # Nova takes any text for a project or a class, Keystone lists what an unknown user has: nothing.
-ANYTHING_GOES = ("/os-quota-sets", "/os-quota-class-sets", "/versions/", "/access_rules", "/application_credentials")
+ANYTHING_GOES = (
+    "/os-quota-sets",
+    "/os-quota-class-sets",
+    "/os-simple-tenant-usage/",
+    "/versions/",
+    "/access_rules",
+    "/application_credentials",
+)
 
 
 @pytest.fixture(scope="module")

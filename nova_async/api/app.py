@@ -157,7 +157,7 @@ class Edge:
 def _check(route: Route, request: Request, http: web.Request) -> None:
     """Hold body and query against the schemas of the row."""
     if route.body is not None:
-        if not isinstance(request.body, dict):
+        if not isinstance(request.body, dict) and not (route.body.optional and request.body is None):
             raise Invalid(bodies.MALFORMED)
         route.body.check(request.body, request.version, relaxed=request.legacy)
     if http.rel_url.raw_query_string:

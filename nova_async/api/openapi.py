@@ -58,7 +58,7 @@ def _operation(route: Route, version: int) -> dict[str, Any]:
     if route.action is not None:
         operation["requestBody"] = {"required": True, "content": _json({"oneOf": [_body(route, version)]})}
     elif route.body is not None:
-        operation["requestBody"] = {"required": True, "content": _json(_body(route, version))}
+        operation["requestBody"] = {"required": not route.body.optional, "content": _json(_body(route, version))}
     return operation
 
 

@@ -16,6 +16,7 @@ from nova_async.api.handlers import (
     flavor_access,
     flavor_extra_specs,
     flavors,
+    floating_ips,
     hosts,
     hypervisors,
     images,
@@ -57,6 +58,7 @@ from nova_async.api.schemas import actions as action_schemas
 from nova_async.api.schemas import aggregates as aggregate_schemas
 from nova_async.api.schemas import external_events as event_schemas
 from nova_async.api.schemas import flavors as flavor_schemas
+from nova_async.api.schemas import floating_ips as floating_ip_schemas
 from nova_async.api.schemas import hosts as host_schemas
 from nova_async.api.schemas import hypervisors as hypervisor_schemas
 from nova_async.api.schemas import images as image_schemas
@@ -79,6 +81,7 @@ from nova_async.api.versions import V
 from nova_async.api.views import aggregates as aggregate_views
 from nova_async.api.views import availability_zones as zone_views
 from nova_async.api.views import flavors as flavor_views
+from nova_async.api.views import floating_ips as floating_ip_views
 from nova_async.api.views import hosts as host_views
 from nova_async.api.views import hypervisors as hypervisor_views
 from nova_async.api.views import images as image_views
@@ -227,10 +230,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/servers/{id}/action", server_networking.remove_fixed_ip, "Take an address from a server.", action="removeFixedIp",
           until=V.NO_MULTINIC - 1, success=202, policy=server_policy.REMOVE_FIXED_IP, target="server",
           body=action_schemas.REMOVE_FIXED_IP),
-    Route("POST", "/servers/{id}/action", server_networking.add_floating_ip, "Associate a floating IP.", action="addFloatingIp",
+    Route("POST", "/servers/{id}/action", floating_ips.add_to_server, "Associate a floating IP.", action="addFloatingIp",
           until=V.NO_MULTINIC - 1, success=202, policy=server_policy.ADD_FLOATING_IP, target="server",
           body=action_schemas.ADD_FLOATING_IP),
-    Route("POST", "/servers/{id}/action", server_networking.remove_floating_ip, "Disassociate a floating IP.",
+    Route("POST", "/servers/{id}/action", floating_ips.remove_from_server, "Disassociate a floating IP.",
           action="removeFloatingIp", until=V.NO_MULTINIC - 1, success=202, policy=server_policy.REMOVE_FLOATING_IP, target="server",
           body=action_schemas.REMOVE_FLOATING_IP),
     Route("POST", "/servers/{id}/action", server_networking.inject_network_info, "Let the host plug a server's ports anew.",
@@ -506,6 +509,14 @@ ROUTES: tuple[Route, ...] = (
           until=V.NO_PROXIES - 1, policy=network_policy.TENANT_NETWORKS_SHOW, view=network_views.TENANT_NETWORK),
     Route("GET", "/os-floating-ip-pools", network_proxies.pools, "List the pools of floating IPs.",
           until=V.NO_PROXIES - 1, policy=network_policy.FLOATING_IP_POOLS, view=network_views.POOLS),
+    Route("GET", "/os-floating-ips", floating_ips.index, "List the floating IPs of a project.",
+          until=V.NO_PROXIES - 1, policy=network_policy.FLOATING_IPS_LIST, view=floating_ip_views.LIST),
+    Route("POST", "/os-floating-ips", floating_ips.create, "Take a floating IP from a pool.",
+          until=V.NO_PROXIES - 1, policy=network_policy.FLOATING_IPS_CREATE, body=floating_ip_schemas.CREATE, view=floating_ip_views.SHOW),
+    Route("GET", "/os-floating-ips/{id}", floating_ips.show, "Show a floating IP.",
+          until=V.NO_PROXIES - 1, policy=network_policy.FLOATING_IPS_SHOW, view=floating_ip_views.SHOW),
+    Route("DELETE", "/os-floating-ips/{id}", floating_ips.delete, "Give a floating IP back.",
+          until=V.NO_PROXIES - 1, success=202, policy=network_policy.FLOATING_IPS_DELETE),
     Route("GET", "/os-security-groups", security_groups.index, "List security groups.",
           until=V.NO_PROXIES - 1, policy=network_policy.GROUPS_LIST, query=security_group_schemas.LIST, view=security_group_views.LIST),
     Route("POST", "/os-security-groups", security_groups.create, "Create a security group.",
@@ -577,9 +588,11 @@ ROUTES: tuple[Route, ...] = (
     removed("GET", "/servers/{server_id}/os-virtual-interfaces"),
 )
 
-# Everything under /servers was also to be had under /os-volumes_boot.
+# Servers were also to be had under /os-volumes_boot, with the first of their actions.
+TWICE = frozenset({"confirmResize", "createImage", "os-start", "os-stop", "reboot", "rebuild", "resize"})
+TWICE |= {"revertResize", "trigger_crash_dump"}
 ROUTES += tuple(
     replace(route, path=route.path.replace("/servers", "/os-volumes_boot"), until=V.NO_VOLUMES_BOOT - 1)
     for route in ROUTES
-    if route.handler is not None and route.path in ("/servers", "/servers/detail", "/servers/{id}", "/servers/{id}/action")
+    if route.path in ("/servers", "/servers/detail", "/servers/{id}") or (route.path == "/servers/{id}/action" and route.action in TWICE)
 )

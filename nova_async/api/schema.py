@@ -114,10 +114,10 @@ class Compiled(NamedTuple):
 
 
 class Schema:
-    """A literal for bodies. ``check(body, version)`` raises ``Invalid``."""
+    """A literal for bodies. ``check(body, version)`` raises ``Invalid``. ``optional``: there may be no body."""
 
-    def __init__(self, literal: Literal) -> None:
-        self.literal = literal
+    def __init__(self, literal: Literal, *, optional: bool = False) -> None:
+        self.literal, self.optional = literal, optional
         self._steps = sorted(boundaries(literal))
         self._compiled: dict[tuple[int, bool], Compiled] = {}
 

@@ -14,6 +14,10 @@ GROUPS_DELETE = "os_compute_api:os-security-groups:delete"
 RULES_CREATE = "os_compute_api:os-security-groups:rule:create"
 RULES_DELETE = "os_compute_api:os-security-groups:rule:delete"
 FLOATING_IP_POOLS = "os_compute_api:os-floating-ip-pools"
+FLOATING_IPS_LIST = "os_compute_api:os-floating-ips:list"
+FLOATING_IPS_SHOW = "os_compute_api:os-floating-ips:show"
+FLOATING_IPS_CREATE = "os_compute_api:os-floating-ips:create"
+FLOATING_IPS_DELETE = "os_compute_api:os-floating-ips:delete"
 
 RULES = (
     Rule(NETWORKS_LIST, READER, "List networks."),
@@ -28,4 +32,8 @@ RULES = (
     Rule(RULES_CREATE, MEMBER, "Add a rule to a security group."),
     Rule(RULES_DELETE, MEMBER, "Take a rule from a security group."),
     Rule(FLOATING_IP_POOLS, ANY, "List the pools of floating IPs."),
+    Rule(FLOATING_IPS_LIST, READER, "List floating IPs."),
+    Rule(FLOATING_IPS_SHOW, READER, "Show a floating IP."),
+    Rule(FLOATING_IPS_CREATE, MEMBER, "Take a floating IP from a pool."),
+    Rule(FLOATING_IPS_DELETE, MEMBER, "Give a floating IP back."),
 )

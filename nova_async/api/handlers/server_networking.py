@@ -69,21 +69,6 @@ async def remove_fixed_ip(request: Request) -> None:
     raise Invalid(f"Fixed IP not found for address {address} on instance {server.uuid}.")
 
 
-async def add_floating_ip(request: Request) -> None:
-    """The network service has none to give."""
-    server, asked = target(request), request.body["addFloatingIp"]
-    fixed = [ip["address"] for port in server.ports for ip in port.get("fixed_ips", ()) if ip.get("version", 4) == 4]
-    if not fixed:
-        raise Invalid("No fixed IPs associated to instance")
-    if "fixed_address" in asked and asked["fixed_address"] not in fixed:
-        raise Invalid("Specified fixed address not assigned to instance")
-    raise NotFound("floating IP not found")
-
-
-async def remove_floating_ip(request: Request) -> None:
-    raise NotFound("floating IP not found")
-
-
 async def inject_network_info(request: Request) -> None:
     """Let the host plug the server's ports anew."""
     server = target(request)

@@ -11,7 +11,7 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.db import networks as rows
-from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.errors import Conflict, Forbidden, Invalid, NotFound
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.services.network import NetworkRequest
 from nova_async.world import World
@@ -146,9 +146,11 @@ class BuiltinNetworks:
         await collection.delete(ctx, await collection.get_own(ctx, id))
 
     def _collection(self, kind: str) -> Any:
-        """Imported late: the collections are made of this service."""
+        """Imported late: the collections are made of this service. Raises ``NotFound`` for a kind that it has not."""
         from nova_async.services.network.collections import COLLECTIONS
 
+        if kind not in COLLECTIONS:
+            raise NotFound(f"This network service has no {kind}.")
         return COLLECTIONS[kind](self)
 
     async def tell(self, instance_ids: list[str]) -> None:

@@ -78,8 +78,17 @@ class App:
         if self.task.done():
             await self.task
 
-    async def reload(self) -> None:
-        """Read the policy file again; one that is refused is logged, and changes nothing."""
+    async def reload(self, read: Callable[[], Config]) -> None:
+        """Read again what may change while the process runs: the level of its log, and the policy file.
+
+        ``read`` reads the configuration. What is refused is logged, and changes nothing.
+        """
+        try:
+            level = (await asyncio.to_thread(read)).log.level
+        except Invalid as error:
+            logger.error("configuration.refused", reason=error.message)
+        else:
+            log.set_level(level)
         if APP not in self.parts:
             return
         try:

@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -193,8 +193,8 @@ class Console(Section):
 
 
 class Log(Section):
-    level: str = "info"
-    form: str = "text"  # text or json
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    form: Literal["text", "json"] = "text"
 
 
 class Config(Section):

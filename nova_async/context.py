@@ -14,6 +14,12 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     global_request_id: str | None = None
     system_scope: bool = False
+    domain_id: str = ""  # of a token for a whole domain
+
+    @property
+    def other_scope(self) -> str:
+        """What the caller's token is for, when that is no project: nothing of the compute API is for such tokens."""
+        return "system" if self.system_scope else self.domain_id
 
     @property
     def is_admin(self) -> bool:

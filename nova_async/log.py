@@ -42,13 +42,23 @@ def configure(level: str = "info", form: str = "text", stream: Any = None) -> No
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=_from(level),
         logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=stream or sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # while the database is away, whoever needs it says so
+    logging.getLogger("oslo_policy").setLevel(logging.CRITICAL)  # a file that it does not understand is refused by us, in one line
     logging.getLogger("aiohttp.server").addFilter(_in_our_words)
+
+
+def set_level(level: str) -> None:
+    """From now on log events of this level and above; for a process that runs already."""
+    structlog.configure(wrapper_class=_from(level))
+
+
+def _from(level: str) -> Any:
+    return structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
 
 
 def _in_our_words(record: logging.LogRecord) -> bool:

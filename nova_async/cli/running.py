@@ -10,6 +10,7 @@ from nova_async.errors import Error
 
 if TYPE_CHECKING:
     from nova_async.app import App
+    from nova_async.config import Config
 
 T = TypeVar("T")
 
@@ -29,15 +30,15 @@ def run(work: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
         _refuse(error)
 
 
-async def serve_until(app: "App", stop: asyncio.Event) -> None:
+async def serve_until(app: "App", stop: asyncio.Event, read: Callable[[], "Config"]) -> None:
     """Wait for ``stop``, or for the program's own end; SIGHUP lets it read again what may change while it runs.
 
-    At a terminal that signal says that the terminal is gone, and ends the program.
+    ``read`` reads the configuration once more. At a terminal that signal says that the terminal is gone, and ends the program.
     """
     asked, loop = asyncio.Event(), asyncio.get_running_loop()
     if not sys.stdin.isatty():
         loop.add_signal_handler(signal.SIGHUP, asked.set)
-    reloading = asyncio.create_task(_reload_when(asked, app), name="reload")
+    reloading = asyncio.create_task(_reload_when(asked, app, read), name="reload")
     try:
         await app.until(stop)
     finally:
@@ -45,11 +46,11 @@ async def serve_until(app: "App", stop: asyncio.Event) -> None:
         reloading.cancel()
 
 
-async def _reload_when(asked: asyncio.Event, app: "App") -> None:
+async def _reload_when(asked: asyncio.Event, app: "App", read: Callable[[], "Config"]) -> None:
     while True:
         await asked.wait()
         asked.clear()
-        await app.reload()
+        await app.reload(read)
 
 
 def run_or_refuse(work: Callable[[], T]) -> T:

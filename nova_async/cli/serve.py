@@ -32,10 +32,13 @@ def compute(path: Path, host: str | None) -> None:
 def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
     from nova_async import app, log
     from nova_async.cli.running import run, run_or_refuse, serve_until
-    from nova_async.config import load
+    from nova_async.config import Config, load
     from nova_async.world import RealWorld
 
-    config = run_or_refuse(lambda: load(path, os.environ, **overrides))
+    def read() -> Config:
+        return load(path, os.environ, **overrides)
+
+    config = run_or_refuse(read)
     if not config.bus.url or (part != "compute" and not config.database.url):
         raise click.UsageError(f"A cluster's parts meet on RabbitMQ and PostgreSQL: {path} must set bus.url and, for serve, database.url.")
     log.configure(config.log.level, config.log.form)
@@ -44,6 +47,6 @@ def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
         async with app.running(config, RealWorld(), parts=frozenset({part})) as running:
             where = {"app": config.public_url, "console": config.console_url}
             print(f"ready {where.get(part) or running.workers[0].host}", flush=True)
-            await serve_until(running, stop)
+            await serve_until(running, stop, read)
 
     run(work)

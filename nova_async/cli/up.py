@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,18 +39,22 @@ def up(
 
     told = {"api__listen": listen, "compute__driver": virt, "compute__fake_hosts": hosts}
     overrides: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
-    config = run_or_refuse(lambda: load(path, **overrides))
+
+    def read() -> "Config":
+        return load(path, **overrides)
+
+    config = run_or_refuse(read)
     config.state_dir = str((state_dir or Path(DEFAULT_STATE if config.state_dir == "var" else config.state_dir)).expanduser())
     if config.compute.fake_hosts > 1 and config.compute.driver != "fake":
         raise click.UsageError("--hosts needs --virt fake: this machine is one libvirt host.")
 
     async def work(stop: asyncio.Event) -> None:
-        await _up(config, stop, first_guest=not no_first_guest, log_file=log_file or config.state / "nova-async.log")
+        await _up(config, read, stop, first_guest=not no_first_guest, log_file=log_file or config.state / "nova-async.log")
 
     run(work)
 
 
-async def _up(config: "Config", stop: asyncio.Event, *, first_guest: bool, log_file: Path) -> None:
+async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Event, *, first_guest: bool, log_file: Path) -> None:
     from nova_async import app, log
     from nova_async.cli.clouds import write_clouds
     from nova_async.cli.progress import Progress
@@ -70,7 +75,7 @@ async def _up(config: "Config", stop: asyncio.Event, *, first_guest: bool, log_f
             say("         openstack --os-cloud nova-async server list      (and --os-cloud nova-async-admin)")
             guest = asyncio.create_task(_first_guest(running, config, say), name="first-guest") if first_guest else None
             try:
-                await serve_until(running, stop)
+                await serve_until(running, stop, read)
             finally:
                 if guest is not None:
                     guest.cancel()

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from nova_async.context import Context
 from nova_async.errors import Forbidden, Invalid
 from nova_async.policy import RULES, Policy
+from nova_async.policy.renamed import PREFIX, RENAMED
 from nova_async.policy.rules import BASIC
+from tests.api.access import WHO
 from tests.api.conftest import CALLERS, OTHER_PROJECT, PROJECT
 
 ROLES = ("nobody", "reader", "member", "manager", "admin", "service")
@@ -68,25 +71,111 @@ def test_an_operators_file_overrides_defaults(tmp_path: Path) -> None:
         policy.require(CALLERS["member"], "os_compute_api:servers:create")
 
 
-UNREADABLE = (
-    "- a list",
-    "a: [",
-    "just text",
-    '"os_compute_api:servers:show": "nonsense"',
-    '"os_compute_api:servers:show": "http://decide.example/%(name)s"',
-    '"os_compute_api:servers:show": "role:a and"',
-    '"os_compute_api:servers:show": 7',
-    '"os_compute_api:servers:show": "rule:no_such_rule"',
-    '"admin_api": "rule:context_is_admin"\n"context_is_admin": "rule:admin_api"',
-)
+CHECKS = {  # what a rule may say -> who passes for something of the own project
+    "@": set(ROLES),
+    "!": set(),
+    "": set(ROLES),
+    "role:member": {"member", "manager", "admin"},
+    "role:MEMBER": {"member", "manager", "admin"},
+    "not role:member": {"nobody", "reader", "service"},
+    "role:service or role:manager": {"service", "manager", "admin"},
+    "role:reader and not role:manager": {"reader", "member"},
+    "(role:service or role:reader) and not (role:member or role:admin)": {"reader", "service"},
+    "user_id:reader-user": {"reader"},
+    "project_id:%(project_id)s": set(ROLES),
+    "user_id:%(user_id)s": set(ROLES),
+    f"project_id:{OTHER_PROJECT}": set(),
+    f"'{PROJECT}':%(project_id)s": set(ROLES) - {"service"},
+    "is_admin:True": {"admin"},
+    "is_admin_project:True": set(ROLES),
+    "system_scope:all": set(),
+    "no_such_key:%(nor_this)s": set(),
+    "rule:service_api": {"service"},
+    "rule:mine": {"reader", "manager"},
+}
+
+
+@pytest.mark.parametrize("text", CHECKS)
+def test_a_rule_means_what_it_means_in_oslo_policy(tmp_path: Path, text: str) -> None:
+    file, name = tmp_path / "policy.yaml", "os_compute_api:servers:create"
+    file.write_text(f'"{name}": "{text}"\n"mine": "user_id:reader-user or user_id:manager-user"\n')
+    policy = Policy(RULES, str(file))
+    assert {role for role in ROLES if policy.may(CALLERS[role], name)} == CHECKS[text]
+
+
+def test_nothing_is_for_tokens_that_are_not_of_a_project(policy) -> None:
+    system = Context(request_id="r", user_id="u", roles=("admin", "member", "reader"), system_scope=True)
+    domain = Context(request_id="r", user_id="u", roles=("admin", "member", "reader"), domain_id="default")
+    names = [rule.name for rule in RULES if rule not in BASIC]
+    assert [name for name in names if policy.may(system, name) or policy.may(domain, name)] == []
+
+
+def overridden(tmp_path: Path, **rules: str) -> Policy:
+    file = tmp_path / "policy.yaml"
+    file.write_text("".join(f'"os_compute_api:{name}": "{text}"\n' for name, text in rules.items()))
+    return Policy(RULES, str(file))
+
+
+def test_an_old_name_holds_for_what_became_of_it(tmp_path: Path) -> None:
+    policy = overridden(tmp_path, **{"os-hypervisors": "role:reader", "os-hypervisors:uptime": "role:admin"})
+    assert policy.may(CALLERS["reader"], "os_compute_api:os-hypervisors:list")
+    assert policy.may(CALLERS["reader"], "os_compute_api:os-hypervisors:servers")
+    assert not policy.may(CALLERS["reader"], "os_compute_api:os-hypervisors:uptime")  # has a rule of its own
+
+
+def test_an_old_name_that_still_is_one_holds_for_both(tmp_path: Path) -> None:
+    policy = overridden(tmp_path, **{"os-rescue": "!"})
+    assert not policy.may(CALLERS["admin"], "os_compute_api:os-rescue")
+    assert not policy.may(CALLERS["admin"], "os_compute_api:os-unrescue")
+
+
+def test_an_old_name_says_nothing_by_its_old_default_or_by_its_new_name(tmp_path: Path) -> None:
+    policy = overridden(tmp_path, **{"os-hypervisors": "rule:admin_api", "os-multinic": "rule:os_compute_api:os-multinic:add"})
+    assert not policy.may(CALLERS["reader"], "os_compute_api:os-hypervisors:list")
+    assert policy.may(CALLERS["member"], "os_compute_api:os-multinic:add")
+    assert not policy.may(CALLERS["reader"], "os_compute_api:os-multinic:remove")
+
+
+def test_every_old_name_leads_to_policies_of_novas() -> None:
+    new = [PREFIX + name for renamed in RENAMED for name in renamed.now]
+    assert len(new) == len(set(new)) == 69
+    assert set(new) <= WHO.keys()
+
+
+def test_the_log_tells_of_old_names_and_of_names_that_mean_nothing(tmp_path: Path) -> None:
+    with capture_logs() as told:
+        overridden(
+            tmp_path,
+            **{"os-hypervisors": "role:reader", "os-server-grops:index": "@", "servers:index": "rule:os_compute_api:mine"} | {"mine": "@"},
+        )
+    assert [(line["event"], line["name"].removeprefix(PREFIX)) for line in told] == [
+        ("policy.renamed", "os-hypervisors"),
+        ("policy.unknown", "os-server-grops:index"),
+    ]
+
+
+UNREADABLE = {  # and what the refusal must name
+    "- a list": "policy.yaml",
+    "a: [": "line 1",
+    "just text": "policy.yaml",
+    '"os_compute_api:servers:show": "nonsense"': "os_compute_api:servers:show is not understood: nonsense",
+    '"os_compute_api:servers:show": "http://decide.example/%(name)s"': "os_compute_api:servers:show",
+    '"os_compute_api:servers:show": "role:a and"': "os_compute_api:servers:show is not understood: role:a and",
+    '"os_compute_api:servers:show": 7': "os_compute_api:servers:show",
+    '"os_compute_api:servers:show": "rule:no_such_rule"': "os_compute_api:servers:show asks for rule:no_such_rule",
+    '"os_compute_api:servers:show": "not rule:no_such_rule"': "os_compute_api:servers:show asks for rule:no_such_rule",
+    '"mine": "role:a or (role:b and rule:nothing)"': "mine asks for rule:nothing",
+    '"admin_api": "rule:context_is_admin"\n"context_is_admin": "rule:admin_api"': "admin_api",
+}
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
-def test_a_file_that_cannot_be_read_is_refused_at_start(tmp_path: Path, text: str) -> None:
+def test_a_file_that_cannot_be_read_is_refused_at_start_and_the_rule_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(text)
-    with pytest.raises(Invalid, match=r"policy\.yaml"):
+    with pytest.raises(Invalid, match=r"policy\.yaml") as refused:
         Policy(RULES, str(file))
+    assert UNREADABLE[text] in refused.value.message
     with pytest.raises(Invalid):
         Policy(RULES, str(tmp_path / "missing.yaml"))
 

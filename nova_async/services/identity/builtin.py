@@ -127,4 +127,5 @@ def context(token: Token) -> Context:
         project_domain_id=token.project_domain_id or "default",
         roles=() if token.domain_id else token.roles,
         system_scope=token.system,
+        domain_id=token.domain_id,
     )

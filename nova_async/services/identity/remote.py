@@ -47,7 +47,7 @@ class _Token(msgspec.Struct):
     issued_at: datetime
     user: _User
     project: _User | None = None
-    domain: dict[str, Any] | None = None
+    domain: _Domain | None = None
     system: dict[str, Any] | None = None
     roles: list[_Role] = []
 
@@ -239,6 +239,7 @@ def _context(token: _Token) -> Context:
         project_domain_id=token.project.domain.id if token.project else "default",
         roles=() if token.domain else tuple(r.name for r in token.roles),
         system_scope=token.system is not None,
+        domain_id=token.domain.id if token.domain else "",
     )
 
 

@@ -3,6 +3,7 @@
 No step can be added without being swept: the registry of definitions is the source.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,22 @@ class Deaths(FaultPoints):
             self.place = None
             raise Killed
         return super().at(kind, step, moment)
+
+
+class Deletion(FaultPoints):
+    """Lets the user delete the server once, as the workflow comes before or after a step."""
+
+    def __init__(self, made: Cloud, server: str, kind: str, step: str, moment: str) -> None:
+        super().__init__()
+        self.made, self.server = made, server
+        self.place: tuple[str, str, str] | None = (kind, step, moment)
+        self.asked: asyncio.Task[str] | None = None
+
+    def at(self, kind: str, step: str, moment: str) -> bool:
+        if self.place == (kind, step, moment):
+            self.place = None
+            self.asked = asyncio.get_running_loop().create_task(self.made.begin("delete", self.server))
+        return False
 
 
 @pytest.fixture
@@ -189,3 +206,21 @@ async def test_a_death_while_undoing_is_survived(one, definition, step):
     for moment in ("undo-before", "undo-after"):
         ended = await run(one, definition.kind, Deaths(definition.kind, step.name, moment, undo_from=failing.name))
         assert ended in truths(definition, failing, "after"), moment
+
+
+@pytest.mark.parametrize(("definition", "step"), [p for p in STEPS if p.values[0].kind not in ("delete", "softDelete")])
+async def test_a_delete_at_any_moment_leaves_nothing(one, definition, step):
+    for moment in ("before", "after"):
+        if step.in_transaction and moment == "after":
+            continue
+        server = await prepared(one, definition.kind)
+        faults = one.conductor.engine.faults = Deletion(one, server, definition.kind, step.name, moment)
+        await one.begin(definition.kind, server, **await given(one, definition.kind, server))
+        await one.settle()
+        assert faults.asked, moment
+        await faults.asked
+        for host in one.drivers.keys() - one.workers.keys():
+            await one.start_host(host)
+        await one.settle()
+        row = await one.server(server)
+        assert (row.deleted, row.task_state) == (True, None), moment

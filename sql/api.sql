@@ -329,6 +329,7 @@ CREATE TABLE security_group_rules (
     description       text NOT NULL DEFAULT ''::text,
     revision          integer NOT NULL DEFAULT 0,
     created_at        timestamp with time zone NOT NULL DEFAULT now(),
+    remote_ip_given   text,
     CONSTRAINT security_group_rules_pkey PRIMARY KEY (id),
     CONSTRAINT security_group_rules_key UNIQUE NULLS NOT DISTINCT (security_group_id, direction, ethertype, protocol, port_range_min, port_range_max, remote_ip_prefix, remote_group_id),
     CONSTRAINT security_group_rules_direction_check CHECK (direction = ANY (ARRAY['ingress'::text, 'egress'::text])),

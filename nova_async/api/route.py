@@ -92,9 +92,9 @@ class Tree:
         node.rows.setdefault(route.method, []).append(route)
 
     def find(self, method: str, path: str) -> Found | None:
-        """``path`` is what follows the version segment, still percent-encoded."""
-        segments = [unquote(s) for s in path.strip("/").split("/")] if path.strip("/") else []
-        if segments and PROJECT.match(segments[0]):
+        """``path`` is what follows the version segment, still percent-encoded. With a slash at its end it is another path, as with Nova."""
+        segments = [unquote(s) for s in path.removeprefix("/").split("/")]
+        if PROJECT.match(segments[0]):
             found = self._match(method, segments[1:])
             if found is not None:
                 found.project_id = segments[0]

@@ -125,7 +125,8 @@ class RuleRow(msgspec.Struct, kw_only=True):
     protocol: str | None
     port_range_min: int | None
     port_range_max: int | None
-    remote_ip_prefix: str | None
+    remote_ip_prefix: str | None  # as it was written, perhaps with host bits
+    normalized_cidr: str | None
     remote_group_id: str | None
     description: str
     revision: int

@@ -9,8 +9,8 @@ SELECT g.id, g.project_id, g.name, g.description, g.stateful, g.is_default, g.ta
        COALESCE((SELECT jsonb_agg(jsonb_build_object(
            'id', r.id, 'security_group_id', r.security_group_id, 'project_id', r.project_id, 'direction', r.direction,
            'ethertype', r.ethertype, 'protocol', r.protocol, 'port_range_min', r.port_range_min, 'port_range_max', r.port_range_max,
-           'remote_ip_prefix', r.remote_ip_prefix, 'remote_group_id', r.remote_group_id, 'description', r.description,
-           'revision', r.revision, 'created_at', r.created_at) ORDER BY r.created_at, r.id)
+           'remote_ip_prefix', COALESCE(r.remote_ip_given, r.remote_ip_prefix::text), 'normalized_cidr', r.remote_ip_prefix,
+           'remote_group_id', r.remote_group_id, 'description', r.description, 'revision', r.revision, 'created_at', r.created_at) ORDER BY r.created_at, r.id)
            FROM security_group_rules r WHERE r.security_group_id = g.id), '[]') AS rules
 FROM security_groups g
 WHERE ($1::text IS NULL OR g.project_id = $1)
@@ -40,7 +40,8 @@ UPDATE security_groups SET tags = $2::text[], revision = revision + 1, updated_a
 -- rules --
 -- A project's rules, or all. Parameters as in groups (rules have no name); $6 ids of groups, or null
 SELECT r.id, r.security_group_id, r.project_id, r.direction, r.ethertype, r.protocol, r.port_range_min, r.port_range_max,
-       r.remote_ip_prefix::text AS remote_ip_prefix, r.remote_group_id, r.description, r.revision, r.created_at
+       COALESCE(r.remote_ip_given, r.remote_ip_prefix::text) AS remote_ip_prefix, r.remote_ip_prefix::text AS normalized_cidr,
+       r.remote_group_id, r.description, r.revision, r.created_at
 FROM security_group_rules r
 WHERE ($1::text IS NULL OR r.project_id = $1) AND ($2::uuid[] IS NULL OR r.id = ANY($2)) AND $3::text[] IS NULL
   AND ($4::uuid IS NULL OR r.id > $4) AND ($6::uuid[] IS NULL OR r.security_group_id = ANY($6))
@@ -50,8 +51,8 @@ ORDER BY r.id LIMIT $5::integer
 -- $1 id, $2 group, $3 project, $4 direction, $5 ethertype, $6 protocol, $7 and $8 port range, $9 remote prefix, $10 remote group,
 -- $11 description
 INSERT INTO security_group_rules (id, security_group_id, project_id, direction, ethertype, protocol, port_range_min, port_range_max,
-                                  remote_ip_prefix, remote_group_id, description)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::cidr, $10, $11)
+                                  remote_ip_prefix, remote_ip_given, remote_group_id, description)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::inet::cidr, $9, $10, $11)
 
 -- delete_rule --
 -- $1 id

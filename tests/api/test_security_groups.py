@@ -31,7 +31,7 @@ async def test_a_group_and_its_rules_come_and_go(proxied: Api) -> None:
     made = await rule(proxied, web, ip_protocol="tcp", from_port="22", to_port=22, cidr="10.0.0.7/24")
     assert made.status == 200, made
     ssh = made.body["security_group_rule"]
-    expected = {"ip_protocol": "tcp", "from_port": 22, "to_port": 22, "ip_range": {"cidr": "10.0.0.0/24"}, "group": {}}
+    expected = {"ip_protocol": "tcp", "from_port": 22, "to_port": 22, "ip_range": {"cidr": "10.0.0.7/24"}, "group": {}}
     assert ssh == {"id": ssh["id"], "parent_group_id": web, **expected}
     made = await rule(proxied, web, group_id=other, ip_protocol="UDP")
     from_other = made.body["security_group_rule"]

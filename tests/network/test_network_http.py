@@ -253,6 +253,19 @@ async def test_rules_are_made_once_and_only_when_they_make_sense(api: Api) -> No
     assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 204
 
 
+async def test_a_rules_prefix_is_shown_as_it_was_written_and_compared_without_host_bits(api: Api) -> None:
+    group = await api.make("alice", "/v2.0/security-groups", name="web")
+    rule = {"security_group_id": group["id"], "direction": "ingress"}
+    made = await api.make("alice", "/v2.0/security-group-rules", **rule, remote_ip_prefix="10.2.3.124/24")
+    assert (made["remote_ip_prefix"], made["normalized_cidr"]) == ("10.2.3.124/24", "10.2.3.0/24")
+    assert made in (await api("alice", "GET", f"/v2.0/security-groups/{group['id']}"))[1]["security_group"]["security_group_rules"]
+
+    again = {"security_group_rule": {**rule, "remote_ip_prefix": "10.2.3.0/24"}}
+    assert (await api("alice", "POST", "/v2.0/security-group-rules", again))[0] == 409
+    alone = await api.make("alice", "/v2.0/security-group-rules", **rule, remote_ip_prefix="10.2.3.9")
+    assert (alone["remote_ip_prefix"], alone["normalized_cidr"]) == ("10.2.3.9/32", "10.2.3.9/32")
+
+
 async def test_a_group_in_use_stays_until_its_ports_are_gone(api: Api) -> None:
     [private] = (await api("alice", "GET", "/v2.0/networks?name=private"))[1]["networks"]
     group = await api.make("alice", "/v2.0/security-groups", name="web")

@@ -20,6 +20,7 @@ EXTRA_FILTERS = ("DifferentHostFilter", "SameHostFilter")
 FILTERS = (*SchedulerSection().filters, *EXTRA_FILTERS)
 PUBLIC = {"name": "tempest-public", "router:external": True}
 PUBLIC_SUBNET = {"name": "tempest-public", "ip_version": 4, "cidr": "172.31.250.0/24", "enable_dhcp": False}
+SHARED_NETWORK = "private"  # where the tests' projects have no networks of their own, for want of routers
 MULTIATTACH = "tempest-multiattach"
 
 COMPUTE_FEATURES = {
@@ -75,6 +76,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str) -> 
             "image_ref_alt": images[1],
             "flavor_ref": flavors[0],
             "flavor_ref_alt": flavors[1],
+            "fixed_network_name": "" if routers else SHARED_NETWORK,
             "min_microversion": min_microversion,
             "max_microversion": "latest",
             "min_compute_nodes": hosts,

@@ -123,23 +123,23 @@ def _from_group(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_cidr(asked: dict[str, Any]) -> dict[str, Any]:
-    cidr = asked.get("cidr") or "0.0.0.0/0"
-    network = _network(cidr)
+    network = _network(asked.get("cidr") or "0.0.0.0/0")
     if not asked.get("ip_protocol") or asked.get("from_port") is None or asked.get("to_port") is None:
         raise Invalid("Not enough parameters to build a valid rule.")
     traffic = _traffic(_protocol(asked["ip_protocol"]), asked["from_port"], asked["to_port"], version=network.version)
     return {"remote_ip_prefix": str(network), "ethertype": f"IPv{network.version}", **traffic}
 
 
-def _network(cidr: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(cidr: Any) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    """Host bits are kept, as the network service keeps them."""
     text = unquote(cidr) if isinstance(cidr, str) else ""
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        network = ipaddress.ip_interface(text)
     except ValueError:
         network = None
     if network is None or "/" not in text:
         raise Invalid(f"Invalid cidr {str(cidr)[:64]}.")
-    if network.prefixlen == 0 and text.partition("/")[0] not in ("0.0.0.0", "::"):
+    if network.network.prefixlen == 0 and text.partition("/")[0] not in ("0.0.0.0", "::"):
         raise Invalid(f"Bad prefix for network in cidr {text}")
     return network
 

@@ -83,6 +83,12 @@ def prefix(name: str, value: Any) -> str:
         raise Invalid(f"Invalid input for {name}: it must be a CIDR, such as 10.0.0.0/24.") from None
 
 
+def prefix_as_written(name: str, value: Any) -> str:
+    """A CIDR that may have host bits, which are kept; a bare address is its own prefix."""
+    prefix(name, value)
+    return str(ipaddress.ip_interface(value))
+
+
 def mac(name: str, value: Any) -> str:
     lower = value.lower().replace("-", ":") if isinstance(value, str) else ""
     if not MAC.match(lower) or int(lower[:2], 16) & 1:

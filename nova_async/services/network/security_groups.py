@@ -33,7 +33,7 @@ RULE_FIELDS: dict[str, f.Reader] = {
     "protocol": lambda name, value: None if value in (None, "", "any") else _protocol(name, value),
     "port_range_min": f.maybe(f.integer(0, 65535)),
     "port_range_max": f.maybe(f.integer(0, 65535)),
-    "remote_ip_prefix": f.maybe(f.prefix),
+    "remote_ip_prefix": f.maybe(f.prefix_as_written),
     "remote_group_id": f.maybe(f.identifier),
     "remote_address_group_id": f.ignored,
     "description": f.text(255),
@@ -139,6 +139,7 @@ class SecurityGroupRules(Collection[rows.RuleRow]):
             port_range_min=values.get("port_range_min"),
             port_range_max=values.get("port_range_max"),
             remote_ip_prefix=values.get("remote_ip_prefix"),
+            normalized_cidr=None,
             remote_group_id=values.get("remote_group_id"),
             description=values.get("description", ""),
             revision=0,
@@ -183,7 +184,7 @@ def rule_view(row: rows.RuleRow) -> dict[str, Any]:
         "remote_ip_prefix": row.remote_ip_prefix,
         "remote_group_id": row.remote_group_id,
         "remote_address_group_id": None,
-        "normalized_cidr": row.remote_ip_prefix,
+        "normalized_cidr": row.normalized_cidr,
         "description": row.description,
         "belongs_to_default_sg": None,
         "revision_number": row.revision,
@@ -203,7 +204,7 @@ def _sensible(rule: rows.RuleRow) -> None:
     low, high = rule.port_range_min, rule.port_range_max
     if rule.remote_ip_prefix and rule.remote_group_id:
         raise Invalid("Only remote_ip_prefix or remote_group_id may be provided.")
-    if rule.remote_ip_prefix and ipaddress.ip_network(rule.remote_ip_prefix).version != int(rule.ethertype[-1]):
+    if rule.remote_ip_prefix and ipaddress.ip_interface(rule.remote_ip_prefix).version != int(rule.ethertype[-1]):
         raise Invalid(f"Conflicting value ethertype {rule.ethertype} for CIDR {rule.remote_ip_prefix}")
     if number == PROTOCOLS["icmpv6"] and rule.ethertype == "IPv4":
         raise Invalid("Invalid ethertype IPv4 for protocol ipv6-icmp.")

@@ -118,6 +118,8 @@ class App:
         from nova_async.services.image.builtin import BuiltinImages
         from nova_async.services.network import http as network_http
         from nova_async.services.network.builtin import BuiltinNetworks
+        from nova_async.services.volume import http as volume_http
+        from nova_async.services.volume.builtin import BuiltinVolumes
 
         config, world = self.config, self.world
         await bootstrap.migrate(url, world)
@@ -132,6 +134,8 @@ class App:
         images = await BuiltinImages.open(database, config, world)
         stack.push_async_callback(images.close)
         networks = await BuiltinNetworks.open(database, config, world)
+        volumes = await BuiltinVolumes.open(database, config, world, images)
+        stack.push_async_callback(volumes.close)
         self.secrets = await identity.bootstrap()
         await networks.bootstrap()
         await bootstrap.flavors(database)
@@ -165,6 +169,7 @@ class App:
                 "/identity": identity_http.application(identity, world, config),
                 "/image": image_http.application(images, identity, world, config),
                 "/network": network_http.application(networks, identity, world, config),
+                "/volume": volume_http.application(volumes, identity, world, config),
                 "/metadata": metadata,
                 **consoles,
             },
@@ -173,6 +178,7 @@ class App:
             config,
         )
         serving = asyncio.Event()
+        group.create_task(volumes.run(), name="volumes")
         group.create_task(conductor.run(serving), name="conductor")
         await serving.wait()
         self.say("conductor is ready")

@@ -159,6 +159,15 @@ class Network(Section):
     mtu: int = 1450
 
 
+class VolumeSection(Section):
+    url: str = ""  # empty: built in
+    backend: str = "file"
+    store_dir: str = ""  # empty: <state_dir>/volumes
+    quota_volumes: int = 10
+    quota_snapshots: int = 10
+    quota_gigabytes: int = 1000
+
+
 class Metadata(Section):
     url: str = ""  # empty: <public_url>/metadata; workers forward their guests' requests there
     shared_secret: str = ""  # empty: made at first start and kept in state_dir
@@ -209,6 +218,7 @@ class Config(Section):
     identity: Identity = msgspec.field(default_factory=Identity)
     image: ImageSection = msgspec.field(default_factory=ImageSection)
     network: Network = msgspec.field(default_factory=Network)
+    volume: VolumeSection = msgspec.field(default_factory=VolumeSection)
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     notifications: Notifications = msgspec.field(default_factory=Notifications)
     console: Console = msgspec.field(default_factory=Console)

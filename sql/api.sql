@@ -432,6 +432,121 @@ CREATE TABLE server_group_members (
 );
 CREATE INDEX server_group_members_by_group ON server_group_members USING btree (group_id, number);
 
+CREATE TABLE volume_types (
+    id          uuid NOT NULL,
+    name        text NOT NULL,
+    description text,
+    is_public   boolean NOT NULL DEFAULT true,
+    is_default  boolean NOT NULL DEFAULT false,
+    extra_specs jsonb NOT NULL DEFAULT '{}'::jsonb,
+    projects    text[] NOT NULL DEFAULT '{}'::text[],
+    created_at  timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at  timestamp with time zone,
+    CONSTRAINT volume_types_pkey PRIMARY KEY (id),
+    CONSTRAINT volume_types_name_key UNIQUE (name)
+);
+CREATE UNIQUE INDEX volume_types_default ON volume_types USING btree (is_default) WHERE is_default;
+
+CREATE TABLE volumes (
+    id                uuid NOT NULL,
+    project_id        text NOT NULL,
+    user_id           text NOT NULL,
+    name              text,
+    description       text,
+    size              integer NOT NULL,
+    status            text NOT NULL,
+    status_before     text,
+    availability_zone text NOT NULL,
+    type_id           uuid NOT NULL,
+    bootable          boolean NOT NULL DEFAULT false,
+    multiattach       boolean NOT NULL DEFAULT false,
+    read_only         boolean NOT NULL DEFAULT false,
+    metadata          jsonb NOT NULL DEFAULT '{}'::jsonb,
+    image_metadata    jsonb NOT NULL DEFAULT '{}'::jsonb,
+    snapshot_id       uuid,
+    source_volume_id  uuid,
+    created_at        timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at        timestamp with time zone,
+    CONSTRAINT volumes_pkey PRIMARY KEY (id),
+    CONSTRAINT volumes_size_positive CHECK (size > 0),
+    CONSTRAINT volumes_type_fkey FOREIGN KEY (type_id) REFERENCES volume_types(id)
+);
+CREATE INDEX volumes_by_project ON volumes USING btree (project_id, created_at DESC, id);
+
+CREATE TABLE volume_snapshots (
+    id          uuid NOT NULL,
+    volume_id   uuid NOT NULL,
+    project_id  text NOT NULL,
+    user_id     text NOT NULL,
+    name        text,
+    description text,
+    size        integer NOT NULL,
+    status      text NOT NULL,
+    metadata    jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at  timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at  timestamp with time zone,
+    CONSTRAINT volume_snapshots_pkey PRIMARY KEY (id),
+    CONSTRAINT volume_snapshots_volume_fkey FOREIGN KEY (volume_id) REFERENCES volumes(id)
+);
+CREATE INDEX volume_snapshots_by_project ON volume_snapshots USING btree (project_id, created_at DESC, id);
+CREATE INDEX volume_snapshots_by_volume ON volume_snapshots USING btree (volume_id);
+
+CREATE TABLE volume_attachments (
+    id          uuid NOT NULL,
+    volume_id   uuid NOT NULL,
+    instance_id uuid,
+    shared      boolean NOT NULL,
+    status      text NOT NULL,
+    mode        text NOT NULL DEFAULT 'rw'::text,
+    connector   jsonb,
+    mountpoint  text,
+    secret      text,
+    attached_at timestamp with time zone,
+    created_at  timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT volume_attachments_pkey PRIMARY KEY (id),
+    CONSTRAINT volume_attachments_volume_fkey FOREIGN KEY (volume_id) REFERENCES volumes(id)
+);
+CREATE INDEX volume_attachments_by_instance ON volume_attachments USING btree (instance_id);
+CREATE UNIQUE INDEX volume_attachments_one ON volume_attachments USING btree (volume_id) WHERE NOT shared;
+CREATE UNIQUE INDEX volume_attachments_pair ON volume_attachments USING btree (volume_id, instance_id);
+
+CREATE TABLE volume_jobs (
+    id          uuid NOT NULL,
+    volume_id   uuid NOT NULL,
+    snapshot_id uuid,
+    kind        text NOT NULL,
+    input       jsonb NOT NULL DEFAULT '{}'::jsonb,
+    context     jsonb NOT NULL,
+    tries       integer NOT NULL DEFAULT 0,
+    owner       text,
+    until       timestamp with time zone NOT NULL DEFAULT now(),
+    created_at  timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT volume_jobs_pkey PRIMARY KEY (id),
+    CONSTRAINT volume_jobs_snapshot_id_fkey FOREIGN KEY (snapshot_id) REFERENCES volume_snapshots(id) ON DELETE CASCADE,
+    CONSTRAINT volume_jobs_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES volumes(id) ON DELETE CASCADE
+);
+CREATE INDEX volume_jobs_by_time ON volume_jobs USING btree (until);
+
+CREATE TABLE volume_quotas (
+    project_id text NOT NULL,
+    resource   text NOT NULL,
+    hard_limit integer NOT NULL,
+    CONSTRAINT volume_quotas_pkey PRIMARY KEY (project_id, resource)
+);
+
+CREATE TABLE volume_messages (
+    id            uuid NOT NULL,
+    project_id    text NOT NULL,
+    request_id    text NOT NULL,
+    resource_type text NOT NULL,
+    resource_id   uuid NOT NULL,
+    event         text NOT NULL,
+    message       text NOT NULL,
+    created_at    timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT volume_messages_pkey PRIMARY KEY (id)
+);
+CREATE INDEX volume_messages_by_project ON volume_messages USING btree (project_id, created_at DESC, id);
+
 CREATE OR REPLACE FUNCTION identity_reach(who text)
  RETURNS TABLE(project_id text, domain_id text, role_id text)
  LANGUAGE sql

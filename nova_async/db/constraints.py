@@ -30,6 +30,12 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "identity_groups_name_key": (Conflict, "A group with this name already exists in the domain."),
     "identity_roles_name_key": (Conflict, "A role with this name already exists."),
     "identity_application_credentials_key": (Conflict, "An application credential with this name already exists for the user."),
+    "volume_attachments_one": (Conflict, "The volume is attached already."),
+    "volume_attachments_pair": (Conflict, "The volume is attached to this server already."),
+    "volume_attachments_volume_fkey": (Conflict, "The volume is attached; detach it first."),
+    "volume_snapshots_volume_fkey": (Conflict, "The volume has snapshots; delete them first."),
+    "volume_types_name_key": (Conflict, "Volume type with this name already exists."),
+    "volumes_type_fkey": (Conflict, "There are volumes of this type; delete them first."),
     "instance_tags_count": (Invalid, "The number of tags exceeded the per-server limit 50."),
 }
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pycdlib
 import pytest
 
+from nova_async import processes
 from nova_async.errors import Error, Invalid, Unavailable
-from nova_async.virt.libvirt import config_drive, console_log, processes
+from nova_async.virt.libvirt import config_drive, console_log
 from nova_async.virt.libvirt.files import named, remove_tree
 
 

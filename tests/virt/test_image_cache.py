@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from nova_async import qemu_img
 from nova_async.errors import Error, Invalid, NotFound, Unavailable, Unsupported
 from nova_async.model.guests import ImageRef
-from nova_async.virt.libvirt import qcow2, qemu_img
+from nova_async.virt.libvirt import qcow2
 from nova_async.virt.libvirt.files import FileThreads
 from nova_async.virt.libvirt.image_cache import ImageCache
 from nova_async.world import RealWorld

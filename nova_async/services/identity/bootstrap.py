@@ -37,6 +37,8 @@ SERVICES = (
     ("identity", "keystone", "/identity"),
     ("image", "glance", "/image"),
     ("network", "neutron", "/network"),
+    ("block-storage", "cinder", "/volume/v3"),
+    ("volumev3", "cinderv3", "/volume/v3"),
     ("compute", "nova", "/compute/v2.1"),
 )
 KEEP_SECONDS = 2 * 86_400.0
@@ -142,6 +144,7 @@ async def _grants(conn: Connection) -> None:
 
 async def _catalog(conn: Connection, config: Config) -> None:
     elsewhere = {"identity": config.identity.url, "image": config.image.url, "network": config.network.url}
+    elsewhere |= dict.fromkeys(("block-storage", "volumev3"), config.volume.url)
     await db.region_ensure(conn, config.identity.region)
     for type_, name, path in SERVICES:
         service_id = _fixed_id(type_)

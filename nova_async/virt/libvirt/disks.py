@@ -5,10 +5,11 @@ from pathlib import Path
 
 import msgspec
 
+from nova_async import processes, qemu_img
 from nova_async.errors import Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec
 from nova_async.virt.driver import Progress
-from nova_async.virt.libvirt import config_drive, processes, qcow2, qemu_img
+from nova_async.virt.libvirt import config_drive, qcow2
 from nova_async.virt.libvirt.files import IDENTIFIER, FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import Base, ImageCache
 

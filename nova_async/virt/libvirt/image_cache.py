@@ -11,11 +11,11 @@ from typing import Protocol
 
 import msgspec
 
-from nova_async import log
+from nova_async import log, qemu_img
 from nova_async.errors import Error, Invalid, NoCapacity, Unavailable, Unsupported
 from nova_async.model.guests import ImageRef
 from nova_async.virt.driver import Progress
-from nova_async.virt.libvirt import qcow2, qemu_img
+from nova_async.virt.libvirt import qcow2
 from nova_async.virt.libvirt.files import FileThreads
 from nova_async.world import World
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from nova_async.errors import Invalid
-from nova_async.virt.libvirt.processes import run
+from nova_async.processes import run
 
 FORMATS = frozenset({"raw", "qcow2"})
 CONVERT_SECONDS = 1800.0

@@ -1,0 +1,124 @@
+"""Who holds a volume: kept for a server (reserved), reached by its host (attaching), had by its guest (attached).
+
+The states of the volume follow in the same transaction; the database itself refuses a second holder of a volume that is not
+made for several.
+"""
+
+from typing import Any
+
+from nova_async.context import Context
+from nova_async.db import Connection, Database
+from nova_async.db import volumes as rows
+from nova_async.db.volumes import AttachmentRow, VolumeRow
+from nova_async.errors import Conflict, Invalid, NotFound
+from nova_async.services.volume import rules
+from nova_async.world import World
+
+VOLUME_STATUS = {"reserved": "reserved", "attaching": "attaching", "attached": "in-use"}
+
+
+class Attachments:
+    def __init__(self, database: Database, world: World) -> None:
+        self._database, self._world = database, world
+
+    async def listing(
+        self, ctx: Context, *, all_projects: bool = False, volumes: list[str] | None = None, servers: list[str] | None = None
+    ) -> list[AttachmentRow]:
+        async with self._database.connection() as conn:
+            project = None if all_projects and ctx.is_service else ctx.project_id
+            return await rows.attachments(conn, project, volumes=volumes, servers=servers)
+
+    async def get(self, ctx: Context, attachment_id: str) -> AttachmentRow:
+        async with self._database.connection() as conn:
+            return await self._seen(conn, ctx, attachment_id)
+
+    async def reserve(self, ctx: Context, volume_id: str, instance_id: str | None, mode: str = "rw") -> AttachmentRow:
+        """The attachment of this pair, made now when there is none."""
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            volume = await self._volume(conn, ctx, volume_id)
+            if instance_id is not None:
+                for earlier in await rows.attachments(conn, volumes=[volume.id], servers=[instance_id]):
+                    return earlier
+            _check_free(volume)
+            attachment_id = self._world.uuid()
+            await rows.insert_attachment(
+                conn,
+                attachment_id,
+                volume.id,
+                instance_id,
+                shared=volume.multiattach,
+                status="reserved",
+                mode=mode,
+                secret=self._world.secret(32),
+            )
+            await self._follow(conn, volume.id)
+            return await self._seen(conn, ctx, attachment_id)
+
+    async def connect(self, ctx: Context, attachment_id: str, connector: dict[str, Any], mountpoint: str | None) -> AttachmentRow:
+        """Another host takes the place of the one before."""
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            row = await self._seen(conn, ctx, attachment_id)
+            await self._volume(conn, ctx, row.volume_id)
+            status = "attached" if row.status == "attached" else "attaching"
+            await rows.connect(conn, row.id, status, connector, mountpoint)
+            await self._follow(conn, row.volume_id)
+            return await self._seen(conn, ctx, row.id)
+
+    async def complete(self, ctx: Context, attachment_id: str) -> None:
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            row = await self._seen(conn, ctx, attachment_id)
+            await self._volume(conn, ctx, row.volume_id)
+            if row.status == "reserved":
+                raise Invalid(f"Invalid attachment: {row.id} has no host; update it with a connector first.")
+            await rows.connect(conn, row.id, "attached", row.connector, None)
+            await self._follow(conn, row.volume_id)
+
+    async def free(self, ctx: Context, attachment_id: str) -> AttachmentRow | None:
+        """The one that was there; None when there was none."""
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            try:
+                row = await self._seen(conn, ctx, attachment_id)
+            except NotFound:
+                return None
+            volume = await self._volume(conn, ctx, row.volume_id)
+            if row.status == "attached" and row.instance_id and not ctx.is_service:
+                raise Conflict(f"Detach volume from instance {row.instance_id} using the Compute API.")
+            await rows.delete_attachment(conn, row.id)
+            await self._follow(conn, volume.id)
+            return row
+
+    async def _follow(self, conn: Connection, volume_id: str) -> None:
+        """Let the volume's status say what its attachments are, unless something else is being done with it."""
+        volume = await rows.get(conn, volume_id)
+        assert volume is not None
+        held = {a["status"] for a in volume.attachments}
+        status = next((VOLUME_STATUS[s] for s in ("attached", "attaching", "reserved") if s in held), "available")
+        busy = volume.status in ("downloading", "uploading", "extending", "creating")
+        if busy and volume.status_before is not None:
+            await rows.change(conn, volume_id, status_before=status)
+        elif volume.status in (*VOLUME_STATUS.values(), "available", "detaching"):
+            await rows.change(conn, volume_id, status=status)
+
+    async def _volume(self, conn: Connection, ctx: Context, volume_id: str) -> VolumeRow:
+        """Held until the transaction ends."""
+        volume = await rows.get(conn, rules.well_formed("Volume", volume_id), lock=True)
+        if volume is None or not rules.may_see(ctx, volume.project_id):
+            raise NotFound(f"Volume {volume_id} could not be found.")
+        return volume
+
+    async def _seen(self, conn: Connection, ctx: Context, attachment_id: str) -> AttachmentRow:
+        found = await rows.attachments(conn, ids=[rules.well_formed("Volume attachment", attachment_id)])
+        if not found or not rules.may_see(ctx, found[0].project_id):
+            raise NotFound(f"Volume attachment could not be found with filter: attachment_id = {attachment_id}.")
+        return found[0]
+
+
+def _check_free(volume: VolumeRow) -> None:
+    wanted = ("available", "in-use", "reserved", "attaching") if volume.multiattach else ("available",)
+    if volume.status == "in-use" and not volume.multiattach:
+        raise Invalid(f"Invalid volume: Volume {volume.id} status must be available to reserve, but the current status is in-use.")
+    rules.in_status(volume, wanted, "reserve")

@@ -1,0 +1,1 @@
+"""The requests that the built-in volume service answers, by noun."""

@@ -1,0 +1,253 @@
+"""What is no volume: versions, limits, quotas, zones, services, messages, extensions, and what this service does not have."""
+
+import re
+from typing import Any
+
+from aiohttp import web
+
+from nova_async.db import volume_types, volumes
+from nova_async.errors import Forbidden, Invalid, NotFound, Unsupported
+from nova_async.services.volume import fields as f
+from nova_async.services.volume import rules, versions, views
+from nova_async.services.volume.handlers.base import Handlers, Routes
+from nova_async.services.web import context_of, json_body, json_response
+
+# What a client may list and finds empty: collection -> singular.
+EMPTY = {
+    "backups": "backup",
+    "qos-specs": "qos_spec",
+    "groups": "group",
+    "group_snapshots": "group_snapshot",
+    "group_types": "group_type",
+    "consistencygroups": "consistencygroup",
+    "cgsnapshots": "cgsnapshot",
+    "os-volume-transfer": "transfer",
+    "volume-transfers": "transfer",
+    "clusters": "cluster",
+    "default-types": "default_type",
+}
+PLURALS = {"qos-specs": "qos_specs", "os-volume-transfer": "transfers", "volume-transfers": "transfers", "default-types": "default_types"}
+EXTENSIONS = {
+    "os-availability-zone": "AvailabilityZones",
+    "os-extended-snapshot-attributes": "ExtendedSnapshotAttributes",
+    "os-quota-sets": "Quotas",
+    "os-services": "Services",
+    "os-types-extra-specs": "TypesExtraSpecs",
+    "os-types-manage": "TypesManage",
+    "os-vol-image-meta": "VolumeImageMetadata",
+    "os-vol-tenant-attr": "VolumeTenantAttribute",
+    "os-volume-actions": "VolumeActions",
+    "os-volume-type-access": "VolumeTypeAccess",
+}
+IN_USE = {"volumes": "volumes", "snapshots": "snapshots", "gigabytes": "gigabytes"}
+NUMBER = re.compile(r"^-?\d{1,9}$")
+
+
+class AboutHandlers(Handlers):
+    def routes(self) -> Routes:
+        found: Routes = [
+            ("GET", "/limits", self.limits),
+            ("GET", "/os-quota-sets/{id}", self.quota),
+            ("PUT", "/os-quota-sets/{id}", self.set_quota),
+            ("DELETE", "/os-quota-sets/{id}", self.reset_quota),
+            ("GET", "/os-quota-sets/{id}/defaults", self.default_quota),
+            ("GET", "/os-quota-class-sets/{id}", self.quota_class),
+            ("PUT", "/os-quota-class-sets/{id}", self.set_quota_class),
+            ("GET", "/os-availability-zone", self.zones),
+            ("GET", "/os-services", self.services),
+            ("GET", "/scheduler-stats/get_pools", self.pools),
+            ("GET", "/messages", self.messages),
+            ("GET", "/messages/{id}", self.message),
+            ("DELETE", "/messages/{id}", self.delete_message),
+            ("GET", "/extensions", self.extensions),
+            ("GET", "/resource_filters", self.filters),
+        ]
+        for path in EMPTY:
+            found += [
+                ("GET", f"/{path}", self.empty),
+                ("GET", f"/{path}/detail", self.empty),
+                ("POST", f"/{path}", self.refuse),
+                ("GET", f"/{path}/{{id}}", self.absent),
+                ("PUT", f"/{path}/{{id}}", self.absent),
+                ("DELETE", f"/{path}/{{id}}", self.absent),
+            ]
+        return found
+
+    async def choices(self, request: web.Request) -> web.StreamResponse:
+        return json_response(versions.document(self.base), 300)
+
+    async def version(self, request: web.Request) -> web.StreamResponse:
+        return json_response(versions.document(self.base))
+
+    async def limits(self, request: web.Request) -> web.StreamResponse:
+        ctx = context_of(request)
+        project = request.query.get("project_id") or ctx.project_id
+        if project != ctx.project_id:
+            rules.admin(ctx, "limits_extension:used_limits")
+        limits, used = await self._counted(project)
+        absolute = {
+            "maxTotalVolumes": limits["volumes"],
+            "maxTotalSnapshots": limits["snapshots"],
+            "maxTotalVolumeGigabytes": limits["gigabytes"],
+            "maxTotalBackups": limits["backups"],
+            "maxTotalBackupGigabytes": limits["backup_gigabytes"],
+            "totalVolumesUsed": used.volumes,
+            "totalSnapshotsUsed": used.snapshots,
+            "totalGigabytesUsed": used.gigabytes,
+            "totalBackupsUsed": 0,
+            "totalBackupGigabytesUsed": 0,
+        }
+        return json_response({"limits": {"rate": [], "absolute": absolute}})
+
+    async def quota(self, request: web.Request) -> web.StreamResponse:
+        project = self._quota_of(request)
+        limits, used = await self._counted(project)
+        if request.query.get("usage", "").lower() in f.TRUE:
+            detailed = {
+                name: {"limit": limit, "in_use": int(getattr(used, IN_USE[name])) if name in IN_USE else 0, "reserved": 0}
+                for name, limit in limits.items()
+            }
+            return json_response({"quota_set": {"id": project, **detailed}})
+        return json_response({"quota_set": {"id": project, **limits}})
+
+    async def default_quota(self, request: web.Request) -> web.StreamResponse:
+        project = self._quota_of(request)
+        async with self.service.database.connection() as conn:
+            limits = await self.service.quotas.of(conn, None)
+        return json_response({"quota_set": {"id": project, **limits}})
+
+    async def set_quota(self, request: web.Request) -> web.StreamResponse:
+        asked = _limits(await json_body(request), "quota_set")
+        return json_response({"quota_set": await self.service.quotas.put(context_of(request), request.match_info["id"], asked)})
+
+    async def reset_quota(self, request: web.Request) -> web.StreamResponse:
+        await self.service.quotas.reset(context_of(request), request.match_info["id"])
+        return web.Response(status=200)
+
+    async def quota_class(self, request: web.Request) -> web.StreamResponse:
+        rules.admin(context_of(request), "volume_extension:quota_classes:get")
+        async with self.service.database.connection() as conn:
+            limits = await self.service.quotas.of(conn, None)
+        return json_response({"quota_class_set": {"id": request.match_info["id"], **limits}})
+
+    async def set_quota_class(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["id"] != "default":
+            raise Invalid("There is one class of quotas: default.")
+        asked = _limits(await json_body(request), "quota_class_set")
+        return json_response({"quota_class_set": await self.service.quotas.put(context_of(request), None, asked)})
+
+    async def zones(self, request: web.Request) -> web.StreamResponse:
+        zone = {"zoneName": self.service.volumes.zone, "zoneState": {"available": True}}
+        return json_response({"availabilityZoneInfo": [zone]})
+
+    async def services(self, request: web.Request) -> web.StreamResponse:
+        rules.admin(context_of(request), "volume_extension:services:index")
+        common = {
+            "status": "enabled",
+            "state": "up",
+            "zone": self.service.volumes.zone,
+            "updated_at": views.moment(self.service.world.now()),
+            "disabled_reason": None,
+        }
+        found = [
+            {"binary": "cinder-scheduler", "host": self.service.host, **common},
+            {"binary": "cinder-volume", "host": f"{self.service.host}@{views.BACKEND}", **common, "backend_state": "up"},
+        ]
+        for key in ("host", "binary"):
+            if wanted := request.query.get(key):
+                found = [service for service in found if service[key] == wanted]
+        return json_response({"services": found})
+
+    async def pools(self, request: web.Request) -> web.StreamResponse:
+        rules.admin(context_of(request), "scheduler_extension:scheduler_stats:get_pools")
+        total, free = await self.service.store.space()
+        pool = {
+            "volume_backend_name": views.BACKEND,
+            "storage_protocol": "file",
+            "total_capacity_gb": total,
+            "free_capacity_gb": free,
+            "reserved_percentage": 0,
+            "multiattach": True,
+            "vendor_name": "nova_async",
+            "driver_version": "1.0",
+        }
+        name = f"{self.service.host}@{views.BACKEND}#{views.BACKEND}"
+        detail = request.query.get("detail", "").lower() in f.TRUE
+        return json_response({"pools": [{"name": name} | ({"capabilities": pool} if detail else {})]})
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        async with self.service.database.connection() as conn:
+            found = await volume_types.messages(conn, context_of(request).project_id)
+        wanted = request.query.get("resource_uuid")
+        shown = [views.message(row, self.base) for row in found if wanted in (None, row.resource_id)]
+        return json_response({"messages": shown[: self.config.api.max_limit]})
+
+    async def message(self, request: web.Request) -> web.StreamResponse:
+        message_id = rules.well_formed("Message", request.match_info["id"])
+        async with self.service.database.connection() as conn:
+            found = await volume_types.messages(conn, context_of(request).project_id, message_id)
+        if not found:
+            raise NotFound(f"Message {message_id} could not be found.")
+        return json_response({"message": views.message(found[0], self.base)})
+
+    async def delete_message(self, request: web.Request) -> web.StreamResponse:
+        rules.writer(context_of(request))
+        message_id = rules.well_formed("Message", request.match_info["id"])
+        async with self.service.database.connection() as conn:
+            if not await volume_types.delete_message(conn, context_of(request).project_id, message_id):
+                raise NotFound(f"Message {message_id} could not be found.")
+        return web.Response(status=204)
+
+    async def extensions(self, request: web.Request) -> web.StreamResponse:
+        common = {"updated": "2026-01-01T00:00:00Z", "links": []}
+        return json_response({"extensions": [{"alias": a, "name": n, "description": n, **common} for a, n in EXTENSIONS.items()]})
+
+    async def filters(self, request: web.Request) -> web.StreamResponse:
+        known = {
+            "volume": ["name", "status", "metadata", "bootable", "availability_zone", "size", "volume_type", "multiattach"],
+            "snapshot": ["name", "status", "volume_id", "metadata", "size"],
+            "attachment": ["volume_id", "status", "instance_id"],
+            "volume_type": ["is_public", "name", "extra_specs"],
+            "message": ["resource_uuid"],
+        }
+        wanted = request.query.get("resource")
+        return json_response({"resource_filters": [{"resource": r, "filters": fs} for r, fs in known.items() if wanted in (None, r)]})
+
+    async def empty(self, request: web.Request) -> web.StreamResponse:
+        path = _collection(request)
+        return json_response({PLURALS.get(path, path): []})
+
+    async def absent(self, request: web.Request) -> web.StreamResponse:
+        raise NotFound(f"{EMPTY[_collection(request)].capitalize()} {request.match_info['id'][:255]} could not be found.")
+
+    async def refuse(self, request: web.Request) -> web.StreamResponse:
+        raise Unsupported("The built-in volume service does not have this. Configure volume.url to use Cinder.")
+
+    async def _counted(self, project: str) -> tuple[dict[str, int], volumes.Usage]:
+        async with self.service.database.connection() as conn:
+            return await self.service.quotas.of(conn, project), await volumes.usage(conn, project)
+
+    def _quota_of(self, request: web.Request) -> str:
+        project, ctx = request.match_info["id"], context_of(request)
+        if project != ctx.project_id and not ctx.is_admin:
+            raise Forbidden("Policy doesn't allow volume_extension:quotas:show to be performed.")
+        return project
+
+
+def _collection(request: web.Request) -> str:
+    return next(part for part in request.path.split("/") if part in EMPTY)
+
+
+def _limits(body: dict[str, Any], wrapper: str) -> dict[str, int]:
+    """Whole numbers of -1 (unlimited) or more; ids are not looked at, null changes nothing, nor do limits of single types."""
+    inside = body.get(wrapper)
+    if not isinstance(inside, dict):
+        raise Invalid(f"Invalid input for field/attribute {wrapper}: an object is expected.")
+    found = {}
+    for name, value in inside.items():
+        if name in ("id", "tenant_id", "class_name") or value is None or name.startswith(tuple(f"{limit}_" for limit in IN_USE)):
+            continue
+        if isinstance(value, bool) or not NUMBER.match(str(value)) or int(value) < -1:
+            raise Invalid(f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. It must be a whole number of -1 or more.")
+        found[name] = int(value)
+    return found

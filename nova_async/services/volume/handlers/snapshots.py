@@ -1,0 +1,138 @@
+"""Snapshots of volumes."""
+
+from typing import Any
+
+from aiohttp import web
+
+from nova_async.db.volumes import SnapshotRow
+from nova_async.errors import Invalid, NotFound
+from nova_async.services.volume import fields as f
+from nova_async.services.volume import rules, views
+from nova_async.services.volume import versions as v
+from nova_async.services.volume.handlers.base import VERSION, Handlers, Routes, one_key, wants_all
+from nova_async.services.volume.paging import Page, paged
+from nova_async.services.web import context_of, json_body, json_response
+
+CREATE = {
+    "volume_id": f.identifier,
+    "name": f.text,
+    "display_name": f.text,
+    "description": f.text,
+    "display_description": f.text,
+    "metadata": f.metadata,
+    "force": f.boolean,
+}
+UPDATE = {"name": f.text, "display_name": f.text, "description": f.text, "display_description": f.text}
+FILTERS = {
+    "id": lambda row: row.id,
+    "name": lambda row: row.name,
+    "status": lambda row: row.status,
+    "volume_id": lambda row: row.volume_id,
+    "size": lambda row: row.size,
+    "metadata": lambda row: row.metadata,
+    "created_at": lambda row: row.created_at,
+    "project_id": lambda row: row.project_id,
+}
+
+
+class SnapshotHandlers(Handlers):
+    def routes(self) -> Routes:
+        one = "/snapshots/{id}"
+        return [
+            ("GET", "/snapshots", self.index),
+            ("POST", "/snapshots", self.create),
+            ("GET", "/snapshots/detail", self.index),
+            ("GET", one, self.show),
+            ("PUT", one, self.update),
+            ("DELETE", one, self.delete),
+            ("GET", one + "/metadata", self.metadata),
+            ("POST", one + "/metadata", self.add_metadata),
+            ("PUT", one + "/metadata", self.set_metadata),
+            ("DELETE", one + "/metadata/{key}", self.remove_metadata_item),
+            ("POST", one + "/action", self.action),
+        ]
+
+    async def index(self, request: web.Request) -> web.StreamResponse:
+        name = request.query.get("name") or request.query.get("display_name")
+        found = await self.service.snapshots.listing(context_of(request), all_projects=wants_all(request), names=[name] if name else None)
+        page: Page = paged(found, request.query, FILTERS, self.config.api.max_limit, lambda row: row.id)
+        shown = [views.snapshot(row, request[VERSION]) for row in page.items]
+        if not request.path.endswith("/detail"):
+            hidden = ("os-extended-snapshot-attributes:progress", "os-extended-snapshot-attributes:project_id")
+            shown = [{key: value for key, value in view.items() if key not in hidden} for view in shown]
+        return self.answer(request, "snapshots", page, shown)
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        asked = f.read(await json_body(request), "snapshot", CREATE, required=("volume_id",))
+        in_use = request[VERSION] >= v.SNAPSHOT_IN_USE
+        if in_use and asked.get("force") is False:
+            raise Invalid(
+                f"Invalid value 'False' for force: since 3.{v.SNAPSHOT_IN_USE} volumes in use have snapshots without being forced."
+            )
+        row = await self.service.snapshots.create(
+            context_of(request),
+            asked["volume_id"],
+            asked.get("name", asked.get("display_name")),
+            asked.get("description", asked.get("display_description")),
+            asked.get("metadata") or {},
+            force=in_use or bool(asked.get("force")),
+        )
+        return self._answer(request, row, 202)
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(request, await self._get(request))
+
+    async def update(self, request: web.Request) -> web.StreamResponse:
+        asked = f.read(await json_body(request), "snapshot", UPDATE)
+        columns = {name.removeprefix("display_"): value for name, value in asked.items()}
+        return self._answer(request, await self.service.snapshots.change(context_of(request), _id(request), **columns))
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        await self.service.snapshots.delete(context_of(request), _id(request))
+        return web.Response(status=202)
+
+    async def metadata(self, request: web.Request) -> web.StreamResponse:
+        return json_response({"metadata": (await self._get(request)).metadata})
+
+    async def add_metadata(self, request: web.Request) -> web.StreamResponse:
+        more = f.metadata("metadata", (await json_body(request)).get("metadata"))
+        row = await self.service.snapshots.change(context_of(request), _id(request), metadata=lambda old: old | more)
+        return json_response({"metadata": row.metadata})
+
+    async def set_metadata(self, request: web.Request) -> web.StreamResponse:
+        whole = f.metadata("metadata", (await json_body(request)).get("metadata"))
+        row = await self.service.snapshots.change(context_of(request), _id(request), metadata=whole)
+        return json_response({"metadata": row.metadata})
+
+    async def remove_metadata_item(self, request: web.Request) -> web.StreamResponse:
+        key = request.match_info["key"]
+        if key not in (await self._get(request)).metadata:
+            raise NotFound(f"Snapshot metadata has no key {key[:255]}.")
+        await self.service.snapshots.change(
+            context_of(request), _id(request), metadata=lambda old: {k: value for k, value in old.items() if k != key}
+        )
+        return web.Response(status=200)
+
+    async def action(self, request: web.Request) -> web.StreamResponse:
+        body, ctx = await json_body(request), context_of(request)
+        match one_key(body):
+            case "os-reset_status":
+                status = f.read(body, "os-reset_status", {"status": f.text}, required=("status",))["status"]
+                await self.service.snapshots.set_status(ctx, _id(request), status)
+            case "os-force_delete":
+                rules.admin(ctx, "volume_extension:snapshot_admin_actions:force_delete")
+                await self.service.snapshots.delete(ctx, _id(request), force=True)
+            case name:
+                raise Invalid(f"There is no such action: {name[:100]}.")
+        return web.Response(status=202)
+
+    async def _get(self, request: web.Request) -> SnapshotRow:
+        return await self.service.snapshots.get(context_of(request), _id(request))
+
+    def _answer(self, request: web.Request, row: SnapshotRow, status: int = 200) -> web.Response:
+        shown: dict[str, Any] = {"snapshot": views.snapshot(row, request[VERSION])}
+        return json_response(shown, status)
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["id"]

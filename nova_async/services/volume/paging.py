@@ -1,0 +1,80 @@
+"""Lists: filters, order and pages over what a project has, in the ways that Cinder's clients ask."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from nova_async.errors import Invalid
+
+T = TypeVar("T")
+ASKED = frozenset({"limit", "marker", "offset", "sort", "sort_key", "sort_dir", "all_tenants", "with_count", "consume_quota"})
+
+
+class Page(NamedTuple):
+    items: list[Any]
+    total: int
+    more: bool
+
+
+def paged(
+    items: Sequence[T], query: Mapping[str, str], filters: Mapping[str, Callable[[T], Any]], most: int, id_of: Callable[[T], str]
+) -> Page:
+    """``items`` are newest first. ``filters``: what may be asked of an item, and sorted by. Unknown filters are left aside, as Cinder does.
+
+    Raises ``Invalid``.
+    """
+    kept = [item for item in items if all(_passes(filters[k](item), value) for k, value in query.items() if k in filters)]
+    for key, descending in reversed(_order(query)):
+        if key not in filters:
+            raise Invalid(f"Sort key supplied is invalid: {key[:50]}")
+        kept.sort(key=lambda item, of=filters[key]: (of(item) is None, _sortable(of(item))), reverse=descending)  # type: ignore[misc]
+    total = len(kept)
+    if marker := query.get("marker"):
+        place = next((n for n, item in enumerate(kept) if id_of(item) == marker), None)
+        if place is None:
+            raise Invalid(f"marker [{marker[:100]}] not found")
+        kept = kept[place + 1 :]
+    kept = kept[_number(query, "offset", 0) :]
+    limit = min(_number(query, "limit", most), most)
+    return Page(kept[:limit], total, len(kept) > limit > 0)
+
+
+def _order(query: Mapping[str, str]) -> list[tuple[str, bool]]:
+    """Keys, and whether they descend; none for newest first."""
+    if sort := query.get("sort"):
+        pairs = [part.partition(":") for part in sort.split(",") if part]
+    elif key := query.get("sort_key"):
+        pairs = [(key, ":", query.get("sort_dir", "desc"))]
+    else:
+        return []
+    for _, _, direction in pairs:
+        if direction not in ("", "asc", "desc"):
+            raise Invalid("Unknown sort direction, must be 'desc' or 'asc'.")
+    return [(key, direction != "asc") for key, _, direction in pairs]
+
+
+def _passes(value: Any, wanted: str) -> bool:
+    if isinstance(value, bool):
+        return str(value).lower() == wanted.lower()
+    if isinstance(value, dict):
+        return all(pair in value.items() for pair in _pairs(wanted))
+    return str(value) == wanted
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """A dictionary in Python's or JSON's writing, as clients send it."""
+    inner = text.strip().removeprefix("{").removesuffix("}")
+    pairs = [part.partition(":") for part in inner.split(",") if part.strip()]
+    return [(key.strip(" '\"u"), value.strip(" '\"u")) for key, _, value in pairs]
+
+
+def _sortable(value: Any) -> Any:
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name)
+    if text is None or text == "":
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise Invalid(f"Invalid input for field/attribute {name}. Value: {text[:40]}. It must be a non-negative integer.")
+    return int(text)

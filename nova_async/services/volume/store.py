@@ -1,0 +1,194 @@
+"""The bytes of volumes and snapshots: one raw file each, sparse, named by its id.
+
+A file is made aside and renamed when it is whole, so that a job that was killed is simply done again. Every file is new:
+nobody reads what somebody else has deleted. All file work runs in a small pool of threads.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from nova_async import qemu_img
+from nova_async.errors import Error, Invalid, NoCapacity, Unavailable
+
+GIB = 2**30
+CHUNK = 2**20  # bytes
+THREADS = 4
+FICLONE = 0x40049409  # ioctl: share the blocks of another file (Btrfs, XFS)
+ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class VolumeStore:
+    """A folder of raw files, and ``part/`` below it for those that are being made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._parts = folder, folder / "part"
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="volumes")
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)  # hypervisors open files in it
+        self._parts.mkdir(mode=0o700, exist_ok=True)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def path(self, name: str) -> Path:
+        return self.folder / _checked(name)
+
+    async def make(self, name: str, gib: int) -> None:
+        """An empty one. Safe to repeat, as all that follow."""
+        part = self._part(name)
+        await self._run(_sparse, part, gib * GIB)
+        await self._finish(part, name)
+
+    async def clone(self, source: str, name: str, gib: int) -> None:
+        """A copy of another file, as large or larger."""
+        part = self._part(name)
+        if not await self._run(_reflink, self.path(source), part):
+            await qemu_img.convert(self.path(source), "raw", part, "raw", in_use=True)
+        await self._run(_grow, part, gib * GIB)
+        await self._finish(part, name)
+
+    async def from_image(self, name: str, gib: int, disk_format: str, data: AsyncIterator[bytes]) -> None:
+        """An image's bytes, turned into a raw file. Raises ``Invalid`` when it is larger, or refers to another file."""
+        if disk_format not in ("raw", "qcow2"):
+            raise Invalid(f"Volumes cannot be made from images of the format {disk_format}; use raw or qcow2.")
+        part, image = self._part(name), self._part(name, ".image")
+        try:
+            await self._write(image, data)
+            if disk_format == "raw":
+                await self._run(os.rename, image, part)
+            else:
+                if await qemu_img.check_base(image, "qcow2") > gib * GIB:
+                    raise Invalid(f"The image is larger than the volume, which has {gib} GiB.")
+                await qemu_img.convert(image, "qcow2", part, "raw")
+            if await self._run(lambda: part.stat().st_size) > gib * GIB:
+                raise Invalid(f"The image is larger than the volume, which has {gib} GiB.")
+            await self._run(_grow, part, gib * GIB)
+        finally:
+            await self._run(lambda: image.unlink(missing_ok=True))
+        await self._finish(part, name)
+
+    async def grow(self, name: str, gib: int) -> None:
+        """A guest may have it open."""
+        await self._run(_grow, self.path(name), gib * GIB)
+
+    async def as_image(self, name: str, disk_format: str) -> Path:
+        """A copy in the format of an image, to be read and then given to ``discard``."""
+        copy = self._part(name, ".upload")
+        await qemu_img.convert(self.path(name), "raw", copy, disk_format, in_use=True)
+        return copy
+
+    async def read(self, path: Path) -> AsyncIterator[bytes]:
+        """In chunks of at most 1 MiB."""
+        file = await self._run(FileIO, path)
+        try:
+            while chunk := await self._run(file.read, CHUNK):
+                yield chunk
+        finally:
+            file.close()
+
+    async def discard(self, path: Path) -> None:
+        await self._run(lambda: path.unlink(missing_ok=True))
+
+    async def remove(self, name: str) -> None:
+        """The whole file and what was begun of it."""
+        for path in (self.path(name), self._part(name), self._part(name, ".image"), self._part(name, ".upload")):
+            await self.discard(path)
+
+    async def space(self) -> tuple[float, float]:
+        """GiB of the file system in all, and free."""
+        used = await self._run(shutil.disk_usage, self.folder)
+        return round(used.total / GIB, 2), round(used.free / GIB, 2)
+
+    async def names(self) -> set[str]:
+        """Of all whole files."""
+        return await self._run(lambda: {p.name for p in self.folder.iterdir() if ID.fullmatch(p.name)})
+
+    def _part(self, name: str, suffix: str = "") -> Path:
+        return self._parts / (_checked(name) + suffix)
+
+    async def _write(self, path: Path, data: AsyncIterator[bytes]) -> None:
+        file = await self._run(_create, path)
+        try:
+            async for chunk in data:
+                await self._run(_append, file, chunk)
+            await self._run(lambda: file.truncate(file.tell()))
+        finally:
+            file.close()
+
+    async def _finish(self, part: Path, name: str) -> None:
+        await self._run(_seal, part, self.path(name))
+
+    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
+        except OSError as error:
+            raise _translated(error) from error
+
+
+def _translated(error: OSError) -> Error:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoCapacity("There is no room left for the volume's data.", detail=repr(error))
+    if isinstance(error, FileNotFoundError):
+        return Error("The volume's data are not there.", detail=repr(error))
+    return Unavailable("The volume store cannot be used now.", detail=repr(error))
+
+
+def _checked(name: str) -> str:
+    """File names are UUIDs and nothing else."""
+    if not ID.fullmatch(name):
+        raise ValueError("not a name of ours")
+    return name
+
+
+def _create(path: Path) -> FileIO:
+    return FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "r+")
+
+
+def _sparse(path: Path, size: int) -> None:
+    with _create(path) as file:
+        file.truncate(size)
+
+
+def _append(file: FileIO, chunk: bytes) -> None:
+    """Zeros become holes."""
+    if chunk.count(0) == len(chunk):
+        file.seek(len(chunk), os.SEEK_CUR)
+        return
+    view = memoryview(chunk)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    """False where the file system cannot share blocks."""
+    with source.open("rb") as old, _create(target) as new:
+        try:
+            fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS):
+                return False
+            raise
+    return True
+
+
+def _grow(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        if os.fstat(file.fileno()).st_size < size:
+            file.truncate(size)
+
+
+def _seal(part: Path, final: Path) -> None:
+    with part.open("rb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        os.fsync(file.fileno())
+    part.rename(final)

@@ -1,0 +1,149 @@
+"""What the things of the volume API look like, at each microversion."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nova_async.db.volume_types import MessageRow, TypeRow
+from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
+from nova_async.services.volume import versions as v
+from nova_async.services.volume.jobs import MESSAGE_DAYS
+
+BACKEND = "file"
+
+
+def moment(value: datetime | None) -> str | None:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") if value else None
+
+
+def volume_summary(row: VolumeRow, base: str) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "links": _links(base, "volumes", row.id)}
+
+
+def volume(row: VolumeRow, base: str, version: int, host: str | None = None) -> dict[str, Any]:
+    """``host``: where the bytes are, shown to administrators."""
+    shown = {
+        **volume_summary(row, base),
+        "description": row.description,
+        "size": row.size,
+        "status": row.status,
+        "availability_zone": row.availability_zone,
+        "volume_type": row.type_name,
+        "bootable": str(row.bootable).lower(),
+        "encrypted": False,
+        "multiattach": row.multiattach,
+        "metadata": row.metadata | ({"readonly": "True"} if row.read_only else {}),
+        "snapshot_id": row.snapshot_id,
+        "source_volid": row.source_volume_id,
+        "consistencygroup_id": None,
+        "replication_status": None,
+        "user_id": row.user_id,
+        "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at),
+        "attachments": [_attached(row.id, a) for a in row.attachments if a["status"] == "attached"],
+        "os-vol-tenant-attr:tenant_id": row.project_id,
+    }
+    if row.image_metadata:
+        shown["volume_image_metadata"] = row.image_metadata
+    if host is not None:
+        shown |= {
+            "os-vol-host-attr:host": f"{host}@{BACKEND}#{BACKEND}",
+            "os-vol-mig-status-attr:migstat": None,
+            "os-vol-mig-status-attr:name_id": None,
+            "migration_status": None,
+        }
+    if version >= 13:
+        shown["group_id"] = None
+    if version >= v.SHARED_TARGETS:
+        shown |= {"shared_targets": False, "service_uuid": None}
+    if version >= v.TYPE_ID:
+        shown["volume_type_id"] = row.type_id
+    if version >= v.CONSUMES_QUOTA:
+        shown["consumes_quota"] = True
+    return shown
+
+
+def _attached(volume_id: str, a: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": volume_id,
+        "attachment_id": a["id"],
+        "volume_id": volume_id,
+        "server_id": a["instance_id"],
+        "host_name": a["host"],
+        "device": a["mountpoint"],
+        "attached_at": a["attached_at"],
+    }
+
+
+def snapshot(row: SnapshotRow, version: int) -> dict[str, Any]:
+    shown = {
+        "id": row.id,
+        "name": row.name,
+        "description": row.description,
+        "volume_id": row.volume_id,
+        "size": row.size,
+        "status": row.status,
+        "metadata": row.metadata,
+        "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at),
+        "os-extended-snapshot-attributes:progress": "100%" if row.status == "available" else "0%",
+        "os-extended-snapshot-attributes:project_id": row.project_id,
+    }
+    if version >= 14:
+        shown["group_snapshot_id"] = None
+    if version >= v.SNAPSHOT_USER:
+        shown["user_id"] = row.user_id
+    if version >= v.CONSUMES_QUOTA:
+        shown["consumes_quota"] = True
+    return shown
+
+
+def attachment_summary(row: AttachmentRow) -> dict[str, Any]:
+    return {"id": row.id, "status": row.status, "instance": row.instance_id, "volume_id": row.volume_id}
+
+
+def attachment(row: AttachmentRow, connection: dict[str, Any]) -> dict[str, Any]:
+    """``connection``: how the host reaches it, for services only; else empty."""
+    return {
+        **attachment_summary(row),
+        "attached_at": moment(row.attached_at) or "",
+        "detached_at": "",
+        "attach_mode": row.mode,
+        "connection_info": connection,
+    }
+
+
+def volume_type(row: TypeRow, *, everything: bool) -> dict[str, Any]:
+    """``everything``: what only administrators see of its extra specs."""
+    open_to_all = ("multiattach", "RESKEY:availability_zones", "replication_enabled")
+    specs = row.extra_specs if everything else {k: value for k, value in row.extra_specs.items() if k in open_to_all}
+    return {
+        "id": row.id,
+        "name": row.name,
+        "description": row.description,
+        "is_public": row.is_public,
+        "os-volume-type-access:is_public": row.is_public,
+        "extra_specs": specs,
+        "qos_specs_id": None,
+    }
+
+
+def message(row: MessageRow, base: str) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "event_id": f"VOLUME_{row.event.upper()}_FAILED",
+        "user_message": f"{row.event}: {row.message}",
+        "message_level": "ERROR",
+        "resource_type": row.resource_type,
+        "resource_uuid": row.resource_id,
+        "request_id": row.request_id,
+        "created_at": moment(row.created_at),
+        "guaranteed_until": moment(row.created_at + timedelta(days=MESSAGE_DAYS)),
+        "links": _links(base, "messages", row.id),
+    }
+
+
+def _links(base: str, collection: str, item: str) -> list[dict[str, str]]:
+    return [
+        {"rel": "self", "href": f"{base}/v3/{collection}/{item}"},
+        {"rel": "bookmark", "href": f"{base}/{collection}/{item}"},
+    ]

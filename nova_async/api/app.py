@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from nova_async.api.route import Found, Route, Tree, choose
 from nova_async.api.routes import ROUTES
 from nova_async.api.versions import V
 from nova_async.context import Context
-from nova_async.errors import Error, Invalid, Unauthorized, Unavailable
+from nova_async.errors import Error, Invalid, NotFound, Unauthorized, Unavailable
 
 __all__ = ["Parts", "application"]
 
@@ -47,7 +48,7 @@ class Edge:
         self.parts = parts
         self.tree = Tree(ROUTES)
         self.public_url = parts.config.api.public_url.rstrip("/")
-        self._openapi: bytes | None = None
+        self._documents: dict[int, bytes] = {}  # by version, without the service's address
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
         request_id = f"req-{self.parts.world.uuid()}"
@@ -79,12 +80,14 @@ class Edge:
         if not rest.strip("/"):
             return _json(one_version(root, tree))
         if rest == "openapi.json" and http.method == "GET":
-            return web.Response(body=self._openapi_document(root), content_type="application/json")
+            return web.Response(body=self._document(http, root), content_type="application/json")
         ctx = await self._caller(http, request_id)
         found = self.tree.find(http.method, rest)
-        if found is None or any("\0" in value for value in found.values.values()):
+        if found is None:
             return faults.not_routed()
         version = self._version(http, legacy=tree == "v2")
+        if any("\0" in value for value in found.values.values()):
+            raise NotFound()
         if found.project_id is not None and found.project_id != ctx.project_id:
             raise Invalid(
                 f"Malformed request URL: URL's project_id '{found.project_id}' doesn't match Context's project_id '{ctx.project_id}'"
@@ -147,11 +150,12 @@ class Edge:
         host = http.host if HOST.match(http.host) else self.parts.config.api.listen
         return f"{http.scheme}://{host}{PREFIX}"
 
-    def _openapi_document(self, root: str) -> bytes:
-        """Made once; only the server's address differs between callers."""
-        if self._openapi is None:
-            self._openapi = msgspec.json.encode(openapi.document(ROUTES, UNKNOWN_ROOT))
-        return self._openapi.replace(UNKNOWN_ROOT.encode(), root.encode())
+    def _document(self, http: web.Request, root: str) -> bytes:
+        """The OpenAPI document of the version that the query or a header names, else of the newest. Made once, kept compressed."""
+        version = versions.parse(http.query.get("version") or versions.asked(http.headers) or "latest")
+        if version not in self._documents:
+            self._documents[version] = zlib.compress(msgspec.json.encode(openapi.document(ROUTES, UNKNOWN_ROOT, version)))
+        return zlib.decompress(self._documents[version]).replace(UNKNOWN_ROOT.encode(), root.encode())
 
 
 def _check(route: Route, request: Request, http: web.Request) -> None:

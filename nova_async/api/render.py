@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nova_async.api.schema import Absent, at
+from nova_async.api.shapes import LINKS, Shape, Versioned, array, closed
 from nova_async.api.versions import LATEST, V
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Field(NamedTuple):
     until: int = LATEST
     allowed: Allowed | None = None
     optional: bool = False  # ``how`` may return Omitted
-    type: dict[str, Any] = {}  # JSON Schema of the value, for the OpenAPI document
+    type: Versioned = {}  # JSON Schema of the value, for the OpenAPI document; parts of it may be ``since`` or ``until`` a version
 
 
 class Fields:
@@ -55,8 +57,10 @@ class Fields:
                     del item[name]
         return items
 
-    def schema(self, version: int) -> dict[str, Any]:
-        return {"type": "object", "properties": {f.name: f.type for f in self.at(version)}}
+    def schema(self, version: int) -> Shape:
+        """Closed; a field that not everybody sees, or not of every item, may be missing."""
+        shown = self.at(version)
+        return closed({f.name: at(f.type, version) for f in shown}, {f.name for f in shown if f.optional or f.allowed is not None})
 
 
 class Page(NamedTuple):
@@ -69,10 +73,13 @@ class Page(NamedTuple):
 class View:
     """How a handler's result becomes the body of the answer."""
 
+    may_be_empty = False  # whether there are answers without a body
+
     def render(self, result: Any, request: "Request") -> Any:
         raise NotImplementedError
 
-    def schema(self, version: int) -> dict[str, Any]:
+    def schema(self, version: int) -> Shape | None:
+        """The JSON Schema of the body at one version; None where the answer has no body."""
         raise NotImplementedError
 
 
@@ -86,9 +93,9 @@ class One(View):
         inner = self.fields.render(result, request)
         return inner if self.envelope is None else {self.envelope: inner}
 
-    def schema(self, version: int) -> dict[str, Any]:
+    def schema(self, version: int) -> Shape:
         inner = self.fields.schema(version)
-        return inner if self.envelope is None else {"type": "object", "properties": {self.envelope: inner}, "required": [self.envelope]}
+        return inner if self.envelope is None else closed({self.envelope: inner})
 
 
 class Many(View):
@@ -104,30 +111,37 @@ class Many(View):
             body[f"{self.envelope}_links"] = [{"rel": "next", "href": request.next_page(page.next)}]
         return body
 
-    def schema(self, version: int) -> dict[str, Any]:
-        properties: dict[str, Any] = {self.envelope: {"type": "array", "items": self.fields.schema(version)}}
-        if self.links_since is not None and version >= self.links_since:
-            properties[f"{self.envelope}_links"] = LINKS
-        return {"type": "object", "properties": properties, "required": [self.envelope]}
+    def schema(self, version: int) -> Shape:
+        paged = self.links_since is not None and version >= self.links_since
+        links = f"{self.envelope}_links"
+        return closed({self.envelope: array(self.fields.schema(version))} | ({links: LINKS} if paged else {}), (links,))
 
 
 class Plain(View):
-    """A body that a function makes; ``shape`` is its JSON Schema."""
+    """A body that a function makes; ``shape`` is its JSON Schema, parts of which may be ``since`` or ``until`` a version."""
 
-    def __init__(self, make: Callable[[Any, "Request"], Any], shape: dict[str, Any] | None = None) -> None:
-        self.make, self.shape = make, shape or {"type": "object"}
+    def __init__(self, make: Callable[[Any, "Request"], Any], shape: Versioned) -> None:
+        self.make, self.shape = make, shape
 
     def render(self, result: Any, request: "Request") -> Any:
         return self.make(result, request)
 
-    def schema(self, version: int) -> dict[str, Any]:
-        return self.shape
+    def schema(self, version: int) -> Shape:
+        return at(self.shape, version)  # type: ignore[no-any-return]
 
 
-LINKS = {
-    "type": "array",
-    "items": {"type": "object", "properties": {"rel": {"type": "string"}, "href": {"type": "string", "format": "uri"}}},
-}
+class AsItIs(View):
+    """A body that the handler has made; ``shape`` as in ``Plain``. None, an empty answer, where ``may_be_empty`` or out of its versions."""
+
+    def __init__(self, shape: Versioned, *, may_be_empty: bool = False) -> None:
+        self.shape, self.may_be_empty = shape, may_be_empty
+
+    def render(self, result: Any, request: "Request") -> Any:
+        return result
+
+    def schema(self, version: int) -> Shape | None:
+        shape = at(self.shape, version)
+        return None if shape is Absent else shape
 
 
 def seconds(moment: datetime | None) -> str | None:

@@ -21,7 +21,7 @@ NO_KEYS = Query({})
 class Route(msgspec.Struct, frozen=True):
     """One thing that can be asked: where, of whom, in which versions, with what body, and what comes back.
 
-    ``handler(request)`` returns what ``view`` renders (or the body itself where there is no view, None for an empty one).
+    ``handler(request)`` returns what ``view`` renders; a row without a view answers without a body.
     ``target`` says whose the thing is when ``policy`` is decided: the ``caller``'s own; the ``server``'s in the path, which is
     loaded first (``request.server``) and answers 404 to other projects; or ``later``: the handler decides.
     """
@@ -35,6 +35,7 @@ class Route(msgspec.Struct, frozen=True):
     until: int = LATEST
     beyond: int = 404  # status outside of the versions
     success: int | dict[int, int] = 200  # a table maps the version from which it holds to the status
+    also: tuple[int, ...] = ()  # statuses that the rest of the row does not tell: see ``statuses``
     policy: str | None = None
     target: Literal["caller", "server", "later"] = "caller"
     body: Schema | None = None
@@ -45,6 +46,15 @@ class Route(msgspec.Struct, frozen=True):
         if isinstance(self.success, int):
             return self.success
         return self.success[max(v for v in self.success if v <= version)]
+
+    def statuses(self, version: int) -> frozenset[int]:
+        """All that may be answered: success, the refusals that the row implies, and ``also``."""
+        refusals = {400, 401, 406, 503}  # path, query and version; token; version; a part that does not answer
+        refusals |= {403} if self.policy is not None else set()
+        refusals |= {404} if "{" in self.path else set()
+        refusals |= {413, 415} if self.method in ("POST", "PUT") else set()
+        refusals |= {409} if self.target == "server" and self.method != "GET" else set()  # its state, or a lock
+        return frozenset({self.status(version), *refusals, *self.also})
 
     def serves(self, version: int) -> bool:
         return self.since <= version <= self.until

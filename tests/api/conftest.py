@@ -25,6 +25,7 @@ from nova_async.model.consoles import ConsoleAddress
 from nova_async.services.image import Image
 from nova_async.services.network import NetworkRequest
 from nova_async.world import RealWorld
+from tests.api.contract import breach
 from tests.conftest import TEMPLATE
 from tests.conftest import _administer as administer
 from tests.conftest import _run as run
@@ -134,7 +135,8 @@ class RowStarter:
 
 
 def image(image_id: str, **fields: Any) -> Image:
-    return Image(id=image_id, **{"name": "cirros", "status": "active", "disk_format": "qcow2", "size": 1000, "owner": PROJECT} | fields)
+    known = {"name": "cirros", "status": "active", "disk_format": "qcow2", "size": 1000, "owner": PROJECT}
+    return Image(id=image_id, **known | dict.fromkeys(("created_at", "updated_at"), "2026-01-31T12:00:00Z") | fields)
 
 
 @dataclass
@@ -260,10 +262,13 @@ class Answer:
 
 
 class Api:
-    """A client: ``await api.get("/servers", "reader", "2.26")``. Paths start after /compute/v2.1."""
+    """A client: ``await api.get("/servers", "reader", "2.26")``. Paths start after /compute/v2.1.
 
-    def __init__(self, client: TestClient[Any, Any]) -> None:
-        self.client = client
+    Answers are ``held`` against the route table: a status or a body that it does not promise fails the test.
+    """
+
+    def __init__(self, client: TestClient[Any, Any], *, held: bool = True) -> None:
+        self.client, self.held = client, held
         self.parts: Parts
         self.starter: RowStarter
         self.images: ShelfOfImages
@@ -285,7 +290,11 @@ class Api:
             headers.setdefault("Content-Type", "application/json")
         root = more.pop("root", "/compute/v2.1")
         async with self.client.request(method, root + path, headers=headers, allow_redirects=False, **more) as response:
-            return Answer(response.status, response.headers, await response.read())
+            answer = Answer(response.status, response.headers, await response.read())
+        if self.held and root == "/compute/v2.1":
+            wrong = breach(method, path, version, body, answer.status, answer.raw)
+            assert wrong is None, f"{method} {path} at {version}: {wrong}"
+        return answer
 
     async def get(self, path: str, caller: str | None = "member", version: str | None = None, **more: Any) -> Answer:
         return await self.ask("GET", path, caller, version, **more)

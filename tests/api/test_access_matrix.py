@@ -174,7 +174,7 @@ async def hollow(api: Api, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api
     outer = web.Application()
     outer.add_subapp("/compute", api_app.application(api.parts))
     async with TestClient(TestServer(outer)) as client:
-        yield Api(client)
+        yield Api(client, held=False)
 
 
 def wrong(cell: Cell, answer: Answer) -> str | None:

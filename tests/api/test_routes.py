@@ -90,6 +90,7 @@ def test_a_row_says_what_its_line_says(line: Line) -> None:
     if line["success"].startswith("4"):  # understood, and always refused
         assert row.policy is None
         return
+    assert {int(status) for status in re.findall(r"\b4\d\d\b|\b501\b", line["errors"])} <= row.statuses(row.until)
     assert row.status(row.until) in {int(status) for status in re.findall(r"\b[23]\d\d\b", line["success"])}
     names = {name.split(" ")[0] for name in line["policy"].split(",")}
     if row.policy is not None:

@@ -1,26 +1,24 @@
 """What a host aggregate looks like."""
 
 from nova_async.api.render import Field, Fields, Many, One, microseconds
+from nova_async.api.shapes import BOOLEAN, INTEGER, ITEMS, MAYBE_TEXT, MICROSECONDS, NULL, STRINGS, TEXT, UUID, nullable
 from nova_async.api.versions import V
 
-TEXT = {"type": "string"}
-MAYBE_TEXT = {"type": ["string", "null"]}
-
 CREATED = (
-    Field("id", "id", type={"type": "integer"}),
-    Field("uuid", "uuid", since=V.AGGREGATE_UUID, type=TEXT),
+    Field("id", "id", type=INTEGER),
+    Field("uuid", "uuid", since=V.AGGREGATE_UUID, type=UUID),
     Field("name", "name", type=TEXT),
     Field("availability_zone", "zone", type=MAYBE_TEXT),
-    Field("created_at", lambda a, _: microseconds(a.created_at), type=TEXT),
-    Field("updated_at", lambda a, _: microseconds(a.updated_at), type=MAYBE_TEXT),
-    Field("deleted_at", lambda a, _: None, type={"type": "null"}),
-    Field("deleted", lambda a, _: False, type={"type": "boolean"}),
+    Field("created_at", lambda a, _: microseconds(a.created_at), type=MICROSECONDS),
+    Field("updated_at", lambda a, _: microseconds(a.updated_at), type=nullable(MICROSECONDS)),
+    Field("deleted_at", lambda a, _: None, type=NULL),
+    Field("deleted", lambda a, _: False, type=BOOLEAN),
 )
 FIELDS = Fields(
     (
         *CREATED,
-        Field("hosts", "hosts", type={"type": "array", "items": TEXT}),
-        Field("metadata", "metadata", type={"type": "object"}),
+        Field("hosts", "hosts", type=STRINGS),
+        Field("metadata", "metadata", type=ITEMS),
     )
 )
 

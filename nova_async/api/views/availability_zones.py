@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from nova_async.api.render import Field, Fields, Many, microseconds
 from nova_async.api.request import Request
+from nova_async.api.shapes import BOOLEAN, MICROSECONDS, TEXT, closed, mapping, nullable
 from nova_async.model.services import Service
 
 
@@ -32,10 +33,11 @@ def _hosts(zone: Zone, request: Request) -> dict[str, Any] | None:
     return told
 
 
+SERVICE = closed({"available": BOOLEAN, "active": BOOLEAN, "updated_at": nullable(MICROSECONDS)})
 FIELDS = (
-    Field("zoneName", "name", type={"type": "string"}),
-    Field("zoneState", _state, type={"type": "object", "properties": {"available": {"type": "boolean"}}}),
-    Field("hosts", _hosts, type={"type": ["object", "null"]}),
+    Field("zoneName", "name", type=TEXT),
+    Field("zoneState", _state, type=closed({"available": BOOLEAN})),
+    Field("hosts", _hosts, type=nullable(mapping(mapping(SERVICE)))),  # by host and binary
 )
 
 LIST = Many("availabilityZoneInfo", Fields(FIELDS))

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from nova_async.api.render import LINKS, Field, Fields, Many, One, Plain
+from nova_async.api.render import Field, Fields, Many, One, Plain
 from nova_async.api.request import Request
+from nova_async.api.schema import first, since, until
+from nova_async.api.shapes import BOOLEAN, INTEGER, ITEMS, LINKS, MAYBE_TEXT, NUMBER, TEXT, array, closed
 from nova_async.api.versions import V
 from nova_async.model.flavors import Flavor
 from nova_async.policy import flavors as policy
 
-TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
+SWAP = first(until(V.STRICT_QUERIES - 1, {"type": ["integer", "string"], "maxLength": 0}), since(V.STRICT_QUERIES, INTEGER))
 
 
 def _links(flavor: Flavor, request: Request) -> list[dict[str, str]]:
@@ -27,26 +29,24 @@ BRIEF = (
     Field("id", "flavorid", type=TEXT),
     Field("name", "name", type=TEXT),
     Field("links", _links, type=LINKS),
-    Field("description", "description", since=V.FLAVOR_DESCRIPTION, type={"type": ["string", "null"]}),
+    Field("description", "description", since=V.FLAVOR_DESCRIPTION, type=MAYBE_TEXT),
 )
 FULL = (
     *BRIEF,
     Field("ram", "memory_mb", type=INTEGER),
     Field("disk", "root_gb", type=INTEGER),
-    Field("swap", _swap),
+    Field("swap", _swap, type=SWAP),
     Field("OS-FLV-EXT-DATA:ephemeral", "ephemeral_gb", type=INTEGER),
-    Field("OS-FLV-DISABLED:disabled", "disabled", until=V.STRICT_EVERYWHERE - 1, type={"type": "boolean"}),
+    Field("OS-FLV-DISABLED:disabled", "disabled", until=V.STRICT_EVERYWHERE - 1, type=BOOLEAN),
     Field("vcpus", "vcpus", type=INTEGER),
-    Field("os-flavor-access:is_public", "is_public", type={"type": "boolean"}),
-    Field("rxtx_factor", "rxtx_factor", until=V.STRICT_EVERYWHERE - 1, type={"type": "number"}),
-    Field("extra_specs", "extra_specs", since=V.FLAVOR_EXTRA_SPECS, allowed=_sees_extra_specs, type={"type": "object"}),
+    Field("os-flavor-access:is_public", "is_public", type=BOOLEAN),
+    Field("rxtx_factor", "rxtx_factor", until=V.STRICT_EVERYWHERE - 1, type=NUMBER),
+    Field("extra_specs", "extra_specs", since=V.FLAVOR_EXTRA_SPECS, allowed=_sees_extra_specs, type=ITEMS),
 )
 
 SHOW = One("flavor", Fields(FULL))
 LIST = Many("flavors", Fields(BRIEF), links_since=V.BASE)
 DETAIL = Many("flavors", Fields(FULL), links_since=V.BASE)
-
-SPECS = {"type": "object", "additionalProperties": TEXT}
 
 
 def _extra_specs(specs: dict[str, str], request: Request) -> Any:
@@ -62,6 +62,6 @@ def _access(result: tuple[Flavor, list[str]], request: Request) -> Any:
     return {"flavor_access": [{"flavor_id": flavor.flavorid, "tenant_id": project} for project in projects]}
 
 
-EXTRA_SPECS = Plain(_extra_specs, {"type": "object", "properties": {"extra_specs": SPECS}, "required": ["extra_specs"]})
-EXTRA_SPEC = Plain(_extra_spec, SPECS)
-ACCESS = Plain(_access, {"type": "object", "properties": {"flavor_access": {"type": "array"}}, "required": ["flavor_access"]})
+EXTRA_SPECS = Plain(_extra_specs, closed({"extra_specs": ITEMS}))
+EXTRA_SPEC = Plain(_extra_spec, ITEMS)
+ACCESS = Plain(_access, closed({"flavor_access": array(closed({"flavor_id": TEXT, "tenant_id": TEXT}))}))

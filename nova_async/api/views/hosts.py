@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from nova_async.api.render import Field, Fields, Many, Plain
+from nova_async.api.render import AsItIs, Field, Fields, Many, Plain
 from nova_async.api.request import Request
+from nova_async.api.shapes import INTEGER, TEXT, array, closed, one_of
 from nova_async.api.views.hypervisors import Hypervisor
 from nova_async.db.hosts import ProjectUse
 from nova_async.model.services import Service
-
-TEXT = {"type": "string"}
 
 
 def _topic(row: Service, request: Request) -> str:
@@ -33,4 +32,6 @@ def _resources(told: tuple[Hypervisor, list[ProjectUse]], request: Request) -> d
 
 
 LIST = Many("hosts", Fields((Field("host_name", "host", type=TEXT), Field("service", _topic, type=TEXT), Field("zone", "zone", type=TEXT))))
-SHOW = Plain(_resources, {"type": "object", "properties": {"host": {"type": "array"}}, "required": ["host"]})
+RESOURCE = closed({"host": TEXT, "project": TEXT, "cpu": INTEGER, "memory_mb": INTEGER, "disk_gb": INTEGER})
+SHOW = Plain(_resources, closed({"host": array(closed({"resource": RESOURCE}))}))
+UPDATED = AsItIs(closed({"host": TEXT, "status": one_of("enabled", "disabled")}))

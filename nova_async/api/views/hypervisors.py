@@ -7,11 +7,12 @@ import msgspec
 
 from nova_async.api.render import Field, Fields, Many, Omitted, One, Plain
 from nova_async.api.request import Request
+from nova_async.api.schema import first, since, until
+from nova_async.api.shapes import INTEGER, MAYBE_TEXT, TEXT, UUID, array, closed, one_of
 from nova_async.api.versions import V
 from nova_async.db.hosts import Guest, Totals
 from nova_async.model.hosts import HostRow
 
-TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
 OLD = V.NO_HYPERVISOR_COUNTERS - 1
 
 
@@ -116,26 +117,29 @@ def _totals(totals: Totals, request: Request) -> Any:
     return {"hypervisor_statistics": told | {"current_workload": 0}}
 
 
+ID = first(until(V.SERVICE_UUIDS - 1, INTEGER), since(V.SERVICE_UUIDS, UUID))
+CPU = first(until(V.CPU_INFO_OBJECT - 1, TEXT), since(V.CPU_INFO_OBJECT, {"type": "object"}))  # keys are the driver's
 BRIEF = (
-    Field("id", _id, type={"type": ["string", "integer"]}),
+    Field("id", _id, type=ID),
     Field("hypervisor_hostname", _hostname, type=TEXT),
-    Field("state", _state, type=TEXT),
-    Field("status", _status, type=TEXT),
-    Field("servers", _servers, optional=True, type={"type": "array"}),
+    Field("state", _state, type=one_of("up", "down")),
+    Field("status", _status, type=one_of("enabled", "disabled")),
+    Field("servers", _servers, optional=True, type=array(closed({"name": TEXT, "uuid": UUID}))),
 )
 FULL = (
     *BRIEF,
-    Field("service", _service, type={"type": "object"}),
+    Field("service", _service, type=closed({"id": ID, "host": TEXT, "disabled_reason": MAYBE_TEXT})),
     Field("host_ip", _address, type=TEXT),
     Field("hypervisor_type", _type, type=TEXT),
     Field("hypervisor_version", _version, type=INTEGER),
-    Field("cpu_info", _cpu, until=OLD),
+    Field("cpu_info", _cpu, until=OLD, type=CPU),
     *(_counter(name) for name in COUNTERS),
-    Field("uptime", _uptime, since=V.NO_HYPERVISOR_COUNTERS, type={"type": ["string", "null"]}),
+    Field("uptime", _uptime, since=V.NO_HYPERVISOR_COUNTERS, type=MAYBE_TEXT),
 )
 
 LIST = Many("hypervisors", Fields(BRIEF), links_since=V.PAGED_HYPERVISORS)
 DETAIL = Many("hypervisors", Fields(FULL), links_since=V.PAGED_HYPERVISORS)
 SHOW = One("hypervisor", Fields(FULL))
 UPTIME = One("hypervisor", Fields((*BRIEF, Field("uptime", _uptime, type=TEXT))))
-STATISTICS = Plain(_totals, {"type": "object", "properties": {"hypervisor_statistics": {"type": "object"}}})
+SUMS = (*Totals.__struct_fields__, "free_ram_mb", "free_disk_gb", "current_workload")
+STATISTICS = Plain(_totals, closed({"hypervisor_statistics": closed(dict.fromkeys(SUMS, INTEGER))}))

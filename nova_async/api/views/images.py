@@ -5,11 +5,10 @@ from typing import Any
 from nova_async.api.render import Field, Fields, Many, Omitted, One
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
+from nova_async.api.shapes import INTEGER, ITEMS, LINKS, MAYBE_TEXT, SECONDS, TEXT, UUID, closed, nullable, one_of
 from nova_async.api.versions import V
 from nova_async.services.image import Image
 
-TEXT = {"type": "string"}
-NUMBER = {"type": "integer"}
 STATUSES = {
     "active": "ACTIVE",
     "queued": "SAVING",
@@ -38,20 +37,20 @@ def _disk_config(image: Image, _: Request) -> Any:
     return Omitted if value is None else "AUTO" if truth(value) else "MANUAL"
 
 
-BASIC = (Field("id", "id", type=TEXT), Field("name", "name", type=TEXT), Field("links", _links, type={"type": "array"}))
+BASIC = (Field("id", "id", type=UUID), Field("name", "name", type=MAYBE_TEXT), Field("links", _links, type=LINKS))
 FIELDS = Fields(
     (
         *BASIC,
-        Field("minRam", "min_ram", type=NUMBER),
-        Field("minDisk", "min_disk", type=NUMBER),
-        Field("metadata", "properties", type={"type": "object"}),
-        Field("created", "created_at", type=TEXT),
-        Field("updated", "updated_at", type=TEXT),
-        Field("status", lambda image, _: STATUSES.get(image.status, "UNKNOWN"), type=TEXT),
-        Field("progress", lambda image, _: PROGRESS.get(image.status, 0), type=NUMBER),
-        Field("OS-EXT-IMG-SIZE:size", "size", type=NUMBER),
-        Field("server", _server, optional=True, type={"type": "object"}),
-        Field("OS-DCF:diskConfig", _disk_config, optional=True, type=TEXT),
+        Field("minRam", "min_ram", type=INTEGER),
+        Field("minDisk", "min_disk", type=INTEGER),
+        Field("metadata", "properties", type=ITEMS),
+        Field("created", "created_at", type=SECONDS),
+        Field("updated", "updated_at", type=SECONDS),
+        Field("status", lambda image, _: STATUSES.get(image.status, "UNKNOWN"), type=one_of(*sorted(set(STATUSES.values())), "UNKNOWN")),
+        Field("progress", lambda image, _: PROGRESS.get(image.status, 0), type=INTEGER),
+        Field("OS-EXT-IMG-SIZE:size", "size", type=nullable(INTEGER)),
+        Field("server", _server, optional=True, type=closed({"id": TEXT, "links": LINKS})),
+        Field("OS-DCF:diskConfig", _disk_config, optional=True, type=one_of("AUTO", "MANUAL")),
     )
 )
 LIST = Many("images", Fields(BASIC), links_since=V.BASE)

@@ -3,8 +3,10 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from nova_async.api.render import LINKS, Field, Fields, Omitted, Page, View, microseconds
+from nova_async.api.render import Field, Fields, Omitted, Page, View, microseconds
 from nova_async.api.request import Request
+from nova_async.api.schema import at, since
+from nova_async.api.shapes import LINKS, MAYBE_TEXT, MICROSECONDS, TEXT, UUID, Shape, array, closed, nullable
 from nova_async.api.versions import V
 from nova_async.api.views.servers import host_id
 from nova_async.db.instance_actions import Action, Owner
@@ -16,9 +18,6 @@ class Shown(NamedTuple):
 
     action: Action
     owner: Owner
-
-
-TEXT, NULLABLE = {"type": "string"}, {"type": ["string", "null"]}
 
 
 def _user(row: Action, request: Request) -> Any:
@@ -76,13 +75,28 @@ def _event(event: dict[str, Any], request: Request, project: str, everything: bo
 
 LISTED = (
     Field("action", "kind", type=TEXT),
-    Field("instance_uuid", "subject_id", type=TEXT),
+    Field("instance_uuid", "subject_id", type=UUID),
     Field("request_id", "request_id", type=TEXT),
-    Field("user_id", _user, type=NULLABLE),
-    Field("project_id", _project, type=NULLABLE),
-    Field("start_time", _start, type=TEXT),
-    Field("updated_at", _change, since=V.PAGED_ACTIONS, type=TEXT),
-    Field("message", _message, type=NULLABLE),
+    Field("user_id", _user, type=MAYBE_TEXT),
+    Field("project_id", _project, type=MAYBE_TEXT),
+    Field("start_time", _start, type=MICROSECONDS),
+    Field("updated_at", _change, since=V.PAGED_ACTIONS, type=MICROSECONDS),
+    Field("message", _message, type=MAYBE_TEXT),
+)
+
+
+EVENT = closed(
+    {
+        "event": TEXT,
+        "start_time": nullable(MICROSECONDS),
+        "finish_time": nullable(MICROSECONDS),
+        "result": MAYBE_TEXT,
+        "traceback": MAYBE_TEXT,
+        "hostId": since(V.EVENT_HOST, TEXT),
+        "host": since(V.EVENT_HOST, TEXT),
+        "details": since(V.EVENT_DETAILS, MAYBE_TEXT),
+    },
+    ("traceback", "hostId", "host", "details"),
 )
 
 
@@ -97,25 +111,23 @@ class Listed(View):
             shown["links"] = [{"rel": "next", "href": request.next_page(result.next)}]
         return shown
 
-    def schema(self, version: int) -> dict[str, Any]:
+    def schema(self, version: int) -> Shape:
         links = {"links": LINKS} if version >= V.PAGED_ACTIONS else {}
-        actions = {"type": "array", "items": self.fields.schema(version)}
-        return {"type": "object", "properties": {"instanceActions": actions, **links}, "required": ["instanceActions"]}
+        return closed({"instanceActions": array(self.fields.schema(version)), **links}, ("links",))
 
 
 class Detailed(View):
     """An action with its events, where the caller may see them."""
 
     fields = Fields(LISTED)
-    events = Fields((Field("events", _events, optional=True, type={"type": "array"}),))
+    events = Fields((Field("events", _events, optional=True, type=array(EVENT)),))
 
     def render(self, result: Shown, request: Request) -> Any:
         return {"instanceAction": self.fields.render(result.action, request) | self.events.render(result, request)}
 
-    def schema(self, version: int) -> dict[str, Any]:
-        inner = self.fields.schema(version)
-        inner["properties"]["events"] = {"type": "array"}
-        return {"type": "object", "properties": {"instanceAction": inner}, "required": ["instanceAction"]}
+    def schema(self, version: int) -> Shape:
+        fields = {f.name: at(f.type, version) for f in (*self.fields.at(version), *self.events.at(version))}
+        return closed({"instanceAction": closed(fields, ("events",))})
 
 
 LIST = Listed()

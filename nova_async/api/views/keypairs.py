@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from nova_async.api.render import LINKS, Field, Fields, One, Page, View, microseconds
+from nova_async.api.render import Field, Fields, One, Page, View, microseconds
 from nova_async.api.request import Request
+from nova_async.api.shapes import BOOLEAN, INTEGER, LINKS, MICROSECONDS, NULL, TEXT, Shape, array, closed, one_of
 from nova_async.api.versions import V
 from nova_async.keys import Made
 from nova_async.model.keypairs import KeyPair
-
-TEXT, NULL = {"type": "string"}, {"type": "null"}
 
 
 def _nothing(row: Any, request: Request) -> None:
@@ -25,17 +24,17 @@ def _not_deleted(row: Any, request: Request) -> bool:
 
 LISTED = (
     Field("name", "name", type=TEXT),
-    Field("type", "type", since=V.KEYPAIR_TYPES, type=TEXT),
+    Field("type", "type", since=V.KEYPAIR_TYPES, type=one_of("ssh", "x509")),
     Field("public_key", "public_key", type=TEXT),
     Field("fingerprint", "fingerprint", type=TEXT),
 )
 CREATED = (*LISTED, Field("user_id", "user_id", type=TEXT))
 FULL = (
     *CREATED,
-    Field("id", "id", type={"type": "integer"}),
-    Field("created_at", _created, type=TEXT),
+    Field("id", "id", type=INTEGER),
+    Field("created_at", _created, type=MICROSECONDS),
     Field("updated_at", _nothing, type=NULL),
-    Field("deleted", _not_deleted, type={"type": "boolean"}),
+    Field("deleted", _not_deleted, type=BOOLEAN),
     Field("deleted_at", _nothing, type=NULL),
 )
 
@@ -49,8 +48,10 @@ class Created(View):
         row, made = result
         return {"keypair": self.fields.render(row, request) | ({"private_key": made.private_key} if made else {})}
 
-    def schema(self, version: int) -> dict[str, Any]:
-        return {"type": "object", "properties": {"keypair": self.fields.schema(version)}, "required": ["keypair"]}
+    def schema(self, version: int) -> Shape:
+        made = {"private_key": TEXT} if version < V.KEYPAIRS_IMPORTED_ONLY else {}
+        fields = {f.name: f.type for f in self.fields.at(version)}
+        return closed({"keypair": closed(fields | made, made)})
 
 
 class Listed(View):
@@ -64,10 +65,9 @@ class Listed(View):
             shown["keypairs_links"] = [{"rel": "next", "href": request.next_page(result.next)}]
         return shown
 
-    def schema(self, version: int) -> dict[str, Any]:
-        item = {"type": "object", "properties": {"keypair": self.fields.schema(version)}}
+    def schema(self, version: int) -> Shape:
         links = {"keypairs_links": LINKS} if version >= V.PAGED_KEYPAIRS else {}
-        return {"type": "object", "properties": {"keypairs": {"type": "array", "items": item}, **links}, "required": ["keypairs"]}
+        return closed({"keypairs": array(closed({"keypair": self.fields.schema(version)})), **links}, links)
 
 
 CREATE = Created()

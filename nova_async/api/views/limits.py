@@ -4,9 +4,8 @@ from typing import Any, NamedTuple
 
 from nova_async.api.render import Field, Fields, View
 from nova_async.api.request import Request
+from nova_async.api.shapes import INTEGER, Shape, closed
 from nova_async.api.versions import LATEST, V
-
-INTEGER = {"type": "integer"}
 
 
 class Limits(NamedTuple):
@@ -61,9 +60,8 @@ class Summary(View):
     def render(self, result: Any, request: Request) -> Any:
         return {"limits": {"rate": [], "absolute": ABSOLUTE.render(result, request)}}
 
-    def schema(self, version: int) -> dict[str, Any]:
-        inner = {"type": "object", "properties": {"rate": {"type": "array"}, "absolute": ABSOLUTE.schema(version)}}
-        return {"type": "object", "properties": {"limits": inner}, "required": ["limits"]}
+    def schema(self, version: int) -> Shape:
+        return closed({"limits": closed({"rate": {"type": "array", "maxItems": 0}, "absolute": ABSOLUTE.schema(version)})})
 
 
 SHOW = Summary()

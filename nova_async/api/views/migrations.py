@@ -4,11 +4,10 @@ from typing import Any
 
 from nova_async.api.render import Field, Fields, Many, Omitted, One, microseconds
 from nova_async.api.request import Request
+from nova_async.api.shapes import INTEGER, LINKS, MAYBE_INTEGER, MAYBE_TEXT, MICROSECONDS, TEXT, UUID, nullable
 from nova_async.api.versions import V
 from nova_async.db.server_migrations import ServerMigration
 
-TEXT, NULLABLE, INTEGER = {"type": "string"}, {"type": ["string", "null"]}, {"type": "integer"}
-BYTES = {"type": ["integer", "null"]}
 MIB = 2**20
 
 
@@ -37,33 +36,33 @@ def _unmeasured(row: ServerMigration, request: Request) -> None:
 
 
 COMMON = (
-    Field("created_at", _created, type=TEXT),
-    Field("dest_compute", "dest_host", type=NULLABLE),
-    Field("dest_host", "dest_address", type=NULLABLE),
-    Field("dest_node", "dest_node", type=NULLABLE),
+    Field("created_at", _created, type=MICROSECONDS),
+    Field("dest_compute", "dest_host", type=MAYBE_TEXT),
+    Field("dest_host", "dest_address", type=MAYBE_TEXT),
+    Field("dest_node", "dest_node", type=MAYBE_TEXT),
     Field("id", "number", type=INTEGER),
-    Field("source_compute", "source_host", type=NULLABLE),
-    Field("source_node", "source_node", type=NULLABLE),
+    Field("source_compute", "source_host", type=MAYBE_TEXT),
+    Field("source_node", "source_node", type=MAYBE_TEXT),
     Field("status", "status", type=TEXT),
-    Field("updated_at", _updated, type=NULLABLE),
-    Field("uuid", "uuid", since=V.PAGED_MIGRATIONS, type=TEXT),
-    Field("user_id", "user_id", since=V.MIGRATION_OWNER, type=NULLABLE),
-    Field("project_id", "project_id", since=V.MIGRATION_OWNER, type=NULLABLE),
+    Field("updated_at", _updated, type=nullable(MICROSECONDS)),
+    Field("uuid", "uuid", since=V.PAGED_MIGRATIONS, type=UUID),
+    Field("user_id", "user_id", since=V.MIGRATION_OWNER, type=MAYBE_TEXT),
+    Field("project_id", "project_id", since=V.MIGRATION_OWNER, type=MAYBE_TEXT),
 )
 LISTED = (
     *COMMON,
-    Field("instance_uuid", "instance_id", type=TEXT),
+    Field("instance_uuid", "instance_id", type=UUID),
     Field("new_instance_type_id", "new_flavor_id", type=INTEGER),
     Field("old_instance_type_id", "old_flavor_id", type=INTEGER),
     Field("migration_type", "migration_type", since=V.SERVER_MIGRATIONS, type=TEXT),
-    Field("links", _links, since=V.SERVER_MIGRATIONS, optional=True, type={"type": "array"}),
+    Field("links", _links, since=V.SERVER_MIGRATIONS, optional=True, type=LINKS),
 )
 LIVE = (
     *COMMON,
-    Field("server_uuid", "instance_id", type=TEXT),
-    Field("memory_total_bytes", _memory, type=BYTES),
-    *(Field(f"{what}_bytes", _unmeasured, type=BYTES) for what in ("memory_processed", "memory_remaining")),
-    *(Field(f"disk_{what}_bytes", _unmeasured, type=BYTES) for what in ("total", "processed", "remaining")),
+    Field("server_uuid", "instance_id", type=UUID),
+    Field("memory_total_bytes", _memory, type=MAYBE_INTEGER),
+    *(Field(f"{what}_bytes", _unmeasured, type=MAYBE_INTEGER) for what in ("memory_processed", "memory_remaining")),
+    *(Field(f"disk_{what}_bytes", _unmeasured, type=MAYBE_INTEGER) for what in ("total", "processed", "remaining")),
 )
 
 LIST = Many("migrations", Fields(LISTED), links_since=V.PAGED_MIGRATIONS)

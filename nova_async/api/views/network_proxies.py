@@ -4,6 +4,7 @@ from typing import Any
 
 from nova_async.api.render import Plain
 from nova_async.api.request import Request
+from nova_async.api.shapes import ANYTHING, TEXT, array, closed
 
 FOR_ALL = ("cidr", "netmask", "gateway", "broadcast", "dns1", "dns2", "cidr_v6", "gateway_v6", "netmask_v6")
 FOR_ADMINISTRATORS = (
@@ -24,8 +25,15 @@ def _tenant_network(network: Thing, _: Request) -> Thing:
     return {"id": network["id"], "cidr": "None", "label": network["name"]}
 
 
-NETWORKS = Plain(lambda found, request: {"networks": [_network(one, request) for one in found]})
-NETWORK = Plain(lambda one, request: {"network": _network(one, request)})
-TENANT_NETWORKS = Plain(lambda found, request: {"networks": [_tenant_network(one, request) for one in found]})
-TENANT_NETWORK = Plain(lambda one, request: {"network": _tenant_network(one, request)})
-POOLS = Plain(lambda found, _: {"floating_ip_pools": [{"name": pool["name"] or pool["id"]} for pool in found]})
+SHAPE = closed({"id": TEXT, "label": TEXT, **dict.fromkeys(FOR_ALL + FOR_ADMINISTRATORS, ANYTHING)}, FOR_ADMINISTRATORS)
+TENANT_SHAPE = closed({"id": TEXT, "cidr": TEXT, "label": TEXT})
+NETWORKS = Plain(lambda found, request: {"networks": [_network(one, request) for one in found]}, closed({"networks": array(SHAPE)}))
+NETWORK = Plain(lambda one, request: {"network": _network(one, request)}, closed({"network": SHAPE}))
+TENANT_NETWORKS = Plain(
+    lambda found, request: {"networks": [_tenant_network(one, request) for one in found]}, closed({"networks": array(TENANT_SHAPE)})
+)
+TENANT_NETWORK = Plain(lambda one, request: {"network": _tenant_network(one, request)}, closed({"network": TENANT_SHAPE}))
+POOLS = Plain(
+    lambda found, _: {"floating_ip_pools": [{"name": pool["name"] or pool["id"]} for pool in found]},
+    closed({"floating_ip_pools": array(closed({"name": TEXT}))}),
+)

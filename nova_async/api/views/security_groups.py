@@ -4,8 +4,7 @@ from typing import Any
 
 from nova_async.api.render import Field, Fields, Many, One, Plain
 from nova_async.api.request import Request
-
-TEXT = {"type": "string"}
+from nova_async.api.shapes import MAYBE_INTEGER, MAYBE_TEXT, TEXT, array, closed
 
 
 def _rule(rule: dict[str, Any], _: Request) -> dict[str, Any]:
@@ -29,15 +28,26 @@ def _rules(group: dict[str, Any], request: Request) -> list[dict[str, Any]]:
     return [_rule(rule, request) for rule in group["security_group_rules"]]
 
 
+RULE_SHAPE = closed(
+    {
+        "id": TEXT,
+        "parent_group_id": TEXT,
+        "ip_protocol": MAYBE_TEXT,
+        "from_port": MAYBE_INTEGER,
+        "to_port": MAYBE_INTEGER,
+        "ip_range": closed({"cidr": TEXT}, ("cidr",)),
+        "group": closed({"tenant_id": TEXT, "name": TEXT}, ("tenant_id", "name")),
+    }
+)
 FIELDS = Fields(
     (
         Field("id", lambda group, _: group["id"], type=TEXT),
         Field("name", lambda group, _: group["name"], type=TEXT),
         Field("description", lambda group, _: group["description"], type=TEXT),
         Field("tenant_id", lambda group, _: group["tenant_id"], type=TEXT),
-        Field("rules", _rules, type={"type": "array"}),
+        Field("rules", _rules, type=array(RULE_SHAPE)),
     )
 )
 LIST = Many("security_groups", FIELDS)
 SHOW = One("security_group", FIELDS)
-RULE = Plain(lambda rule, request: {"security_group_rule": _rule(rule, request)})
+RULE = Plain(lambda rule, request: {"security_group_rule": _rule(rule, request)}, closed({"security_group_rule": RULE_SHAPE}))

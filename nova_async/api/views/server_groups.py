@@ -4,27 +4,25 @@ from typing import Any
 
 from nova_async.api.render import Field, Fields, Many, One
 from nova_async.api.request import Request
+from nova_async.api.shapes import INTEGER, STRINGS, TEXT, UUID, closed
 from nova_async.api.versions import V
 from nova_async.model.server_groups import ServerGroup
-
-TEXT = {"type": "string"}
-TEXTS = {"type": "array", "items": TEXT}
-OBJECT = {"type": "object"}
 
 
 def _rules(group: ServerGroup, request: Request) -> dict[str, Any]:
     return {} if group.max_server_per_host is None else {"max_server_per_host": group.max_server_per_host}
 
 
+RULES = closed({"max_server_per_host": INTEGER}, ("max_server_per_host",))
 FIELDS = Fields(
     (
-        Field("id", "id", type=TEXT),
+        Field("id", "id", type=UUID),
         Field("name", "name", type=TEXT),
-        Field("policies", lambda g, _: [g.policy], until=V.SERVER_GROUP_RULES - 1, type=TEXTS),
-        Field("metadata", lambda g, _: {}, until=V.SERVER_GROUP_RULES - 1, type=OBJECT),
+        Field("policies", lambda g, _: [g.policy], until=V.SERVER_GROUP_RULES - 1, type=STRINGS),
+        Field("metadata", lambda g, _: {}, until=V.SERVER_GROUP_RULES - 1, type=closed({})),
         Field("policy", "policy", since=V.SERVER_GROUP_RULES, type=TEXT),
-        Field("rules", _rules, since=V.SERVER_GROUP_RULES, type=OBJECT),
-        Field("members", "members", type=TEXTS),
+        Field("rules", _rules, since=V.SERVER_GROUP_RULES, type=RULES),
+        Field("members", "members", type=STRINGS),
         Field("project_id", "project_id", since=V.SERVER_GROUP_OWNER, type=TEXT),
         Field("user_id", "user_id", since=V.SERVER_GROUP_OWNER, type=TEXT),
     )

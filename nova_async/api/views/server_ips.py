@@ -4,8 +4,9 @@ from typing import Any
 
 from nova_async.api.render import Plain
 from nova_async.api.request import Request
+from nova_async.api.shapes import ADDRESS, INTEGER, array, closed, mapping
 
-NETWORKS = {"type": "object", "additionalProperties": {"type": "array"}}
+NETWORKS = mapping(array(closed({"version": INTEGER, "addr": ADDRESS})))
 
 
 def _all(networks: dict[str, Any], request: Request) -> Any:
@@ -16,5 +17,5 @@ def _one(networks: dict[str, Any], request: Request) -> Any:
     return networks
 
 
-ALL = Plain(_all, {"type": "object", "properties": {"addresses": NETWORKS}, "required": ["addresses"]})
+ALL = Plain(_all, closed({"addresses": NETWORKS}))
 ONE = Plain(_one, NETWORKS)

@@ -4,8 +4,7 @@ from typing import Any
 
 from nova_async.api.render import Plain
 from nova_async.api.request import Request
-
-ITEMS = {"type": "object", "additionalProperties": {"type": "string"}}
+from nova_async.api.shapes import ITEMS, closed
 
 
 def _all(items: dict[str, str], request: Request) -> Any:
@@ -16,5 +15,5 @@ def _one(items: dict[str, str], request: Request) -> Any:
     return {"meta": items}
 
 
-ALL = Plain(_all, {"type": "object", "properties": {"metadata": ITEMS}, "required": ["metadata"]})
-ONE = Plain(_one, {"type": "object", "properties": {"meta": ITEMS}, "required": ["meta"]})
+ALL = Plain(_all, closed({"metadata": ITEMS}))
+ONE = Plain(_one, closed({"meta": ITEMS}))

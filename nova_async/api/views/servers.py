@@ -4,19 +4,32 @@ from functools import lru_cache
 from hashlib import sha224
 from typing import Any
 
-from nova_async.api.render import LINKS, Field, Fields, Many, Omitted, One, Plain, View, microseconds, seconds
+from nova_async.api.render import Field, Fields, Many, Omitted, One, Plain, View, microseconds, seconds
 from nova_async.api.request import Request
+from nova_async.api.schema import first, since, until
+from nova_async.api.shapes import (
+    ADDRESS,
+    BOOLEAN,
+    INTEGER,
+    ITEMS,
+    LINKS,
+    MAYBE_TEXT,
+    MICROSECONDS,
+    SECONDS,
+    STRINGS,
+    TEXT,
+    UUID,
+    Shape,
+    array,
+    closed,
+    mapping,
+    nullable,
+    one_of,
+)
 from nova_async.api.versions import V
 from nova_async.model.instances import Instance
 from nova_async.model.states import BUILDING, status
 from nova_async.policy import servers as policy
-
-TEXT: dict[str, Any] = {"type": "string"}
-MAYBE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
-INTEGER: dict[str, Any] = {"type": "integer"}
-BOOLEAN: dict[str, Any] = {"type": "boolean"}
-OBJECT: dict[str, Any] = {"type": "object"}
-ARRAY: dict[str, Any] = {"type": "array"}
 
 SHOW_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
 SHOW_FAULT = frozenset({"ERROR", "DELETED"})
@@ -159,7 +172,32 @@ def _sees_host_status(request: Request) -> bool:
     return request.may(policy.SHOW_HOST_STATUS) or request.may(policy.SHOW_UNKNOWN_HOST_STATUS)
 
 
-BRIEF = (Field("id", "uuid", type=TEXT), Field("name", "display_name", type=TEXT), Field("links", _links, type=LINKS))
+IMAGE = {  # empty for a server without one
+    "type": ["object", "string"],
+    "maxLength": 0,
+    **{
+        key: part
+        for key, part in closed({"id": UUID, "links": LINKS, "properties": since(V.IMAGE_PROPERTIES, ITEMS)}).items()
+        if key != "type"
+    },
+}
+FLAVOR = closed(
+    {
+        **dict.fromkeys(("vcpus", "ram", "disk", "ephemeral", "swap"), INTEGER),
+        "original_name": TEXT,
+        "extra_specs": ITEMS,
+    },
+    ("extra_specs",),
+)
+FAULT = closed({"code": INTEGER, "created": SECONDS, "message": TEXT, "details": TEXT}, ("details",))
+ADDRESS_OF_PORT = closed(
+    {"version": INTEGER, "addr": ADDRESS, "OS-EXT-IPS:type": one_of("fixed", "floating"), "OS-EXT-IPS-MAC:mac_addr": TEXT}
+)
+PLAIN_ADDRESS = closed({"version": INTEGER, "addr": ADDRESS})
+VOLUME = closed({"id": TEXT, "delete_on_termination": since(V.EXTENDED_SERVER_ATTRIBUTES, BOOLEAN)})
+GROUP = closed({"name": TEXT})
+
+BRIEF = (Field("id", "uuid", type=UUID), Field("name", "display_name", type=TEXT), Field("links", _links, type=LINKS))
 
 # Shown by show, detail, and in every version by update.
 CORE = (
@@ -167,41 +205,48 @@ CORE = (
     Field("status", _status, type=TEXT),
     Field("tenant_id", "project_id", type=TEXT),
     Field("user_id", "user_id", type=TEXT),
-    Field("metadata", "metadata", type=OBJECT),
+    Field("metadata", "metadata", type=ITEMS),
     Field("hostId", _host_id, type=TEXT),
-    Field("image", _image),
-    Field("flavor", _flavor_link, until=V.EMBEDDED_FLAVOR - 1, type=OBJECT),
-    Field("flavor", _flavor, since=V.EMBEDDED_FLAVOR, type=OBJECT),
-    Field("created", lambda s, _: seconds(s.created_at), type=TEXT),
-    Field("updated", lambda s, _: seconds(s.updated_at or s.created_at), type=TEXT),
+    Field("image", _image, type=IMAGE),
+    Field("flavor", _flavor_link, until=V.EMBEDDED_FLAVOR - 1, type=closed({"id": TEXT, "links": LINKS})),
+    Field("flavor", _flavor, since=V.EMBEDDED_FLAVOR, type=FLAVOR),
+    Field("created", lambda s, _: seconds(s.created_at), type=SECONDS),
+    Field("updated", lambda s, _: seconds(s.updated_at or s.created_at), type=SECONDS),
     Field("accessIPv4", lambda s, _: s.access_ip_v4 or "", type=TEXT),
     Field("accessIPv6", lambda s, _: s.access_ip_v6 or "", type=TEXT),
-    Field("OS-DCF:diskConfig", lambda s, _: "AUTO" if s.auto_disk_config else "MANUAL", type=TEXT),
+    Field("OS-DCF:diskConfig", lambda s, _: "AUTO" if s.auto_disk_config else "MANUAL", type=one_of("AUTO", "MANUAL")),
     Field("progress", _progress, optional=True, type=INTEGER),
-    Field("fault", _fault, optional=True, type=OBJECT),
+    Field("fault", _fault, optional=True, type=FAULT),
     Field("locked", lambda s, _: s.locked_by is not None, since=V.LOCKED, type=BOOLEAN),
     Field("description", "display_description", since=V.DESCRIPTION, type=MAYBE_TEXT),
-    Field("tags", "tags", since=V.TAGS, type=ARRAY),
-    Field("trusted_image_certificates", "trusted_certs", since=V.TRUSTED_CERTIFICATES, type={"type": ["array", "null"]}),
+    Field("tags", "tags", since=V.TAGS, type=STRINGS),
+    Field("trusted_image_certificates", "trusted_certs", since=V.TRUSTED_CERTIFICATES, type=nullable(STRINGS)),
     Field("locked_reason", "locked_reason", since=V.LOCKED_REASON, type=MAYBE_TEXT),
-    Field("scheduler_hints", _hints, since=V.SCHEDULER_HINTS, type=OBJECT),
+    Field("scheduler_hints", _hints, since=V.SCHEDULER_HINTS, type=mapping({"type": "array"})),
     Field("OS-EXT-SRV-ATTR:hostname", "hostname", since=V.EXTENDED_SERVER_ATTRIBUTES, allowed=_sees_hostname, type=TEXT),
 )
 
 # Once extensions; update shows them since 2.75.
 EXTENDED = (
     Field("OS-EXT-AZ:availability_zone", lambda s, _: s.availability_zone or "", type=TEXT),
-    Field("config_drive", lambda s, _: "True" if s.config_drive else "", type=TEXT),
+    Field("config_drive", lambda s, _: "True" if s.config_drive else "", type=one_of("True", "")),
     Field("key_name", "key_name", type=MAYBE_TEXT),
-    Field("OS-SRV-USG:launched_at", lambda s, _: microseconds(s.launched_at), type=MAYBE_TEXT),
-    Field("OS-SRV-USG:terminated_at", lambda s, _: microseconds(s.terminated_at), type=MAYBE_TEXT),
-    Field("security_groups", _security_groups, optional=True, type=ARRAY),
+    Field("OS-SRV-USG:launched_at", lambda s, _: microseconds(s.launched_at), type=nullable(MICROSECONDS)),
+    Field("OS-SRV-USG:terminated_at", lambda s, _: microseconds(s.terminated_at), type=nullable(MICROSECONDS)),
+    Field("security_groups", _security_groups, optional=True, type=array(GROUP)),
     Field("OS-EXT-STS:task_state", "task_state", type=MAYBE_TEXT),
     Field("OS-EXT-STS:vm_state", "vm_state", type=TEXT),
     Field("OS-EXT-STS:power_state", "power_state", type=INTEGER),
-    Field("os-extended-volumes:volumes_attached", _volumes, type=ARRAY),
+    Field("os-extended-volumes:volumes_attached", _volumes, type=array(VOLUME)),
     Field("pinned_availability_zone", "pinned_zone", since=V.PINNED_ZONE, type=MAYBE_TEXT),
-    Field("host_status", _host_status, since=V.HOST_STATUS, allowed=_sees_host_status, optional=True, type=TEXT),
+    Field(
+        "host_status",
+        _host_status,
+        since=V.HOST_STATUS,
+        allowed=_sees_host_status,
+        optional=True,
+        type=one_of("UP", "UNKNOWN", "DOWN", "MAINTENANCE", ""),
+    ),
     Field("OS-EXT-SRV-ATTR:host", "host", allowed=_sees_attributes, type=MAYBE_TEXT),
     Field("OS-EXT-SRV-ATTR:hypervisor_hostname", "node", allowed=_sees_attributes, type=MAYBE_TEXT),
     Field("OS-EXT-SRV-ATTR:instance_name", "name", allowed=_sees_attributes, type=TEXT),
@@ -217,9 +262,13 @@ EXTENDED = (
         }.items()
     ),
 )
-ADDRESSES = Field("addresses", _addresses, type=OBJECT)
-PLAIN_ADDRESSES = Field("addresses", _plain_addresses, type=OBJECT)
-GROUPS = Field("server_groups", "server_groups", since=V.SERVER_GROUPS_SHOWN, type=ARRAY)
+ADDRESSES = Field("addresses", _addresses, type=mapping(array(ADDRESS_OF_PORT)))
+PLAIN_ADDRESSES = Field(
+    "addresses",
+    _plain_addresses,
+    type=mapping(array(first(until(V.STRICT_QUERIES - 1, PLAIN_ADDRESS), since(V.STRICT_QUERIES, ADDRESS_OF_PORT)))),
+)
+GROUPS = Field("server_groups", "server_groups", since=V.SERVER_GROUPS_SHOWN, type=array(UUID))
 
 SHOW = One("server", Fields((*CORE, ADDRESSES, *EXTENDED, GROUPS)))
 DETAIL = Many("servers", Fields((*CORE, ADDRESSES, *EXTENDED)), links_since=V.BASE)
@@ -243,19 +292,8 @@ def _created(made: dict[str, Any], request: Request) -> dict[str, Any]:
     return {"server": server}
 
 
-CREATED = Plain(
-    _created,
-    {
-        "type": "object",
-        "properties": {
-            "server": {
-                "type": "object",
-                "properties": {"id": TEXT, "links": LINKS, "OS-DCF:diskConfig": TEXT, "security_groups": ARRAY, "adminPass": TEXT},
-            },
-            "reservation_id": TEXT,
-        },
-    },
-)
+MADE = {"id": UUID, "links": LINKS, "OS-DCF:diskConfig": one_of("AUTO", "MANUAL"), "security_groups": array(GROUP), "adminPass": TEXT}
+CREATED = Plain(_created, {"oneOf": [closed({"server": closed(MADE, ("adminPass",))}), closed({"reservation_id": TEXT})]})
 
 
 class Rebuilt(View):
@@ -272,10 +310,9 @@ class Rebuilt(View):
     def render(self, result: Any, request: Request) -> Any:
         return {"server": self.fields.render(result.server, request) | ({} if result.password is None else {"adminPass": result.password})}
 
-    def schema(self, version: int) -> dict[str, Any]:
+    def schema(self, version: int) -> Shape:
         inner = self.fields.schema(version)
-        inner["properties"]["adminPass"] = TEXT
-        return {"type": "object", "properties": {"server": inner}, "required": ["server"]}
+        return closed({"server": {**inner, "properties": inner["properties"] | {"adminPass": TEXT}}})
 
 
 REBUILT = Rebuilt()

@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from nova_async.api.render import LINKS, Page, View, microseconds
+from nova_async.api.render import Page, View, microseconds
 from nova_async.api.request import Request
+from nova_async.api.shapes import INTEGER, LINKS, MICROSECONDS, NUMBER, TEXT, UUID, Shape, array, closed, nullable
 from nova_async.api.versions import V
 from nova_async.db.usage import Used
 
-NUMBER, TEXT = {"type": "number"}, {"type": "string"}
 TOTALS = ("total_hours", "total_local_gb_usage", "total_memory_mb_usage", "total_vcpus_usage")
 
 
@@ -63,7 +63,7 @@ def _server(usage: ProjectUsage, server: Used, hours: float) -> dict[str, Any]:
 class Usages(View):
     """``envelope`` holds what ``rows`` make of the page; links to the next page since 2.40."""
 
-    def __init__(self, envelope: str, inner: dict[str, Any]) -> None:
+    def __init__(self, envelope: str, inner: Shape) -> None:
         self.envelope, self.inner = envelope, inner
 
     def render(self, result: Page, request: Request) -> Any:
@@ -75,9 +75,9 @@ class Usages(View):
     def make(self, page: Page, request: Request) -> Any:
         raise NotImplementedError
 
-    def schema(self, version: int) -> dict[str, Any]:
+    def schema(self, version: int) -> Shape:
         links = {f"{self.envelope}_links": LINKS} if version >= V.PAGED_USAGE else {}
-        return {"type": "object", "properties": {self.envelope: self.inner, **links}, "required": [self.envelope]}
+        return closed({self.envelope: self.inner, **links}, links)
 
 
 class OfAll(Usages):
@@ -92,9 +92,16 @@ class OfOne(Usages):
         return shown(page.rows[0], detailed=True) if page.rows else {}
 
 
-SUMS = {
-    "type": "object",
-    "properties": {"tenant_id": TEXT, "start": TEXT, "stop": TEXT, "server_usages": {"type": "array"}, **dict.fromkeys(TOTALS, NUMBER)},
-}
-LIST = OfAll("tenant_usages", {"type": "array", "items": SUMS})
-SHOW = OfOne("tenant_usage", SUMS)
+OF_SERVER = closed(
+    {
+        "instance_id": UUID,
+        **dict.fromkeys(("name", "tenant_id", "flavor", "state"), TEXT),
+        "hours": NUMBER,
+        **dict.fromkeys(("local_gb", "memory_mb", "vcpus", "uptime"), INTEGER),
+        "started_at": MICROSECONDS,
+        "ended_at": nullable(MICROSECONDS),
+    }
+)
+SUMS = {"tenant_id": TEXT, "start": MICROSECONDS, "stop": MICROSECONDS, **dict.fromkeys(TOTALS, NUMBER), "server_usages": array(OF_SERVER)}
+LIST = OfAll("tenant_usages", array(closed(SUMS, ("server_usages",))))
+SHOW = OfOne("tenant_usage", closed(SUMS, SUMS))

@@ -58,7 +58,7 @@ async def test_a_server_that_is_busy_refuses_everything_but_delete(api) -> None:
 
 async def test_a_server_that_never_ran_cannot_be_stopped(api) -> None:
     server = await api.server(state=None)
-    await api.starter.finish(server, vm_state="error")
+    await api.starter.finish(server, vm_state="error", host="host1")
     answer = await api.act(server, "os-stop")
     assert (answer.status, answer.message) == (409, f"Instance {server} is in an invalid state for 'stop'")
 

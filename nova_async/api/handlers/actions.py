@@ -23,11 +23,11 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f]")
 
 
 async def start(request: Request) -> None:
-    await begin(request, "start")
+    await begin(request, "start", placed=True)
 
 
 async def stop(request: Request) -> None:
-    await begin(request, "stop")
+    await begin(request, "stop", placed=True)
 
 
 async def reboot(request: Request) -> None:
@@ -65,8 +65,8 @@ async def restore(request: Request) -> None:
 async def change_password(request: Request) -> None:
     """The guest's agent sets it; QEMU guests say in their image that they have one. Sealed, so that the host alone reads it."""
     server = target(request)
-    refuse_nowhere(server)
     await check_legal(request, "changePassword")
+    refuse_nowhere(server)
     async with request.parts.database.connection() as conn:
         facts = next((row.facts for row in await hosts.all(conn, [server.host or ""])), {})
     agent = str(server.image_properties.get("hw_qemu_guest_agent", "")).lower()
@@ -78,8 +78,7 @@ async def change_password(request: Request) -> None:
 
 
 async def trigger_crash_dump(request: Request) -> None:
-    refuse_nowhere(target(request))
-    await begin(request, "trigger_crash_dump")
+    await begin(request, "trigger_crash_dump", placed=True)
 
 
 async def lock(request: Request) -> None:
@@ -152,19 +151,23 @@ async def beginning(
     word: str | None = None,
     rule: str | None = None,
     locks: bool = True,
+    placed: bool = False,
     idle: bool = True,
     **given: Any,
 ) -> AsyncIterator[Beginning]:
     """As ``begin``; what the block writes is written in the same transaction, before the workflow's row.
 
     ``word`` is what texts call the action, ``rule`` its name in ``LEGAL``, where they are not ``kind``. ``locks``: a locked
-    server refuses it; ``idle``: a server refuses it that something is being done with. The block may still fill a dict in ``given``.
+    server refuses it; ``placed``: so does one on no host, whatever its state; ``idle``: and one that something is being done with.
+    The block may still fill a dict in ``given``.
     """
     server = target(request)
     async with request.parts.database.transaction() as conn:
         state = await hold(request, conn, server)
         if locks:
             refuse_locked(request, server, state)
+        if placed:
+            refuse_nowhere(server)
         refuse_illegal(server, state, word or kind, rule or kind, idle=idle)
         begun = Beginning(conn)
         yield begun

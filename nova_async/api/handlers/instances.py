@@ -72,6 +72,11 @@ def refuse_illegal(server: Instance, state: State, action: str, rule: str | None
         raise illegal(server, action, "vm_state", state.vm_state)
     if idle and server.task_state is not None:
         raise illegal(server, action, "task_state", server.task_state)
+    refuse_unlaunched(server, state, action)
+
+
+def refuse_unlaunched(server: Instance, state: State, action: str) -> None:
+    """Raises ``Conflict`` for a server that never ran."""
     if state.launched_at is None:
         raise Conflict(f"Instance {server.uuid} is in an invalid state for '{action}'")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from nova_async.api.handlers.actions import begin, target
+from nova_async.api.handlers.actions import begin, check_legal, target
 from nova_async.api.handlers.operations import Outcome, ended
 from nova_async.api.request import Request
 from nova_async.db import instances
@@ -26,6 +26,7 @@ async def show(request: Request) -> dict[str, Any]:
 async def create(request: Request) -> dict[str, Any]:
     """A new port in a network, or a port that exists; answered when the guest has it."""
     server = target(request)
+    await check_legal(request, "attach_interface")
     wish = await _wish(request, request.body.get("interfaceAttachment") or {})
     workflow = await begin(request, "attach_interface", wish=msgspec.to_builtins(wish))
     outcome = await ended(request, workflow, ATTACH_SECONDS)
@@ -37,6 +38,7 @@ async def create(request: Request) -> dict[str, Any]:
 
 
 async def delete(request: Request) -> None:
+    await check_legal(request, "detach_interface")
     port = _port(target(request).ports, request.values["id"])
     await begin(request, "detach_interface", port_id=port["id"])
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from nova_async.api.handlers.actions import target
-from nova_async.api.handlers.instances import hold, illegal, refuse_locked
+from nova_async.api.handlers.instances import hold, illegal, refuse_locked, refuse_unlaunched
 from nova_async.api.handlers.migrations import without_hosts
 from nova_async.api.request import Request
 from nova_async.api.versions import V
@@ -58,9 +58,7 @@ async def abort(request: Request) -> None:
 async def force_complete(request: Request) -> None:
     """The guest may be stopped for the rest of its way."""
     async with request.parts.database.transaction() as conn:
-        row = await _under_way(request, conn, "force_complete", missing=Invalid)
-        if target(request).vm_state != states.ACTIVE:
-            raise illegal(target(request), "force_complete", "vm_state", target(request).vm_state)
+        row = await _under_way(request, conn, "force_complete", missing=Invalid, vm_state=states.ACTIVE)
         if row.status != "running":
             raise _wrong_state(row, "force complete")
     try:
@@ -73,12 +71,18 @@ async def force_complete(request: Request) -> None:
         await request.parts.starter.record(conn, request.ctx, "live_migration_force_complete", row.instance_id)
 
 
-async def _under_way(request: Request, conn: Connection, action: str, *, missing: type[Error]) -> ServerMigration:
-    """The migration in the path of a server that is migrating. Raises ``Conflict``, or ``missing``."""
+async def _under_way(
+    request: Request, conn: Connection, action: str, *, missing: type[Error], vm_state: str | None = None
+) -> ServerMigration:
+    """The migration in the path of a server that is migrating, in this vm_state (None: any). Raises ``Conflict``, or ``missing``."""
     server, asked = target(request), request.values["id"]
-    refuse_locked(request, server, await hold(request, conn, server))
+    state = await hold(request, conn, server)
+    refuse_locked(request, server, state)
+    if vm_state not in (None, server.vm_state):
+        raise illegal(server, action, "vm_state", server.vm_state)
     if server.task_state != states.MIGRATING:
         raise illegal(server, action, "task_state", str(server.task_state))
+    refuse_unlaunched(server, state, action)
     row = await _find(conn, server.uuid, asked)
     if row is None or row.migration_type != LIVE:
         raise missing(f"Migration {asked[:255]} not found for instance {server.uuid}")

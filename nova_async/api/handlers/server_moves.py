@@ -20,9 +20,9 @@ GIB = 2**30
 async def resize(request: Request) -> None:
     """Raises ``Invalid`` for a flavor that is unknown, the same, or too small for the server's image."""
     server, asked = target(request), request.body["resize"]
-    _refuse_silent_host(request, server)
     flavor: dict[str, Any] = {}
     async with beginning(request, "resize", flavor=flavor) as begun:
+        _refuse_silent_host(request, server)
         flavor |= await _flavor(begun.conn, server, str(asked["flavorRef"]).rpartition("/")[2], private=request.is_admin)
         _check_flavor(server, flavor)
         growth = {"cores": flavor["vcpus"] - server.vcpus, "ram": flavor["memory_mb"] - server.memory_mb}
@@ -45,8 +45,8 @@ async def migrate(request: Request) -> None:
     host = (request.body["migrate"] or {}).get("host") if request.has(V.MIGRATE_HOST) else None
     if host is not None:
         request.require(policy.MIGRATE_HOST, project_id=server.project_id, user_id=server.user_id)
-    _refuse_silent_host(request, server)
     async with beginning(request, "migrate", host=host) as begun:
+        _refuse_silent_host(request, server)
         if host is not None:
             if host == server.host:
                 raise Invalid("Cannot migrate to the host where the server exists.")
@@ -58,13 +58,13 @@ async def live_migrate(request: Request) -> None:
     host, block = asked["host"], asked["block_migration"]
     if host is not None:
         request.require(policy.MIGRATE_LIVE_HOST, project_id=server.project_id, user_id=server.user_id)
-    refuse_nowhere(server)
     given = {
         "host": host,
         "block_migration": None if block == "auto" else truth(block),
         "force": truth(asked.get("force", False)) or (host is not None and not request.has(V.LIVE_MIGRATE_CHECKED)),
     }
     async with beginning(request, "live-migration", word="os-migrateLive", **given) as begun:
+        refuse_nowhere(server)
         if not request.parts.hosts.is_up(server.host or "") and not request.has(V.LIVE_MIGRATE_IN_BACKGROUND):
             raise Invalid(f"Compute service of {server.host} is unavailable at this time.")
         if host is not None:
@@ -79,13 +79,13 @@ async def evacuate(request: Request) -> dict[str, str] | None:
     host = asked.get("host")
     if not request.has(V.EVACUATE_WITHOUT_SHARED_STORAGE) and truth(asked["onSharedStorage"]) and asked.get("adminPass"):
         raise Invalid("admin password can't be changed on existing disk")
-    refuse_nowhere(server)
     given = {
         "host": host,
         "force": truth(asked.get("force", False)) or (host is not None and not request.has(V.EVACUATE_CHECKED)),
         "stay_stopped": request.has(V.EVACUATED_STOPPED),
     }
     async with beginning(request, "evacuate", locks=False, idle=False, **given) as begun:
+        refuse_nowhere(server)
         await _refuse_target(begun.conn, server, host)
         if request.parts.hosts.is_up(server.host or "") and not server.host_forced_down:
             raise Invalid(f"Compute service of {server.host} is still in use.")
@@ -111,7 +111,7 @@ async def _require_host(conn: Connection, host: str) -> None:
 def _refuse_silent_host(request: Request, server: Instance) -> None:
     refuse_nowhere(server)
     if server.host_forced_down or not request.parts.hosts.is_up(server.host or ""):
-        raise Conflict("The service is unavailable at this time.")
+        raise Conflict("Service is unavailable at this time.")
 
 
 async def _flavor(conn: Connection, server: Instance, flavorid: str, *, private: bool) -> dict[str, Any]:

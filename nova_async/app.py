@@ -246,7 +246,7 @@ class App:
         waiting = []
         for host, driver in zip(hosts, drivers, strict=True):
             host_id = str(identity if host == name else uuid.uuid5(identity, host))
-            worker = Worker(host, host_id, driver, self.bus, config, self.world, journal, address=_own_address(config), images=images)
+            worker = Worker(host, host_id, driver, self.bus, config, self.world, journal, address=config.own_address, images=images)
             self.workers.append(worker)
             serving = asyncio.Event()
             group.create_task(worker.run(serving), name=f"worker-{host}")
@@ -301,11 +301,6 @@ class App:
         await plugs.start()
         stack.push_async_callback(plugs.close)
         return plugs
-
-
-def _own_address(config: Config) -> str:
-    host = config.api.listen.rpartition(":")[0].strip("[]")
-    return host if host not in ("", "0.0.0.0", "::") else "127.0.0.1"
 
 
 @asynccontextmanager

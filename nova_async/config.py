@@ -64,6 +64,8 @@ class Compute(Section):
     shelved_offload_seconds: float = 0.0  # negative: never by itself
     reclaim_instance_seconds: float = 0.0  # 0: deleted at once
     availability_zone: str = "nova"
+    transfer_address: str = ""  # empty: the address of api.listen
+    transfer_ports: tuple[int, int] = (16_600, 16_699)  # first and last that disks from other hosts are taken on
     instance_usage_audit_period: str = "month"  # hour, day, month or year, with an offset as in day@18
 
 
@@ -232,6 +234,12 @@ class Config(Section):
     @property
     def public_url(self) -> str:
         return (self.api.public_url or f"http://{self.api.listen}").rstrip("/")
+
+    @property
+    def own_address(self) -> str:
+        """Where other hosts find this one."""
+        host = self.api.listen.rpartition(":")[0].strip("[]")
+        return host if host not in ("", "0.0.0.0", "::") else "127.0.0.1"
 
     @property
     def console_url(self) -> str:

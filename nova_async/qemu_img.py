@@ -10,6 +10,7 @@ from nova_async.processes import run
 
 FORMATS = frozenset({"raw", "qcow2"})
 CONVERT_SECONDS = 1800.0
+CHANGE_SECONDS = 120.0
 CONVERT_BYTES = 2 * 2**30  # address space: 64 threads with stacks of 8 MiB, and their buffers
 
 
@@ -53,6 +54,17 @@ async def convert(source: Path, source_format: str, target: Path, target_format:
         memory_bytes=CONVERT_BYTES,
         cpu_seconds=int(CONVERT_SECONDS),
     )
+
+
+async def resize(path: Path, size: int) -> None:
+    """Let a qcow2 disk show ``size`` bytes; it never gets smaller."""
+    await run("qemu-img", "resize", "-f", "qcow2", "--", _file(path), str(size), deadline=CHANGE_SECONDS)
+
+
+async def rebase(path: Path, base: Path, base_format: str) -> None:
+    """Name the file that a qcow2 overlay shows where it is empty; neither is read."""
+    words = ("-u", "-f", "qcow2", "-F", _known(base_format), "-b", _file(base))
+    await run("qemu-img", "rebase", *words, "--", _file(path), deadline=CHANGE_SECONDS)
 
 
 async def check(path: Path, *, deadline: float = 120.0) -> None:

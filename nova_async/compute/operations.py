@@ -82,10 +82,12 @@ OPERATIONS: dict[type[Command], Operation] = {
     Snapshot: _snapshot,
     Rescue: lambda t, c, progress: t.driver.rescue(c.guest, c.generation, c.image, progress),
     Unrescue: lambda t, c, progress: t.driver.unrescue(c.guest, c.generation, power_on=c.power_on),
-    ReceiveDisk: lambda t, c, progress: t.driver.receive_disk(c.guest, c.from_host),
+    ReceiveDisk: lambda t, c, progress: t.driver.receive_disk(c.guest, c.generation, c.from_host),
     SendDisk: lambda t, c, progress: t.driver.send_disk(c.instance_id, c.to_host, c.to_address, c.ticket, progress),
     FinishMove: lambda t, c, progress: t.driver.finish_move(c.guest, c.generation, power_on=c.power_on, same_host=c.same_host),
-    RevertMove: lambda t, c, progress: t.driver.revert_move(c.guest, c.generation, power_on=c.power_on, same_host=c.same_host),
+    RevertMove: lambda t, c, progress: t.driver.revert_move(
+        c.guest, c.generation, moved=c.moved, power_on=c.power_on, same_host=c.same_host
+    ),
     ConfirmMove: lambda t, c, progress: t.driver.confirm_move(c.instance_id),
     PrepareLive: lambda t, c, progress: t.driver.prepare_live(c.guest, c.generation, c.from_host, c.block),
     LiveMigrate: lambda t, c, progress: t.driver.live_migrate(c.guest, c.to_host, c.to_address, c.block, progress),

@@ -130,8 +130,8 @@ class Driver(Protocol):
 
     # Moves of a guest that is off. A driver that cannot raises ``Unsupported`` before anything is changed.
 
-    async def receive_disk(self, guest: GuestSpec, from_host: str) -> dict[str, Any]:
-        """On the destination: get ready for the disks; returns what the source must know to send them."""
+    async def receive_disk(self, guest: GuestSpec, generation: int, from_host: str) -> dict[str, Any]:
+        """On the destination: get ready for the disks; returns what the source must know to send them. ``destroy`` undoes it."""
         ...
 
     async def send_disk(self, instance_id: str, to_host: str, to_address: str, ticket: dict[str, Any], progress: Progress) -> None:
@@ -142,8 +142,11 @@ class Driver(Protocol):
         """On the destination: fit the disks to the flavor and define the guest. In place: keep what is needed to go back."""
         ...
 
-    async def revert_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
-        """On the source: the guest is what it was before it was moved (or resized in place), marked with ``generation``."""
+    async def revert_move(self, guest: GuestSpec, generation: int, *, moved: int, power_on: bool, same_host: bool) -> None:
+        """On the source: the guest is what it was before it was moved (or resized in place), marked with ``generation``.
+
+        ``moved``: the placement that is given up.
+        """
         ...
 
     async def confirm_move(self, instance_id: str) -> None:

@@ -320,7 +320,7 @@ class FakeDriver:
 
     # -- moves
 
-    async def receive_disk(self, guest: GuestSpec, from_host: str) -> dict[str, Any]:
+    async def receive_disk(self, guest: GuestSpec, generation: int, from_host: str) -> dict[str, Any]:
         await self.faults.before("receive_disk", guest.instance_id, self._world)
         self._files.add(guest.instance_id)
         self.faults.done("receive_disk")
@@ -339,7 +339,7 @@ class FakeDriver:
         await self._define(guest, generation, power_on)
         self.faults.done("finish_move")
 
-    async def revert_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
+    async def revert_move(self, guest: GuestSpec, generation: int, *, moved: int, power_on: bool, same_host: bool) -> None:
         await self.faults.before("revert_move", guest.instance_id, self._world)
         self._find(guest.instance_id)
         await self._define(guest, generation, power_on)

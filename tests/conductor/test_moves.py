@@ -77,6 +77,18 @@ async def test_a_resize_in_place_where_the_operator_allows_it(database, tmp_path
         assert await made.violations() == []
 
 
+@pytest.mark.parametrize("disk", ["root_gb", "ephemeral_gb"])
+async def test_a_flavor_with_a_smaller_disk_is_refused_before_the_guest_is_stopped(two, disk):
+    async with two.database.connection() as conn:
+        flavor = await conn.fetchval("SELECT to_jsonb(f) FROM flavors f WHERE name = 'm1.tiny'") | {"root_gb": 2, "ephemeral_gb": 2}
+    server = await two.boot(flavor=flavor)
+    await two.settle()
+    await done(two, "resize", server, flavor=flavor | {disk: 1})
+    row = await two.server(server)
+    assert (row.vm_state, row.flavor[disk], row.fault["message"]) == ("active", 2, "Resize error: Unable to resize disk down.")
+    assert (await two.drivers[row.host].guest(server)).power_state == PowerState.RUNNING
+
+
 async def test_a_resized_server_is_deleted_at_both_places(two):
     server = await booted(two)
     await done(two, "migrate", server)

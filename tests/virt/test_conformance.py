@@ -1,5 +1,6 @@
 """What every driver must do, asked of the fake, of libvirt's test hypervisor and of real QEMU guests."""
 
+import msgspec
 import pytest
 
 from nova_async.errors import Conflict, Invalid, NotFound
@@ -221,6 +222,53 @@ async def test_a_console_of_an_unknown_type_is_refused(lab: Lab) -> None:
     guest = await lab.spawn()
     with pytest.raises(Invalid, match=r"Unavailable console type webmks\."):
         await lab.driver.console(guest.instance_id, "webmks")
+
+
+async def test_a_guest_is_resized_in_place_and_reverted_and_resized_again_and_confirmed(lab: Lab) -> None:
+    guest = await lab.spawn(generation=1)
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    larger = msgspec.structs.replace(guest, vcpus=2, memory_mib=192, root_gib=2)
+    for _ in range(2):
+        await lab.driver.finish_move(larger, 2, power_on=False, same_host=True)
+        await lab.driver.finish_move(larger, 2, power_on=True, same_host=True)
+    found = await lab.driver.guest(guest.instance_id)
+    assert (found.generation, found.power_state) == (2, ON)
+    for _ in range(2):
+        await lab.driver.revert_move(guest, 3, moved=2, power_on=False, same_host=True)
+    found = await lab.driver.guest(guest.instance_id)
+    assert (found.generation, found.power_state) == (3, OFF)
+    await lab.driver.finish_move(larger, 4, power_on=True, same_host=True)
+    for _ in range(2):
+        await lab.driver.confirm_move(guest.instance_id)
+    assert await lab.state(guest) is ON
+
+
+async def test_a_move_of_an_older_placement_is_refused(lab: Lab) -> None:
+    guest = await lab.spawn(generation=5)
+    if lab.kind != "fake":
+        with pytest.raises(Conflict):
+            await lab.driver.receive_disk(guest, 5, "other")
+        with pytest.raises(Conflict):
+            await lab.driver.finish_move(guest, 4, power_on=True, same_host=True)
+        with pytest.raises(Conflict):
+            await lab.driver.revert_move(guest, 4, moved=3, power_on=True, same_host=True)
+    assert (await lab.driver.guest(guest.instance_id)).generation == 5
+
+
+async def test_a_guest_that_was_expected_and_does_not_come_leaves_nothing(lab: Lab) -> None:
+    guest = lab.spec()
+    for _ in range(2):
+        await lab.driver.receive_disk(guest, 2, "other")
+    with pytest.raises(NotFound):
+        await lab.driver.guest(guest.instance_id)
+    await lab.driver.destroy(guest.instance_id)
+    assert await lab.driver.stray_files() == []
+
+
+async def test_a_running_guest_sends_no_disks(lab: Lab) -> None:
+    guest = await lab.spawn()
+    with pytest.raises(Conflict):
+        await lab.driver.send_disk(guest.instance_id, "other", "127.0.0.1", {}, quiet)
 
 
 async def test_an_unknown_guest_is_not_found(lab: Lab) -> None:

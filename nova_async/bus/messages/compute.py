@@ -147,11 +147,15 @@ class FinishMove(Command, frozen=True, kw_only=True):
 
 @message
 class RevertMove(Command, frozen=True, kw_only=True):
-    """To a source: make the guest what it was before it was moved, under this placement; start it when ``power_on``."""
+    """To a source: make the guest what it was before it was moved, under this placement; start it when ``power_on``.
+
+    ``moved``: the placement that the move had made.
+    """
 
     guest: GuestSpec
     power_on: bool
     same_host: bool = False
+    moved: int = 0
 
 
 @message

@@ -12,15 +12,17 @@ from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import claim_beside, release_beside
 from nova_async.conductor.servers import guest_now, instance_of, leave_to_host, note_fault, seconds_to_shut_down
 from nova_async.db import Connection, moves
-from nova_async.errors import Conflict
+from nova_async.errors import Conflict, Invalid
 from nova_async.model import states
 from nova_async.model.guests import GuestSpec
+from nova_async.model.instances import Instance
 from nova_async.model.power import PowerState
 from nova_async.workflow.steps import Definition, step, steps
 
 
 async def claim_destination(run: Run, conn: Connection) -> dict[str, Any]:
     """Room for the new flavor, beside the old claim."""
+    _refuse_smaller(await instance_of(run, conn), await _flavor(run, conn))
     may_stay = run.row.kind == "resize" and run.parts.config.compute.allow_resize_to_same_host
     claimed = await claim_beside(run, conn, await _flavor(run, conn), may_stay=may_stay)
     return {**claimed, "on": (await instance_of(run, conn)).power_state in (PowerState.RUNNING, PowerState.PAUSED)}
@@ -44,7 +46,7 @@ async def restart_source(run: Run) -> None:
     claimed = run.results["claim_destination"]
     source, on = claimed["source"]["host"], claimed["on"]
     if claimed["same_host"]:
-        fields: dict[str, Any] = {"guest": await guest_now(run), "power_on": on, "same_host": True}
+        fields: dict[str, Any] = {"guest": await guest_now(run), "power_on": on, "same_host": True, "moved": claimed["generation"]}
         await leave_to_host(run, source, RevertMove, generation=claimed["back"], undo=True, **fields)
     elif on:
         await leave_to_host(run, source, PowerOn, generation=claimed["back"], undo=True, guest=await guest_now(run))
@@ -97,6 +99,13 @@ async def switch(run: Run, conn: Connection) -> None:
     if not await moves.resized(conn, run.subject_id, old, new, claimed["host_id"], flavor, power, ports, run.id):
         raise Conflict("The server was deleted or placed anew while it was moved.")
     run.memo.clear()
+
+
+def _refuse_smaller(instance: Instance, flavor: dict[str, Any]) -> None:
+    """Raises ``Invalid`` where a disk would have to give up some of its end. A volume is as large as it is."""
+    disks = ("ephemeral_gb", "root_gb") if instance.image_id else ("ephemeral_gb",)
+    if any(flavor.get(disk, 0) < instance.flavor.get(disk, 0) for disk in disks):
+        raise Invalid("Resize error: Unable to resize disk down.")
 
 
 async def _flavor(run: Run, conn: Connection | None = None) -> dict[str, Any]:

@@ -16,12 +16,15 @@ from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
 from nova_async.virt.libvirt import console_log, domains, host, xml
+from nova_async.virt.libvirt.arriving import Arrivals
 from nova_async.virt.libvirt.connection import Connection
 from nova_async.virt.libvirt.daemon import ensure_libvirtd
 from nova_async.virt.libvirt.disks import Disks, Files
 from nova_async.virt.libvirt.files import FileThreads
 from nova_async.virt.libvirt.image_cache import ImageCache, ImageFetcher
 from nova_async.virt.libvirt.probe import choose_virt_type
+from nova_async.virt.libvirt.resize import Resizer
+from nova_async.virt.libvirt.sending import Sender
 from nova_async.world import World
 
 EVENTS = {  # others (defined, undefined, shutting down) change no power state
@@ -53,6 +56,11 @@ class LibvirtBase:
         self._files = FileThreads()
         self._cache = ImageCache(config.state / "image-cache", images, self._files, world, keep_seconds=config.compute.image_cache_seconds)
         self._disks = Disks(config.state / "instances", self._cache, self._files)
+        options = config.compute
+        address = options.transfer_address or config.own_address
+        self._arrivals = Arrivals(config.state / "instances", self._cache, self._files, world, address, options.transfer_ports)
+        self._sender = Sender(config.state / "image-cache", self._files, world)
+        self._resizer = Resizer(self._disks, self._files)
         self._events = EventSource()
         self._connection = Connection(self._find_libvirt, config.compute.threads, world, lifecycle=self._on_lifecycle, opened=self._opened)
         self._shape = xml.Host(virt_type="test")
@@ -71,6 +79,7 @@ class LibvirtBase:
             self._shape = xml.Host(virt_type=virt_type, cpu_model=self._config.compute.cpu_model)
         await self._connection.open()
         if not self._mock:
+            await self._arrivals.open()
             self._begin(self._sweep_for_ever(), "image-cache-sweep")
 
     async def close(self) -> None:
@@ -79,6 +88,7 @@ class LibvirtBase:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
+        await self._arrivals.close()
         await self._cache.close()
         await self._connection.close()
         self._files.close()
@@ -115,7 +125,7 @@ class LibvirtBase:
     async def remove_stray(self, instance_id: str) -> None:
         async with self._alone(instance_id):
             if await self._look(instance_id) is None:
-                await self._disks.remove(instance_id)
+                await self._remove_files(instance_id)
 
     # --- steps ---
 
@@ -140,15 +150,22 @@ class LibvirtBase:
 
     async def _bring_up(self, guest: GuestSpec, generation: int) -> None:
         """Start a guest that is off, from its saved memory if it has any, else as ``guest`` describes it now."""
-        if not self._mock and not await self._disks.exist(guest):
-            raise NotFound(f"The disks of server {guest.instance_id} are not on this host.")
         if await self._connection.call(lambda connection: domains.has_saved(connection, guest.instance_id)):
-            await self._start(guest)
-            return
+            await self._check_disks(guest)
+        else:
+            await self._redefine(guest, generation)
+        await self._start(guest)
+
+    async def _redefine(self, guest: GuestSpec, generation: int) -> None:
+        """As ``guest`` describes it now, on the disks that are there."""
+        await self._check_disks(guest)
         if guest.config_drive and guest.config_drive_files and not self._mock:
             await self._disks.write_config_drive(guest)
-        await self._plugs.plug(guest.instance_id, guest.ports)
-        await self._define_and_start(guest, generation, self._disks.layout(guest))
+        await self._define(guest, generation, self._disks.layout(guest))
+
+    async def _check_disks(self, guest: GuestSpec) -> None:
+        if not self._mock and not await self._disks.exist(guest):
+            raise NotFound(f"The disks of server {guest.instance_id} are not on this host.")
 
     async def _start(self, guest: GuestSpec) -> None:
         await self._plugs.plug(guest.instance_id, guest.ports)
@@ -156,6 +173,10 @@ class LibvirtBase:
 
     async def _remove(self, instance_id: str) -> None:
         await self._connection.call(lambda connection: domains.undefine(connection, instance_id), deadline=START_SECONDS)
+        await self._remove_files(instance_id)
+
+    async def _remove_files(self, instance_id: str) -> None:
+        await self._arrivals.forget(instance_id)
         await self._disks.remove(instance_id)
 
     async def _press(self, instance_id: str, timeout: float, retry: float) -> bool:
@@ -248,7 +269,7 @@ class LibvirtBase:
         while True:
             await self._world.sleep(min(most, max(least, self._config.compute.image_cache_seconds / 4)))
             try:
-                await self._cache.sweep(await self._disks.bases())
+                await self._cache.sweep(self._arrivals.bases() | await self._disks.bases())
             except Error as error:
                 log_.warning("image_cache.sweep_failed", error=error.message, detail=error.detail)
 

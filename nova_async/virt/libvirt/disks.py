@@ -94,11 +94,22 @@ class Disks:
         await self._files.run(lambda: folder.mkdir(mode=0o711))
         await self._boot_files(guest, files, progress)
         await self._root(guest, folder / "disk", progress)
-        for spec in guest.disks:
-            await self._empty(spec, folder / _file_name(spec))
+        await self.add(guest, guest.disks)
+        return files
+
+    async def add(self, guest: GuestSpec, specs: tuple[DiskSpec, ...]) -> None:
+        """Make these of the guest's empty disks, and its config drive (anew)."""
+        for spec in specs:
+            await self._empty(spec, self.extra(guest.instance_id, spec))
         if guest.config_drive:
             await self.write_config_drive(guest)
-        return files
+
+    def folder(self, instance_id: str) -> Path:
+        return named(self._folder, instance_id)
+
+    def extra(self, instance_id: str, spec: DiskSpec) -> Path:
+        """Where an ephemeral or swap disk is."""
+        return named(self._folder, instance_id) / _file_name(spec)
 
     async def copy_root(self, guest: GuestSpec) -> Path:
         """The root disk as a qcow2 file of its own; see ``forget_copy``. Raises ``Unsupported`` when it has none."""
@@ -184,7 +195,7 @@ def _sparse(path: Path, size: int) -> None:
 
 def _bases(folder: Path) -> set[str]:
     found = set()
-    for disk in folder.glob("*/disk*"):
+    for disk in (*folder.glob("*/disk*"), *folder.glob("*/before-*/disk*")):
         try:
             found.add(Path(qcow2.read_header(disk).backing_file).name)
         except (Invalid, OSError):

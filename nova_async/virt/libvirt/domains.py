@@ -55,7 +55,8 @@ def info(domain: libvirt.virDomain) -> GuestInfo | None:
 
 def start(domain: libvirt.virDomain) -> None:
     try:
-        domain.create()
+        if not domain.isActive():
+            domain.create()
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or not domain.isActive():
             raise

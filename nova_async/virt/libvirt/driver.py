@@ -13,6 +13,7 @@ from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import domains
 from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
+from nova_async.virt.libvirt.cold_moves import ColdMoves
 from nova_async.virt.libvirt.moves import NoMoves
 
 SAVE_SECONDS = 900.0
@@ -20,7 +21,7 @@ SOFT_REBOOT_SECONDS = 60.0
 PRESS_SECONDS = 10.0
 
 
-class LibvirtDriver(NoMoves, LibvirtBase):
+class LibvirtDriver(ColdMoves, NoMoves, LibvirtBase):
     """Implements ``virt.driver.Driver``."""
 
     # --- coming and going ---

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ from nova_async.world import World
 KEPT_AS = {"qcow2": "qcow2", "raw": "raw", "iso": "raw", "ami": "raw", "aki": "raw", "ari": "raw"}
 STALL_SECONDS = 60.0  # a download that brings nothing for so long has failed
 MARGIN_BYTES = 64 * 2**20  # disk space that a download leaves free
+CONTENT_NAME = re.compile(r"[0-9a-f]{128}\.(raw|qcow2)")  # named after the sha512 of what it holds
+MADE_NAME = re.compile(r"data-[0-9a-f]{64}\.(raw|qcow2)")  # came from another host, named after its ``sparse`` digest
 
 log_ = log.get("virt.image_cache")
 
@@ -85,6 +88,18 @@ class ImageCache:
 
         async with self._kept(name, "raw", write, lambda *_: None) as base:
             yield base
+
+    def path(self, name: str) -> Path:
+        """Where a file of this name is, or would be."""
+        return self._folder / name
+
+    def has(self, name: str) -> bool:
+        """Whether the file is there; it then counts as used now. Blocks."""
+        return _look(self._folder / name, "raw") is not None
+
+    async def adopt(self, part: Path, name: str) -> None:
+        """Take over a whole and proven file that was made elsewhere on this file system."""
+        await self._files.run(_adopt, part, self._folder / name)
 
     async def sweep(self, in_use: set[str]) -> list[str]:
         """Remove files that no guest reads (``in_use``: names) and that nobody asked for lately. Returns their names."""
@@ -232,6 +247,13 @@ def _look(path: Path, form: str) -> Base | None:
 def _publish(part: Path, path: Path) -> None:
     part.chmod(0o444)
     part.rename(path)
+
+
+def _adopt(part: Path, path: Path) -> None:
+    if path.exists():
+        part.unlink()
+    else:
+        _publish(part, path)
 
 
 def _check_space(folder: Path, size: int) -> None:

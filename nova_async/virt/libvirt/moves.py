@@ -1,6 +1,4 @@
-"""What this driver cannot do yet, by name: moves between hosts, and changes inside a running guest."""
-
-from typing import Any
+"""What this driver cannot do yet, by name: moves of running guests, and changes inside them."""
 
 from nova_async.errors import Invalid, Unsupported
 from nova_async.model.consoles import ConsoleAddress
@@ -10,12 +8,6 @@ from nova_async.virt.driver import Progress
 
 class NoMoves:
     """The methods of ``virt.driver.Driver`` that refuse; each raises ``Unsupported`` before anything is changed."""
-
-    async def receive_disk(self, guest: GuestSpec, from_host: str) -> dict[str, Any]:
-        raise Unsupported("The libvirt driver cannot bring disks to another host.")
-
-    async def send_disk(self, instance_id: str, to_host: str, to_address: str, ticket: dict[str, Any], progress: Progress) -> None:
-        raise Unsupported("The libvirt driver cannot bring disks to another host.")
 
     async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> None:
         raise Unsupported("The libvirt driver cannot migrate running servers.")
@@ -31,15 +23,6 @@ class NoMoves:
 
     async def finish_live(self, guest: GuestSpec, generation: int, *, paused: bool) -> None:
         raise Unsupported("The libvirt driver cannot migrate running servers.")
-
-    async def finish_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
-        raise Unsupported("The libvirt driver cannot resize servers.")
-
-    async def revert_move(self, guest: GuestSpec, generation: int, *, power_on: bool, same_host: bool) -> None:
-        raise Unsupported("The libvirt driver cannot resize servers.")
-
-    async def confirm_move(self, instance_id: str) -> None:
-        raise Unsupported("The libvirt driver cannot resize servers.")
 
     async def rescue(self, guest: GuestSpec, generation: int, image: ImageRef, progress: Progress) -> None:
         raise Unsupported("The libvirt driver cannot rescue servers.")

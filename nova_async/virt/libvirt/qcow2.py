@@ -54,17 +54,22 @@ def read_header(path: Path) -> Header:
 def check_stands_alone(path: Path) -> int:
     """The virtual size in bytes of an image that reads no other file. Raises ``Invalid`` when it would."""
     header = read_header(path)
-    if header.version not in (2, 3):
-        raise Invalid("The image has an unknown qcow2 version.")
     if header.backing_file:
         raise Invalid("The image refers to a backing file; upload it flattened.")
+    check_plain(header)
+    return header.virtual_size
+
+
+def check_plain(header: Header) -> None:
+    """Raises ``Invalid`` for an image that is damaged, encrypted, or holds its data in another file."""
+    if header.version not in (2, 3):
+        raise Invalid("The image has an unknown qcow2 version.")
     if header.incompatible & DATA_FILE_BIT:
         raise Invalid("The image refers to an external data file; upload it as one file.")
     if header.incompatible & ~KNOWN_INCOMPATIBLE:
         raise Invalid("The image is damaged or uses features that are not supported.")
     if header.encryption:
         raise Invalid("The image is encrypted.")
-    return header.virtual_size
 
 
 def create(path: Path, size: int, backing: Path | None = None, backing_format: str = "") -> None:

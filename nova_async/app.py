@@ -262,10 +262,20 @@ class App:
         config = self.config
         if config.compute.driver == "fake":
             from nova_async.virt.fake import FakeDriver
+            from nova_async.virt.fake_topology import made
 
             folder = config.state / "fake"
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-            return FakeDriver(self.world, host, state_file=folder / f"{host}.jsonl")
+            fake = config.fake
+            return FakeDriver(
+                self.world,
+                host,
+                vcpus=fake.vcpus,
+                memory_mib=fake.memory_mib,
+                disk_gib=fake.disk_gib,
+                topology=made(fake),
+                state_file=folder / f"{host}.jsonl",
+            )
         if config.compute.driver not in ("libvirt", "test"):
             raise Invalid(f"compute.driver: {config.compute.driver!r} is not libvirt, test or fake")
         try:

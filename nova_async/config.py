@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from nova_async.errors import Invalid
+from nova_async.model.topology import DeviceSpec, cpus_of
 
 
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +55,8 @@ class Compute(Section):
     down_seconds: float = 30.0
     reserved_memory_mib: int = 512
     reserved_vcpus: int = 0
+    cpu_dedicated_set: str = ""  # empty: none
+    cpu_shared_set: str = ""  # empty: all, if none is dedicated
     reserved_disk_gib: int = 0
     cpu_allocation_ratio: float = 4.0
     ram_allocation_ratio: float = 1.0
@@ -67,6 +70,38 @@ class Compute(Section):
     transfer_address: str = ""  # empty: the address of api.listen
     transfer_ports: tuple[int, int] = (16_600, 16_699)  # first and last that disks from other hosts are taken on
     instance_usage_audit_period: str = "month"  # hour, day, month or year, with an offset as in day@18
+
+
+class HostDevices(Section):
+    """PCI devices of a host, by their ids, their address, or both."""
+
+    vendor_id: str = ""
+    product_id: str = ""
+    address: str = ""
+
+
+class Pci(Section):
+    alias: tuple[DeviceSpec, ...] = ()
+    devices: tuple[HostDevices, ...] = ()  # of this host, for libvirt
+
+
+class FakeDevices(Section):
+    vendor_id: str
+    product_id: str
+    device_type: str = "type-PCI"
+    count: int = 1
+    functions: int = 0  # virtual ones of each physical one
+
+
+class Fake(Section):
+    vcpus: int = 64
+    memory_mib: int = 262_144
+    disk_gib: int = 8192
+    cells: int = 1
+    threads: int = 1  # of each core
+    large_pages: int = 0  # of 2 MiB, in each cell
+    huge_pages: int = 0  # of 1 GiB, in each cell
+    devices: tuple[FakeDevices, ...] = ()
 
 
 class SchedulerSection(Section):
@@ -85,6 +120,7 @@ class SchedulerSection(Section):
         "NumInstancesWeigher",
         "IoOpsWeigher",
         "ImagePropertiesWeigher",
+        "PCIWeigher",
         "ServerGroupSoftAffinityWeigher",
         "ServerGroupSoftAntiAffinityWeigher",
         "BuildFailureWeigher",
@@ -214,6 +250,8 @@ class Config(Section):
     database: DatabaseSection = msgspec.field(default_factory=DatabaseSection)
     bus: BusSection = msgspec.field(default_factory=BusSection)
     compute: Compute = msgspec.field(default_factory=Compute)
+    fake: Fake = msgspec.field(default_factory=Fake)
+    pci: Pci = msgspec.field(default_factory=Pci)
     scheduler: SchedulerSection = msgspec.field(default_factory=SchedulerSection)
     conductor: Conductor = msgspec.field(default_factory=Conductor)
     quota: Quota = msgspec.field(default_factory=Quota)
@@ -269,9 +307,39 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] = os.env
         else:
             tree[section] = value
     try:
-        return msgspec.convert(tree, Config, strict=False)
+        config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise Invalid(f"configuration: {error}") from None
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    """What one option's type cannot say. Raises ``Invalid``."""
+    for option in ("cpu_dedicated_set", "cpu_shared_set"):
+        try:
+            cpus_of(getattr(config.compute, option))
+        except ValueError as error:
+            raise Invalid(f"configuration: compute.{option}: {error}") from None
+    if both := cpus_of(config.compute.cpu_dedicated_set) & cpus_of(config.compute.cpu_shared_set):
+        raise Invalid(f"configuration: compute.cpu_dedicated_set and compute.cpu_shared_set both have the CPU {min(both)}")
+    policies: dict[str, set[tuple[str, str | None]]] = {}
+    for alias in config.pci.alias:
+        policies.setdefault(alias.name, set()).add((alias.numa_policy, alias.device_type))
+        if alias.numa_policy not in NUMA_POLICIES:
+            raise Invalid(f"configuration: pci.alias: {alias.numa_policy!r} is not one of {', '.join(NUMA_POLICIES)}")
+        if alias.device_type not in (None, *DEVICE_TYPES):
+            raise Invalid(f"configuration: pci.alias: {alias.device_type!r} is not one of {', '.join(DEVICE_TYPES)}")
+    for name, kinds in policies.items():
+        if len(kinds) > 1:
+            raise Invalid(f"configuration: pci.alias: {name!r} stands there with different numa_policy or device_type")
+    fake = config.fake
+    if fake.cells < 1 or fake.threads < 1 or fake.vcpus % (fake.cells * fake.threads):
+        raise Invalid("configuration: fake.vcpus must be a multiple of fake.cells * fake.threads, which are at least 1")
+
+
+NUMA_POLICIES = ("required", "socket", "legacy", "preferred")
+DEVICE_TYPES = ("type-PCI", "type-PF", "type-VF")
 
 
 def _set(tree: dict[str, Any], name: str, text: str) -> None:

@@ -184,6 +184,26 @@ CREATE TABLE usage_audits (
     CONSTRAINT usage_audits_key PRIMARY KEY (period_begin, period_end, host)
 );
 
+CREATE TABLE topologies (
+    consumer_id uuid NOT NULL,
+    generation  bigint NOT NULL,
+    host_id     uuid NOT NULL,
+    fit         jsonb NOT NULL,
+    CONSTRAINT topologies_pkey PRIMARY KEY (consumer_id, generation),
+    CONSTRAINT topologies_host_id_fkey FOREIGN KEY (host_id) REFERENCES hosts(id)
+);
+CREATE INDEX topologies_by_host ON topologies USING btree (host_id);
+
+CREATE TABLE exclusive_claims (
+    host_id     uuid NOT NULL,
+    thing       text NOT NULL,
+    consumer_id uuid NOT NULL,
+    generation  bigint NOT NULL,
+    CONSTRAINT exclusive_claims_pkey PRIMARY KEY (host_id, thing),
+    CONSTRAINT exclusive_claims_consumer_id_generation_fkey FOREIGN KEY (consumer_id, generation) REFERENCES topologies(consumer_id, generation) ON UPDATE CASCADE ON DELETE CASCADE
+);
+CREATE INDEX exclusive_claims_by_consumer ON exclusive_claims USING btree (consumer_id, generation);
+
 CREATE TABLE console_tokens (
     hash         bytea NOT NULL,
     instance_id  uuid NOT NULL,
@@ -261,6 +281,7 @@ BEGIN
         WHERE i.host_id = s.host_id AND i.resource_class = s.resource_class RETURNING s.rows
     )
     SELECT coalesce(sum(rows), 0) INTO gone FROM given;
+    DELETE FROM topologies WHERE consumer_id = consumer AND generation <= placement;
     RETURN gone;
 END $function$;
 
@@ -278,5 +299,6 @@ BEGIN
         WHERE i.host_id = f.host_id AND i.resource_class = f.resource_class RETURNING f.amount
     )
     SELECT count(*) INTO gone FROM given;
+    DELETE FROM topologies WHERE consumer_id = consumer AND generation = placement;
     RETURN gone;
 END $function$;

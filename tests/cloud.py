@@ -51,7 +51,7 @@ class Cloud:
             await task
         return task
 
-    async def start_host(self, host: str, **size: int) -> None:
+    async def start_host(self, host: str, **size: Any) -> None:
         faults = self.faults.setdefault(host, Faults())
         state = Path(self.config.state_dir) / f"{host}.jsonl"
         driver = self.drivers[host] = FakeDriver(self.world, host, faults=faults, state_file=state, **size)

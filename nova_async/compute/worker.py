@@ -34,6 +34,7 @@ from nova_async.bus.messages.compute import (
     Spawn,
 )
 from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
+from nova_async.compute.cpu_sets import divide
 from nova_async.compute.journal import Journal, Key, key_of
 from nova_async.compute.operations import OPERATIONS, Tools
 from nova_async.config import Config
@@ -159,8 +160,9 @@ class Worker:
             "MEMORY_MB": (options.reserved_memory_mib, options.ram_allocation_ratio),
             "DISK_GB": (options.reserved_disk_gib, options.disk_allocation_ratio),
         }
+        topology, amounts = divide(facts, options)
         inventory = {}
-        for resource, total in facts.inventory.items():
+        for resource, total in amounts.items():
             reserved, ratio = told.get(resource, (0, 1.0))
             inventory[resource] = (total, min(reserved, max(0, total - 1)), ratio)
         shown: dict[str, Any] = {
@@ -169,6 +171,7 @@ class Worker:
             "hypervisor_hostname": facts.hypervisor_hostname,
             "cpu_info": facts.cpu_info,
             "supported_instances": facts.supported_instances,
+            "topology": msgspec.to_builtins(topology),
             "sealing_key": self._tools.key.public,
         }
         steady = msgspec.json.encode([inventory, sorted(facts.traits), shown, options.availability_zone, self.address])

@@ -6,15 +6,21 @@ import msgspec
 
 from nova_async.conductor.parts import Parts
 from nova_async.context import service_context
+from nova_async.db import topologies
 from nova_async.metadata.documents import config_drive_files
 from nova_async.metadata.instances import metadata_of
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec
 from nova_async.model.instances import Instance
+from nova_async.model.topology import Fit
+from nova_async.scheduler.guest_topology import Wish
 from nova_async.services.image import image_ref
 
 
-async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str) -> GuestSpec:
-    """Everything the host needs. Raises ``NotFound`` or ``Invalid`` when the image went away."""
+async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str, generation: int | None = None) -> GuestSpec:
+    """Everything the host needs. ``generation``: of the placement that is meant, if not the server's present one.
+
+    Raises ``NotFound`` or ``Invalid`` when the image went away.
+    """
     flavor = instance.flavor
     files = config_drive_files(metadata_of(instance, ports, zone, parts.config)) if instance.config_drive else {}
     return GuestSpec(
@@ -36,7 +42,17 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
         config_drive=instance.config_drive,
         config_drive_files=files,
         created_at=instance.created_at.isoformat(),
+        fit=await _fit_of(parts, instance, instance.generation if generation is None else generation),
     )
+
+
+async def _fit_of(parts: Parts, instance: Instance, generation: int) -> Fit | None:
+    """What the claim of this placement gave the guest. Most are given nothing, and the rows are not asked."""
+    if Wish(instance.flavor, instance.image_properties).says_nothing():
+        return None
+    async with parts.database.connection() as conn:
+        given = await topologies.of(conn, instance.uuid, generation)
+    return given[1] if given else None
 
 
 async def _image_of(parts: Parts, instance: Instance) -> ImageRef | None:

@@ -6,7 +6,7 @@ so open operations and unfinished servers are violations too.
 
 from nova_async.bus import Bus
 from nova_async.bus.messages.compute import GuestList, ListGuests
-from nova_async.db import Database, moves, placements, server_groups
+from nova_async.db import Database, moves, placements, server_groups, topologies
 from nova_async.model import states
 from nova_async.model.power import PowerState
 
@@ -31,6 +31,7 @@ async def check_invariants(
         for b in await placements.imbalances(conn):
             found.append(f"INV-20 {b.host} {b.resource_class}: used {b.used}, claims {b.claimed}, capacity {b.capacity}")
         found += [f"INV-23 group {p.instance_id}: {p.problem}" for p in await server_groups.violations(conn)]
+        found += [f"INV-20 {p.instance_id}: {p.problem}" for p in await topologies.violations(conn)]
         if settled:
             found += [f"INV-02 {p.instance_id}: {p.problem}" for p in await placements.unsettled(conn)]
             found += [f"INV-21 {p.instance_id}: {p.problem}" for p in await placements.unclaimed(conn)]

@@ -1,6 +1,7 @@
 """Taking a host for a server: the scheduler ranks, one statement claims, a lost race is run again."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -9,7 +10,9 @@ from nova_async import errors
 from nova_async.conductor.parts import Run
 from nova_async.conductor.requests import request_for
 from nova_async.conductor.servers import instance_of
-from nova_async.db import Connection, hosts, moves
+from nova_async.db import Connection, hosts, moves, topologies
+from nova_async.scheduler import numa
+from nova_async.scheduler.guest_topology import Wish
 from nova_async.scheduler.request import Candidate, Decision, Request
 from nova_async.scheduler.resources import resources_of
 from nova_async.workflow.steps import GiveUp
@@ -25,10 +28,11 @@ T = TypeVar("T", bound=Taken)
 
 
 async def take_host(
-    run: Run, conn: Connection, request: Request, take: Callable[[list[Candidate]], Awaitable[T | None]]
+    run: Run, conn: Connection, request: Request, generation: int, take: Callable[[list[Candidate]], Awaitable[T | None]]
 ) -> tuple[T, Decision]:
-    """Let ``take`` claim one of the best hosts. Raises ``GiveUp`` with the reasons per host when none has room.
+    """Let ``take`` claim one of the best hosts for a placement. Raises ``GiveUp`` with the reasons per host when none has room.
 
+    A server with NUMA cells, CPUs or devices of its own gets them with the claim.
     Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.
     """
     scheduler = run.parts.scheduler
@@ -36,7 +40,9 @@ async def take_host(
         decision = scheduler.decide(request)
         if not decision.candidates:
             break
-        taken = await take(decision.candidates)
+        exact = request.topology is not None or request.devices
+        claim = partial(take_fitting, run, conn, request, generation, take) if exact else take
+        taken = await claim(decision.candidates)
         if taken is not None:
             scheduler.table.took(taken.host_id, request.resources)
             scheduler.table.began(run.id, taken.host_id)
@@ -47,10 +53,46 @@ async def take_host(
     raise GiveUp(errors.NoCapacity(decision.summary() + _tried(run)), {"decision": msgspec.to_builtins(decision)})
 
 
+async def take_fitting(
+    run: Run,
+    conn: Connection,
+    request: Request,
+    generation: int,
+    take: Callable[[list[Candidate]], Awaitable[T | None]],
+    candidates: list[Candidate],
+) -> T | None:
+    """Host by host, what is free there is looked at again under the host's lock. None: no candidate has room any more."""
+    if await topologies.of(conn, request.instance_id, generation) is not None:  # this step has run before: the claim is found
+        return await take(candidates)
+    for candidate in candidates:
+        state = run.parts.scheduler.table.by_id[candidate.host_id]
+        try:
+            async with conn.transaction():
+                host, fits = await topologies.held(conn, candidate.host_id)
+                fit = numa.fit(host, numa.Used(fits), request.topology, request.devices, state.ratios)
+                taken = None if isinstance(fit, str) else await take([candidate])
+                if isinstance(fit, str) or taken is None:
+                    raise _NoRoom
+                await topologies.insert(conn, request.instance_id, generation, candidate.host_id, fit)
+        except _NoRoom:  # the block's locks and claims are given back
+            continue
+        run.parts.scheduler.table.fitted(candidate.host_id, fit)
+        return taken
+    return None
+
+
+class _NoRoom(Exception):
+    """The candidate has no room any more."""
+
+
 async def gave_back(run: Run, conn: Connection, host_id: str, flavor: dict[str, Any] | None = None) -> None:
     """A claim of this server was released: the scheduler may give the room away. ``flavor``: what was claimed, if not the present one."""
-    instance = await instance_of(run, conn)
-    run.parts.scheduler.table.took(host_id, resources_of(flavor or instance.flavor, instance.image_properties), -1)
+    instance, table = await instance_of(run, conn), run.parts.scheduler.table
+    wish = Wish(flavor or instance.flavor, instance.image_properties)
+    if wish.says_nothing():
+        table.took(host_id, resources_of(flavor or instance.flavor, instance.image_properties), -1)
+    elif state := table.by_id.get(host_id):  # what it had of cells and devices is known to the rows alone
+        table.load(await hosts.all(conn, [state.name]))
 
 
 def told(tried: dict[str, str]) -> str:
@@ -99,7 +141,7 @@ async def claim_beside(run: Run, conn: Connection, flavor: dict[str, Any], *, ma
     async def take(candidates: list[Candidate]) -> moves.Destination | None:
         return await moves.claim(conn, run.subject_id, generation, candidates, request.resources, generation + 1)
 
-    taken, decision = await take_host(run, conn, request, take)
+    taken, decision = await take_host(run, conn, request, generation, take)
     run.parts.scheduler.table.began(run.id, state.host_id)
     same = taken.host == state.host
     source = {

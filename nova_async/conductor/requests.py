@@ -5,6 +5,7 @@ from typing import Any
 from nova_async.conductor.parts import Run
 from nova_async.db import Connection, placements, server_groups
 from nova_async.model.instances import Instance
+from nova_async.scheduler.guest_topology import devices, topology
 from nova_async.scheduler.request import Request
 from nova_async.scheduler.resources import resources_of, traits_of
 
@@ -34,6 +35,8 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
         hints=hints,
         hosts_of=await placements.hosts_of(conn, named) if (named := _named(hints)) else {},
         group=await server_groups.placed(conn, instance.uuid) if hints.get("group") else None,
+        topology=topology(instance.flavor, instance.image_properties),
+        devices=devices(instance.flavor, instance.image_properties, run.parts.config.pci.alias),
         alike=await _alike(run, conn, instance) if run.parts.scheduler.compares_images else {},
     )
 

@@ -44,11 +44,14 @@ def fault(run: Run, error: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def guest_now(run: Run, **changes: Any) -> GuestSpec:
-    """The guest as its row describes it; ``changes`` replace fields of the row, ``ports`` included (as plain data)."""
+async def guest_now(run: Run, generation: int | None = None, **changes: Any) -> GuestSpec:
+    """The guest as its row describes it; ``changes`` replace fields of the row, ``ports`` included (as plain data).
+
+    ``generation``: of the placement that is meant, if not the server's present one.
+    """
     instance = msgspec.structs.replace(await instance_of(run), **changes)
     ports = tuple(msgspec.convert(p, PortSpec) for p in instance.ports)
-    return await guest_of(run.parts, instance, ports, instance.availability_zone or "")
+    return await guest_of(run.parts, instance, ports, instance.availability_zone or "", generation)
 
 
 async def own_image(run: Run, image_id: str | None) -> ImageRef:

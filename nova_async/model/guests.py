@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from nova_async.model.topology import Fit
+
 
 class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
     """An image to boot from. The worker fetches it by ``id`` from the image service and proves ``sha512``."""
@@ -85,3 +87,4 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     config_drive: bool = False
     config_drive_files: dict[str, bytes] = msgspec.field(default_factory=dict)
     created_at: str = ""
+    fit: Fit | None = None  # its CPUs, cells, pages and PCI devices on this host; None: the host's choice

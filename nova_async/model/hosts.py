@@ -28,6 +28,7 @@ class HostRow(msgspec.Struct, kw_only=True):
     operations: int = 0
     aggregates: list[int] = []
     cell: str = ""
+    fits: list[dict[str, Any]] = []  # what its guests were given of its cells and devices (model.topology.Fit)
 
 
 class Liveness(Protocol):

@@ -10,6 +10,7 @@ import numpy as np
 from nova_async.config import SchedulerSection
 from nova_async.scheduler import filters, prefilters, weighers
 from nova_async.scheduler.filters.server_groups import ServerGroupAffinityFilter, ServerGroupAntiAffinityFilter
+from nova_async.scheduler.filters.topology import NUMATopologyFilter, PciPassthroughFilter
 from nova_async.scheduler.hosts import Floats, HostState, HostTable, Mask
 from nova_async.scheduler.request import Candidate, Decision, Refusal, Request
 from nova_async.scheduler.resources import isolated_groups
@@ -19,6 +20,7 @@ Reason = Callable[[HostState, Request], str | None]
 Stage = tuple[str, Mask | None, Reason]  # name, verdict on all hosts or None, reason for one
 EXAMPLES = 20  # refusals told by name when the server found a host
 ALL = 1000  # and when it did not
+LAST = ("PciPassthroughFilter", "NUMATopologyFilter")  # asked at the end, whether the options name them or not
 FEW = 16  # so many best hosts are picked one after the other
 
 
@@ -28,8 +30,9 @@ class Scheduler:
     def __init__(self, config: SchedulerSection, table: HostTable, world: World) -> None:
         self.options, self.table, self.world = config, table, world
         self.subset = max(1, config.host_subset_size)
-        self._filters = [(name.rpartition(":")[2], filters.load(name, config)) for name in config.filters]
+        self._filters = [(name.rpartition(":")[2], filters.load(name, config)) for name in config.filters if name not in LAST]
         self._groups = [(kind.__name__, kind(config)) for kind in (ServerGroupAntiAffinityFilter, ServerGroupAffinityFilter)]
+        self._topology = [(kind.__name__, kind(config)) for kind in (PciPassthroughFilter, NUMATopologyFilter)]
         self._weighers = weighers.load(config)
         self._isolated, self._tenants = prefilters.IsolatedAggregates(config), prefilters.TenantAggregates(config)
 
@@ -85,6 +88,9 @@ class Scheduler:
         if (providers := isolated_groups(request.extra_specs)) > 1:
             yield "RequestGroups", np.zeros(len(table), bool), lambda h, r: f"the flavor wants {providers} providers apart, a host is one"
         yield "Capacity", table.fitting(request.resources), _capacity
+        for name, last in self._topology:  # host by host, so after all that judges many at once; forced hosts too must have room
+            if last.applies(request):
+                yield name, None, last.reason
 
     def _one_by_one(self, left: Mask, request: Request, reason: Reason) -> Mask:
         verdict = np.zeros(len(self.table), bool)

@@ -1,9 +1,11 @@
 """What is known of a host, under the names that Nova's extra specs and queries use."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nova_async.scheduler.hosts import HostState
+from nova_async.scheduler.pci import free_devices
 
 MIB_IN_GIB = 1024
 
@@ -30,11 +32,21 @@ def _derived(host: HostState) -> Iterator[tuple[str, Any]]:
         "failed_builds": row.failed_builds,
         "aggregates": [label.name for label in host.membership.labels],
         "metrics": metrics(host),
+        "numa_topology": host.facts.get("topology"),
+        "pci_stats": pools(host),
+        "pci_device_pools": pools(host),
+        "supported_hv_specs": host.facts.get("supported_instances"),
+        "stats": {"failed_builds": row.failed_builds, "num_instances": row.instances, "io_workload": row.operations},
+        "limits": {name.lower(): int((t - kept) * ratio) for name, (t, kept, ratio, _) in row.inventory.items()},
+        "mapped": 1,
+        "cell_uuid": row.cell,
+        "updated": row.updated_at.isoformat(),
     }.items()
     for resource, names in RESOURCES.items():
         total, _, ratio, used = row.inventory.get(resource, (0, 0, 1.0, 0))
         yield from zip(names, (total, used, total - used, ratio), strict=True)
     total, _, _, used = row.inventory.get("DISK_GB", (0, 0, 1.0, 0))
+    yield "disk_available_least", total - host.facts.get("disk_used_gib", used)
     yield "free_disk_mb", (total - used) * MIB_IN_GIB
     yield "disk_mb_used", used * MIB_IN_GIB
     yield "local_gb", total
@@ -48,6 +60,15 @@ RESOURCES = {
     "MEMORY_MB": ("total_usable_ram_mb", "memory_mb_used", "free_ram_mb", "ram_allocation_ratio"),
     "DISK_GB": ("total_usable_disk_gb", "local_gb_used", "free_disk_gb", "disk_allocation_ratio"),
 }
+
+
+def pools(host: HostState) -> list[dict[str, Any]]:
+    """Free PCI devices of a kind and a NUMA cell, counted."""
+    kinds = Counter((d.vendor_id, d.product_id, d.kind, d.numa_node) for d in free_devices(host.topology, host.used.devices))
+    return [
+        {"vendor_id": vendor, "product_id": product, "dev_type": kind, "numa_node": node, "count": count}
+        for (vendor, product, kind, node), count in kinds.items()
+    ]
 
 
 def metrics(host: HostState) -> dict[str, float]:

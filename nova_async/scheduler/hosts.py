@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 
 from nova_async.model.aggregates import Label
 from nova_async.model.hosts import HostRow
+from nova_async.model.topology import Fit, HostTopology
+from nova_async.scheduler.numa import Ratios, Used
+from nova_async.scheduler.pci import free_devices
 from nova_async.world import World
 
 K = TypeVar("K")
@@ -68,6 +72,7 @@ class Hypervisor(NamedTuple):
 
 COLUMNS = (
     *("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership", "trait_set", "hypervisor", "cell"),
+    "devices",
 )
 
 
@@ -96,11 +101,18 @@ class HostState:
     membership: Membership
 
     def __init__(self, row: HostRow, index: int) -> None:
-        self.row, self.index = row, index
-        self.traits = frozenset(row.traits)
+        self.index = index
+        self.take(row)
         self.seen: float | None = None  # by our own monotonic clock
         self.seen_at: datetime | None = None
         self.stopping = False
+
+    def take(self, row: HostRow) -> None:
+        """Its rows as they are now."""
+        self.row = row
+        self.traits = frozenset(row.traits)
+        self.topology = msgspec.convert(row.facts.get("topology") or {}, HostTopology)
+        self.used = Used(msgspec.convert(row.fits, list[Fit])) if row.fits else Used()
 
     @property
     def name(self) -> str:
@@ -114,6 +126,10 @@ class HostState:
     @property
     def facts(self) -> dict[str, Any]:
         return self.row.facts
+
+    @property
+    def ratios(self) -> Ratios:
+        return Ratios(*(self.row.inventory.get(name, (0, 0, 1.0, 0))[2] for name in ("VCPU", "MEMORY_MB")))
 
     def fit(self, resource: str, amount: int) -> str | None:
         """Why ``amount`` does not fit, or None when it does."""
@@ -150,6 +166,8 @@ class HostTable:
         self.hypervisor: Ints = np.zeros(0, np.int64)
         self.hypervisors: Kinds[Hypervisor] = Kinds()
         self.cell: Ints = np.zeros(0, np.int64)
+        self.devices: Floats = np.zeros(0, np.float32)  # free PCI devices
+        self.any_devices = False
         self.cells: Kinds[str] = Kinds()
         self.memberships: list[Membership] = []
         self._zones: Kinds[str] = Kinds()
@@ -174,7 +192,7 @@ class HostTable:
             if state := self.by_id.get(row.id):
                 self.by_name.pop(state.name, None)
                 self.by_node.pop(state.node, None)
-                state.row, state.traits = row, frozenset(row.traits)
+                state.take(row)
                 self._fill(state)
         self._append(new)
 
@@ -211,6 +229,12 @@ class HostTable:
                 self._stock(resource, state)
         state.row.instances = max(0, state.row.instances + sign)
         self.instances[state.index] = state.row.instances
+
+    def fitted(self, host_id: str, fit: Fit) -> None:
+        """CPUs, memory of cells, or devices that the database granted."""
+        if state := self.by_id.get(host_id):
+            state.used.add(fit)
+            self._count_devices(state)
 
     def failed(self, host_id: str, count: int) -> None:
         """A build failed there (or, with 0, one succeeded)."""
@@ -339,6 +363,11 @@ class HostTable:
         self.cell[i] = self.cells.number(row.cell)
         state.membership = self._joined(tuple(row.aggregates))
         self.membership[i] = state.membership.number
+        self._count_devices(state)
+
+    def _count_devices(self, state: HostState) -> None:
+        self.devices[state.index] = len(free_devices(state.topology, state.used.devices)) if state.topology.devices else 0
+        self.any_devices = self.any_devices or bool(state.topology.devices)
 
     def _stock(self, resource: str, state: HostState) -> None:
         total, reserved, ratio, used = state.row.inventory.get(resource, (0, 0, 1.0, 0))

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from nova_async.model.server_groups import Group
+from nova_async.model.topology import DeviceRequest, GuestTopology
 
 
 class Request(msgspec.Struct, kw_only=True):
@@ -31,6 +32,8 @@ class Request(msgspec.Struct, kw_only=True):
     group: Group | None = None
     alike: dict[str, float] = msgspec.field(default_factory=dict)  # host -> how much the images of its servers are like this one's
     cell: str | None = None  # where the server is, when it moves
+    topology: GuestTopology | None = None  # None: it runs anywhere on its host
+    devices: tuple[DeviceRequest, ...] = ()
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-TRUE: Final = frozenset({"1", "t", "true", "on", "y", "yes"})
+from nova_async.scheduler.guest_topology import TRUE, claimed_cpus
+
 RESOURCES: Final = re.compile(r"resources([a-zA-Z0-9_-]{1,64})?:(.+)")
 TRAITS: Final = re.compile(r"trait([a-zA-Z0-9_-]{1,64})?:(.+)")
 ENCRYPTION_TRAITS: Final = {
@@ -30,8 +31,11 @@ def resources_of(flavor: Mapping[str, Any], image: Mapping[str, Any]) -> dict[st
     for _, name, amount in _grouped(specs):
         amounts[name] = amounts.get(name, 0) + amount
         named.add(name)
+    policy = claimed_cpus(flavor, image)
     for name, amount in _sizes(flavor):
-        if name not in named and not (name == "VCPU" and "PCPU" in named):
+        if name == "VCPU" and policy is not None and not named & {"VCPU", "PCPU"}:
+            amounts["VCPU"], amounts["PCPU"] = policy
+        elif name not in named and not (name == "VCPU" and "PCPU" in named):
             amounts[name] = amount
     for name, amount in _implied(specs, image):
         amounts[name] = amounts.get(name, 0) + amount

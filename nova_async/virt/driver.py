@@ -14,6 +14,7 @@ import msgspec
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.model.power import PowerState
+from nova_async.model.topology import HostTopology
 
 Progress = Callable[[int | None, str], None]
 
@@ -40,6 +41,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     memory_used_mib: int = 0
     disk_used_gib: int = 0
     uptime: str = ""
+    topology: HostTopology = HostTopology()  # all CPUs shared: the worker's options divide them
 
 
 class GuestEvent(msgspec.Struct, frozen=True):

@@ -18,10 +18,12 @@ from nova_async.errors import Conflict, Error, NotFound, Unavailable
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
 from nova_async.model.power import PowerState
+from nova_async.model.topology import Fit, HostTopology
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
 from nova_async.virt.fake_consoles import FakeConsoles
+from nova_async.virt.fake_topology import traits_of
 from nova_async.world import World
 
 KEPT_NOTES = 64  # things that happened to a guest and that its console still shows
@@ -134,6 +136,7 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     rescued: bool = False
     incoming: bool = False  # a live migration to here is under way
     moved: bool = False  # it has left
+    fit: Fit | None = None
     notes: list[str] = msgspec.field(default_factory=lambda: ["boot"])
 
 
@@ -148,10 +151,12 @@ class FakeDriver:
         vcpus: int = 64,
         memory_mib: int = 262_144,
         disk_gib: int = 8192,
+        topology: HostTopology = HostTopology(),
         state_file: Path | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.host = host
+        self.topology = topology
         self.faults = faults or Faults()
         self._world = world
         self._inventory = {"VCPU": vcpus, "MEMORY_MB": memory_mib, "DISK_GB": disk_gib}
@@ -178,7 +183,7 @@ class FakeDriver:
         await self.faults.before("facts", "", self._world)
         return HostFacts(
             inventory=dict(self._inventory),
-            traits=("COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NODE"),
+            traits=("COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NODE", *traits_of(self.topology)),
             hypervisor_type="fake",
             hypervisor_version=1_000_000,
             hypervisor_hostname=self.host,
@@ -193,6 +198,7 @@ class FakeDriver:
             memory_used_mib=sum(guest.memory_mib for guest in self._guests.values()),
             disk_used_gib=sum(guest.disk_gib for guest in self._guests.values()),
             uptime=f"up {int(self._world.monotonic())} seconds",
+            topology=self.topology,
         )
 
     async def guests(self) -> list[GuestInfo]:
@@ -477,6 +483,7 @@ class FakeDriver:
             vcpus=guest.vcpus,
             memory_mib=guest.memory_mib,
             disk_gib=guest.root_gib,
+            fit=guest.fit,
         )
         self._guests[guest.instance_id] = made
         self._files.add(guest.instance_id)

@@ -1,5 +1,6 @@
 -- all --
--- Every host with its inventory (resource class -> [total, reserved, ratio, used]), how much it does, and the ids of its aggregates.
+-- Every host with its inventory (resource class -> [total, reserved, ratio, used]), how much it does, the ids of its aggregates, and what
+-- its guests were given of its cells and devices.
 -- $1 only these names (NULL: all)
 WITH busy AS (
     SELECT s.host, count(*) AS operations FROM workflows w JOIN instances s ON s.uuid = w.subject_id
@@ -14,7 +15,8 @@ SELECT h.id, h.name, h.number, h.service_id, h.address, h.availability_zone, h.d
                  FROM inventories i WHERE i.host_id = h.id), '{}') AS inventory,
        (SELECT count(*) FROM instances s WHERE s.host = h.name AND NOT s.deleted) AS instances,
        coalesce(b.operations, 0) AS operations,
-       ARRAY(SELECT m.aggregate_id FROM aggregate_hosts m WHERE m.host = h.name ORDER BY m.aggregate_id) AS aggregates
+       ARRAY(SELECT m.aggregate_id FROM aggregate_hosts m WHERE m.host = h.name ORDER BY m.aggregate_id) AS aggregates,
+       coalesce((SELECT jsonb_agg(t.fit) FROM topologies t WHERE t.host_id = h.id), '[]') AS fits
 FROM hosts h LEFT JOIN busy b ON b.host = h.name
 WHERE $1::text[] IS NULL OR h.name = ANY ($1)
 ORDER BY h.name

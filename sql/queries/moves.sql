@@ -24,6 +24,8 @@ SELECT release_one($1, $2)
 -- Let a server's claim belong to a later placement, and the server too if it is at the old one. $1 server, $2 old placement, $3 new
 WITH claims AS (
     UPDATE allocations SET generation = $3 WHERE consumer_id = $1 AND generation = $2
+), fits AS (
+    UPDATE topologies SET generation = $3 WHERE consumer_id = $1 AND generation = $2
 )
 UPDATE instances SET generation = $3, newest_generation = greatest(newest_generation, $3), updated_at = now()
 WHERE uuid = $1 AND generation = $2

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from nova_async import quota
+from nova_async.api.handlers import server_topology
 from nova_async.api.handlers.block_devices import checked_devices
 from nova_async.api.handlers.boot_images import bootable, check_fit
 from nova_async.api.handlers.scheduler_hints import checked, group_of
@@ -62,6 +63,7 @@ async def create(request: Request) -> dict[str, Any]:
         if wish.key is not None and (earlier := (await instances.by_ids(conn, ids[:1])).get(ids[0])):
             return _answer_again(request, wish, earlier)
         check_fit(request, prepared.flavor, image)
+        server_topology.check(request, prepared.flavor, image.properties)
         limits = _check_quota(request, wish, prepared)
         shared = _columns(request, wish, image, prepared, reservation)
         made = await instances.insert(conn, shared, ids, names, hostnames, _counted(limits), wish.least)

@@ -55,10 +55,5 @@ async def show(request: Request) -> dict[str, Any]:
     }
 
 
-async def topology(request: Request) -> dict[str, Any]:
-    """No guest is given NUMA cells."""
-    return {"nodes": [], "pagesize_kb": None}
-
-
 def _disks(server: Instance) -> int:
     return 1 + bool(server.flavor.get("ephemeral_gb")) + bool(server.flavor.get("swap"))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nova_async.api.handlers import server_topology
 from nova_async.api.handlers.actions import begin, beginning, target
 from nova_async.api.handlers.instances import refuse_nowhere
 from nova_async.api.handlers.server_quota import check_growth
@@ -25,6 +26,7 @@ async def resize(request: Request) -> None:
         _refuse_silent_host(request, server)
         flavor |= await _flavor(begun.conn, server, str(asked["flavorRef"]).rpartition("/")[2], private=request.is_admin)
         _check_flavor(server, flavor)
+        server_topology.check(request, flavor, server.image_properties)
         growth = {"cores": flavor["vcpus"] - server.vcpus, "ram": flavor["memory_mb"] - server.memory_mb}
         await check_growth(begun.conn, request, server, growth)
         if "OS-DCF:diskConfig" in asked:

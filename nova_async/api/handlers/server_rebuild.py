@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from nova_async import quota
-from nova_async.api.handlers import quota_sets
+from nova_async.api.handlers import quota_sets, server_topology
 from nova_async.api.handlers.actions import beginning, target
 from nova_async.api.handlers.boot_images import bootable, check_fit
 from nova_async.api.handlers.instances import described
@@ -30,6 +30,8 @@ async def rebuild(request: Request) -> Rebuilt:
         request.require(policy.REBUILD_TRUSTED_CERTS, project_id=server.project_id, user_id=server.user_id)
     image = await bootable(request, asked["imageRef"], "Cannot find image for rebuild")
     check_fit(request, server.flavor, image)
+    server_topology.check(request, server.flavor, image.properties)
+    server_topology.check_same(server.flavor, server.image_properties, image.properties)
     columns = _columns(asked, image)
     preserve = truth(asked.get("preserve_ephemeral", False))
     async with beginning(request, "rebuild", image_id=image.id, preserve_ephemeral=preserve) as begun:

@@ -39,7 +39,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     async def take(candidates: list[Candidate]) -> placements.Placed | None:
         return await placements.place(conn, instance.uuid, generation, candidates, request.resources)
 
-    placed, decision = await take_host(run, conn, request, take)
+    placed, decision = await take_host(run, conn, request, generation, take)
     logger.info("server.placed", host=placed.host, generation=generation)
     return {**msgspec.to_builtins(placed), "generation": generation, "decision": msgspec.to_builtins(decision)}
 
@@ -82,7 +82,7 @@ async def spawn(run: Run) -> None:
     instance, claimed = await instance_of(run), run.results["claim_host"]
     ports = tuple(msgspec.convert(p, PortSpec) for p in run.results.get("bind_ports", []))
     try:
-        guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"])
+        guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"])
         await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)
     except errors.Unavailable:
         raise

@@ -33,7 +33,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     async def take(candidates: list[Candidate]) -> placements.Placed | None:
         return await placements.place(conn, run.subject_id, generation, candidates, request.resources)
 
-    placed, decision = await take_host(run, conn, request, take)
+    placed, decision = await take_host(run, conn, request, generation, take)
     run.memo.clear()
     source = {
         "host_id": state.host_id,
@@ -69,7 +69,7 @@ async def spawn(run: Run) -> None:
     """From its image: what was on the dead host's disks is lost."""
     instance, claimed = await instance_of(run), run.results["claim_host"]
     ports = tuple(msgspec.convert(p, PortSpec) for p in run.results["bind_ports"])
-    guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"])
+    guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"])
     await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)
 
 

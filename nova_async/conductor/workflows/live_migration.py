@@ -13,7 +13,7 @@ from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import claim_beside, gave_back
 from nova_async.conductor.servers import failed_forward, fault, forward, guest_now, instance_of, leave_to_host, note_fault
 from nova_async.db import Connection, moves, placements
-from nova_async.errors import Conflict, Error
+from nova_async.errors import Conflict, Error, Unsupported
 from nova_async.model import states
 from nova_async.model.power import PowerState
 from nova_async.workflow.steps import Definition, step, steps
@@ -23,6 +23,8 @@ ALIVE = (PowerState.RUNNING, PowerState.PAUSED)
 
 async def claim_destination(run: Run, conn: Connection) -> dict[str, Any]:
     instance = await instance_of(run, conn)
+    if instance.flavor.get("extra_specs", {}).get("pci_passthrough:alias"):
+        raise Unsupported("The server has PCI devices of its host, which stay behind: it can be migrated while it is off.")
     claimed = await claim_beside(run, conn, instance.flavor)
     return {**claimed, "paused": instance.vm_state == states.PAUSED}
 
@@ -46,7 +48,8 @@ async def settle_where_it_is(run: Run) -> None:
 
 async def prepare(run: Run) -> None:
     claimed = run.results["claim_destination"]
-    fields = {"guest": await guest_now(run), "from_host": claimed["source"]["host"], "block": run.input.get("block_migration")}
+    fields = {"from_host": claimed["source"]["host"], "block": run.input.get("block_migration")}
+    fields["guest"] = await guest_now(run, claimed["generation"])
     await run.parts.commands.run(run, claimed["host"], PrepareLive, generation=claimed["generation"], **fields)
 
 
@@ -54,7 +57,7 @@ async def clear_or_keep(run: Run) -> None:
     """The undo: what waits at the destination goes, unless the guest has arrived."""
     claimed = run.results["claim_destination"]
     if await _has_moved(run):
-        fields = {"guest": await guest_now(run), "paused": claimed["paused"]}
+        fields = {"guest": await guest_now(run, claimed["generation"]), "paused": claimed["paused"]}
         await leave_to_host(run, claimed["host"], FinishLive, generation=claimed["generation"], undo=True, **fields)
     else:
         await leave_to_host(run, claimed["host"], Destroy, generation=claimed["generation"], undo=True)
@@ -62,7 +65,8 @@ async def clear_or_keep(run: Run) -> None:
 
 async def migrate(run: Run) -> None:
     claimed = run.results["claim_destination"]
-    fields = {"guest": await guest_now(run), "block": run.input.get("block_migration"), "to_generation": claimed["generation"]}
+    fields = {"block": run.input.get("block_migration"), "to_generation": claimed["generation"]}
+    fields["guest"] = await guest_now(run, claimed["generation"])
     source, to = claimed["source"], {"to_host": claimed["host"], "to_address": claimed["address"]}
     await run.parts.commands.run(run, source["host"], LiveMigrate, generation=source["generation"], **to, **fields)
 
@@ -88,7 +92,7 @@ async def bind_ports(run: Run) -> list[dict[str, Any]]:
 
 async def finish(run: Run) -> dict[str, Any]:
     claimed = run.results["claim_destination"]
-    fields = {"guest": await guest_now(run, ports=run.results["bind_ports"]), "paused": claimed["paused"]}
+    fields = {"guest": await guest_now(run, claimed["generation"], ports=run.results["bind_ports"]), "paused": claimed["paused"]}
     return await forward(run, claimed["host"], FinishLive, generation=claimed["generation"], **fields)
 
 

@@ -118,7 +118,7 @@ async def _moved_guest(run: Run, ports: list[dict[str, Any]] | None = None) -> G
     flavor, claimed = await _flavor(run), run.results["claim_destination"]
     fields: dict[str, Any] = {} if ports is None else {"ports": ports}
     fields |= {"flavor": flavor, "vcpus": flavor["vcpus"], "memory_mb": flavor["memory_mb"]}
-    return await guest_now(run, availability_zone=claimed["availability_zone"], **fields)
+    return await guest_now(run, claimed["generation"], availability_zone=claimed["availability_zone"], **fields)
 
 
 async def _ports_to(run: Run, place: dict[str, Any]) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ async def restart_source(run: Run) -> dict[str, Any]:
     """Under a placement of its own: what was sent to either place before counts no more."""
     was, ports = run.results["decide"], run.results["bind_ports"]
     flavor = was["old_flavor"]
-    guest = await guest_now(run, ports=ports, flavor=flavor, vcpus=flavor["vcpus"], memory_mb=flavor["memory_mb"])
+    guest = await guest_now(run, was["old_generation"], ports=ports, flavor=flavor, vcpus=flavor["vcpus"], memory_mb=flavor["memory_mb"])
     fields = {"guest": guest, "power_on": not was["stopped"], "same_host": was["same_host"], "moved": was["generation"]}
     return await forward(run, was["old_host"], RevertMove, generation=was["back"], **fields)
 

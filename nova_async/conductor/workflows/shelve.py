@@ -126,7 +126,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     async def take(candidates: list[Candidate]) -> placements.Placed | None:
         return await placements.place(conn, instance.uuid, generation, candidates, request.resources)
 
-    placed, decision = await take_host(run, conn, request, take)
+    placed, decision = await take_host(run, conn, request, generation, take)
     told = {"generation": generation, "offloaded": True, "image_id": image_id, "decision": msgspec.to_builtins(decision)}
     return {**msgspec.to_builtins(placed), **told}
 
@@ -164,7 +164,7 @@ async def bring_up(run: Run) -> None:
         await run.parts.commands.run(run, claimed["host"], PowerOn, generation=claimed["generation"], guest=guest)
         return
     ports = tuple(msgspec.convert(p, PortSpec) for p in run.results["bind_ports"])
-    guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"])
+    guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"])
     if claimed["image_id"]:
         guest = msgspec.structs.replace(guest, image=await own_image(run, claimed["image_id"]))
     await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)

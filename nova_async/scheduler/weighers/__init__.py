@@ -58,6 +58,14 @@ def failed_builds(table: HostTable, request: Request) -> Floats | None:
     return -table.failed_builds if table.any_failed else None
 
 
+def spare_devices(table: HostTable, request: Request) -> Floats | None:
+    """Hosts with few or no free PCI devices first: the others are kept for servers that want many."""
+    return -np.minimum(table.devices, MOST_DEVICES) if table.any_devices else None
+
+
+MOST_DEVICES = 99  # beyond, hosts are alike: there is no shortage
+
+
 def cross_cell(table: HostTable, request: Request) -> Floats | None:
     """A server that moves had better stay in its cell."""
     if request.cell is None or len(table.cells.known) < 2:
@@ -104,6 +112,7 @@ BUILT_IN: dict[str, tuple[Weigh, float, str]] = {
     "NumInstancesWeigher": (column("instances"), 0.0, "num_instances_weight_multiplier"),
     "IoOpsWeigher": (column("operations"), -1.0, "io_ops_weight_multiplier"),
     "ImagePropertiesWeigher": (image_properties, 0.0, "image_props_weight_multiplier"),
+    "PCIWeigher": (spare_devices, 1.0, "pci_weight_multiplier"),
     "ServerGroupSoftAffinityWeigher": (soft_group(SOFT_AFFINITY, 1.0), 1.0, "soft_affinity_weight_multiplier"),
     "ServerGroupSoftAntiAffinityWeigher": (soft_group(SOFT_ANTI_AFFINITY, -1.0), 1.0, "soft_anti_affinity_weight_multiplier"),
     "CrossCellWeigher": (cross_cell, 1_000_000.0, "cross_cell_move_weight_multiplier"),

@@ -23,9 +23,24 @@ def merged(config: Quota, limits: Mapping[str, int]) -> dict[str, int]:
     return table | {name: limits.get(name, UNLIMITED) for name in NETWORK}
 
 
+def of_user(limits: Mapping[str, int]) -> dict[str, int]:
+    """What is counted, with the limits that operators set for one user of a project; what they left open is unlimited."""
+    return {resource: limits.get(resource, UNLIMITED) for resource in COUNTED}
+
+
+def holding(limits: Mapping[str, int], user_limits: Mapping[str, int]) -> dict[str, int]:
+    """The limits of what one user asks for at once (metadata, files, members of a group): the user's own, else the project's."""
+    return {**limits, **{resource: limit for resource, limit in user_limits.items() if resource not in COUNTED}}
+
+
+def over(limits: Mapping[str, int], used: Mapping[str, int], added: Mapping[str, int]) -> list[str]:
+    """What of ``COUNTED`` would be more than the limits."""
+    return sorted(r for r in COUNTED if added[r] and limits[r] != UNLIMITED and used[r] + added[r] > limits[r])
+
+
 def exceeded(limits: Mapping[str, int], used: Mapping[str, int], added: Mapping[str, int], asked: Mapping[str, str]) -> QuotaExceeded:
     """The refusal in Nova's words. ``asked`` is what the text shows as requested (``1-3`` instances, say)."""
-    overs = sorted(r for r in COUNTED if limits[r] != UNLIMITED and used[r] + added[r] > limits[r])
+    overs = over(limits, used, added)
 
     def listed(values: Mapping[str, int | str]) -> str:
         return ", ".join(str(values[resource]) for resource in overs)
@@ -46,12 +61,12 @@ def check_metadata(limits: Mapping[str, int], items: int) -> None:
 def check_injected_files(limits: Mapping[str, int], files: list[tuple[str, int]]) -> None:
     """``files``: path and number of bytes of each. Raises ``QuotaExceeded``."""
 
-    def over(resource: str, amount: int) -> bool:
+    def too_much(resource: str, amount: int) -> bool:
         return limits[resource] != UNLIMITED and amount > limits[resource]
 
-    if over("injected_files", len(files)):
+    if too_much("injected_files", len(files)):
         raise QuotaExceeded("Personality file limit exceeded")
-    if over("injected_file_path_bytes", max((len(path.encode()) for path, _ in files), default=0)):
+    if too_much("injected_file_path_bytes", max((len(path.encode()) for path, _ in files), default=0)):
         raise QuotaExceeded(f"Personality file path exceeds maximum {limits['injected_file_path_bytes']}")
-    if over("injected_file_content_bytes", max((size for _, size in files), default=0)):
+    if too_much("injected_file_content_bytes", max((size for _, size in files), default=0)):
         raise QuotaExceeded(f"Personality file content exceeds maximum {limits['injected_file_content_bytes']}")

@@ -18,22 +18,23 @@ class Prepared(msgspec.Struct):
     key: dict[str, Any] | None
     zone_known: bool
     unknown_hosts: list[str] | None
-    limits: dict[str, int]
+    limits: dict[str, int]  # that operators set for the project, or for all
+    user_limits: dict[str, int]  # that they set for this user of it
 
 
 class Made(msgspec.Struct):
-    """What the project had used before, and the servers that were made; none where the limits left no room."""
+    """What the project had used before, and its user (``own_...``; 0 where nothing limits them), and the servers that were made.
+
+    None are made where the limits leave no room. ``ram`` in MiB.
+    """
 
     instances: int
     cores: int
     ram: int
+    own_instances: int
+    own_cores: int
+    own_ram: int
     made: list[str]
-
-
-class Usage(msgspec.Struct):
-    instances: int
-    cores: int
-    ram: int  # MiB
 
 
 class State(msgspec.Struct):
@@ -60,7 +61,6 @@ PREPARE = Query("instances", "prepare", Prepared)
 INSERT = Query("instances", "insert", Made)
 HOLD = Query("instances", "hold", State)
 CHANGE = Query[Any]("instances", "change")
-USAGE = Query("instances", "usage", Usage)
 SERIALIZE = Query[bool]("instances", "serialize", bool)
 
 
@@ -113,10 +113,14 @@ async def insert(
     names: Sequence[str],
     hostnames: Sequence[str],
     limits: tuple[int, int, int],
+    user_limits: tuple[int, int, int],
     least: int,
 ) -> Made:
-    """Insert as many of the servers as ``limits`` (instances, cores, MiB of memory; -1: unlimited) allow, or none below ``least``."""
-    return await INSERT.one(conn, shared, uuids, names, hostnames, limits, least)
+    """Insert as many of the servers as the project's and its user's limits allow, or none below ``least``.
+
+    Limits are of instances, cores, and MiB of memory; -1: unlimited.
+    """
+    return await INSERT.one(conn, shared, uuids, names, hostnames, limits, least, user_limits)
 
 
 async def hold(conn: Connection, uuid: str) -> State | None:
@@ -127,10 +131,6 @@ async def hold(conn: Connection, uuid: str) -> State | None:
 async def change(conn: Connection, uuid: str, **columns: Any) -> None:
     """Set columns that users and operators may set (see the statement for which)."""
     await CHANGE.run(conn, uuid, columns)
-
-
-async def usage(conn: Connection, project_id: str) -> Usage:
-    return await USAGE.one(conn, project_id)
 
 
 async def serialize(conn: Connection, project_id: str) -> None:

@@ -28,6 +28,7 @@ class Usage(msgspec.Struct):
 
 EFFECTIVE = Query("quota_sets", "effective", Limit)
 OF_CLASS = Query("quota_sets", "of_class", Limit)
+OF_USER = Query("quota_sets", "of_user", Limit)
 GIVEN_TO_USERS = Query("quota_sets", "given_to_users", Limit)
 SET = Query[None]("quota_sets", "set")
 FORGET = Query[None]("quota_sets", "forget")
@@ -42,6 +43,11 @@ async def effective(conn: Connection, project_id: str, user_id: str = "") -> dic
 
 async def of_class(conn: Connection, name: str) -> dict[str, int]:
     return _table(await OF_CLASS.all(conn, _class(name)))
+
+
+async def of_user(conn: Connection, project_id: str, user_id: str) -> dict[str, int]:
+    """Those that were set for one user of a project alone."""
+    return _table(await OF_USER.all(conn, project_id, user_id))
 
 
 async def given_to_users(conn: Connection, project_id: str, *, but: str = "") -> dict[str, int]:

@@ -3,14 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from nova_async.db import Connection, Query
 from nova_async.db.placements import Problem
 from nova_async.model.server_groups import Group, ServerGroup
 
+
+class Counted(msgspec.Struct):
+    """Groups of a project, and how many of them one user made."""
+
+    groups: int
+    own: int
+
+
 LIST = Query("server_groups", "list", ServerGroup)
 GET = Query("server_groups", "get", ServerGroup)
 SERIALIZE = Query[bool]("server_groups", "serialize", bool)
-COUNT = Query[int]("server_groups", "count", int)
+COUNT = Query("server_groups", "count", Counted)
 INSERT = Query[Any]("server_groups", "insert")
 DELETE = Query[Any]("server_groups", "delete")
 HOLD = Query[str]("server_groups", "hold", str)
@@ -29,10 +39,10 @@ async def get(conn: Connection, id: str) -> ServerGroup | None:
     return await GET.maybe(conn, id)
 
 
-async def count(conn: Connection, project_id: str) -> int:
-    """How many the project has; nobody adds to them until the caller's transaction ends."""
+async def count(conn: Connection, project_id: str, user_id: str) -> Counted:
+    """How many the project has, and its user; nobody adds to them until the caller's transaction ends."""
     await SERIALIZE.one(conn, project_id)
-    return await COUNT.one(conn, project_id)
+    return await COUNT.one(conn, project_id, user_id)
 
 
 async def insert(
@@ -50,9 +60,9 @@ async def hold(conn: Connection, id: str) -> str | None:
     return await HOLD.maybe(conn, id)
 
 
-async def join(conn: Connection, id: str, servers: Sequence[str]) -> int:
-    """Add servers to a group that is held; returns how many members it has then."""
-    return await JOIN.one(conn, id, servers)
+async def join(conn: Connection, id: str, user_id: str, servers: Sequence[str]) -> int:
+    """Add a user's servers to a group that is held; returns how many live ones of that user it has then."""
+    return await JOIN.one(conn, id, servers, user_id)
 
 
 async def placed(conn: Connection, server: str) -> Group | None:

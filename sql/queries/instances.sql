@@ -210,7 +210,8 @@ AND i.launch_index::text ~ ($1::jsonb ->> 'launch_index')
 -- prepare --
 -- All that a new server's checks need, in one look, with the project's lock for counting, which the transaction holds to its end.
 -- $1: the flavor's id. $2: the project. $3: whether it may use private flavors of others. $4, $5: the user and the name of a key
--- pair, or NULL. $6: an availability zone or NULL. $7: names of hosts. Limits are those of the class "default" under those of the project.
+-- pair, or NULL. $6: an availability zone or NULL. $7: names of hosts. Limits are those of the class "default" under those of the
+-- project; the user's are those that were set for the user alone.
 SELECT pg_advisory_xact_lock(hashtextextended($2::text, 0)) IS NULL AS locked, to_jsonb(f) AS flavor,
        (SELECT jsonb_build_object('name', k.name, 'type', k.type, 'public_key', k.public_key, 'fingerprint', k.fingerprint)
         FROM keypairs k WHERE k.user_id = $4 AND k.name = $5) AS key,
@@ -218,14 +219,17 @@ SELECT pg_advisory_xact_lock(hashtextextended($2::text, 0)) IS NULL AS locked, t
        (SELECT array_agg(w.name) FROM unnest($7::text[]) AS w (name)
         WHERE NOT EXISTS (SELECT FROM hosts h WHERE h.name = w.name OR h.facts ->> 'hypervisor_hostname' = w.name)) AS unknown_hosts,
        (SELECT coalesce(jsonb_object_agg(q.resource, q.hard_limit ORDER BY q.project_id), '{}')
-        FROM quotas q WHERE q.project_id IN ('', $2) AND q.user_id = '') AS limits
+        FROM quotas q WHERE q.project_id IN ('', $2) AND q.user_id = '') AS limits,
+       (SELECT coalesce(jsonb_object_agg(q.resource, q.hard_limit), '{}')
+        FROM quotas q WHERE q.project_id = $2 AND q.user_id = $4 AND $2 <> '' AND $4 <> '') AS user_limits
 FROM flavors f
 WHERE f.flavorid = $1 AND NOT f.disabled
   AND ($3::boolean OR f.is_public OR EXISTS (SELECT FROM flavor_access a WHERE a.flavor_id = f.id AND a.project_id = $2))
 
 -- insert --
 -- Servers that differ in uuid, names and launch index only: as many as the limits leave room for, between $6 and all of them, else none.
--- $1: the columns that they share. $2, $3, $4: uuids, display names, hostnames. $5: the limits of instances, cores and ram.
+-- $1: the columns that they share. $2, $3, $4: uuids, display names, hostnames. $5: the project's limits of instances, cores and ram;
+-- $7: those of the user.
 -- Run inside the transaction that holds the project's lock (see prepare), in a later statement, so that it sees what was counted before.
 WITH shared AS (
     SELECT * FROM jsonb_to_record($1::jsonb) AS s (
@@ -237,13 +241,23 @@ WITH shared AS (
         injected_files jsonb)
 ), used AS MATERIALIZED (
     SELECT count(*) AS instances, coalesce(sum(i.vcpus), 0)::bigint AS cores, coalesce(sum(i.memory_mb), 0)::bigint AS ram
-    FROM instances i WHERE i.project_id = (SELECT project_id FROM shared) AND NOT i.deleted AND ($5::bigint[])[1:3] <> '{-1,-1,-1}'
+    FROM instances i
+    WHERE i.project_id = (SELECT project_id FROM shared) AND NOT i.deleted AND i.vm_state <> 'soft-delete'
+      AND ($5::bigint[])[1:3] <> '{-1,-1,-1}'
+), own AS MATERIALIZED (
+    SELECT count(*) AS instances, coalesce(sum(i.vcpus), 0)::bigint AS cores, coalesce(sum(i.memory_mb), 0)::bigint AS ram
+    FROM instances i
+    WHERE i.project_id = (SELECT project_id FROM shared) AND i.user_id = (SELECT user_id FROM shared) AND NOT i.deleted
+      AND i.vm_state <> 'soft-delete' AND ($7::bigint[])[1:3] <> '{-1,-1,-1}'
 ), room AS (
     SELECT least(cardinality($2::uuid[]),
                  CASE WHEN ($5::bigint[])[1] >= 0 THEN ($5::bigint[])[1] - u.instances END,
                  CASE WHEN ($5::bigint[])[2] >= 0 AND s.vcpus > 0 THEN (($5::bigint[])[2] - u.cores) / s.vcpus END,
-                 CASE WHEN ($5::bigint[])[3] >= 0 AND s.memory_mb > 0 THEN (($5::bigint[])[3] - u.ram) / s.memory_mb END) AS servers
-    FROM used u, shared s
+                 CASE WHEN ($5::bigint[])[3] >= 0 AND s.memory_mb > 0 THEN (($5::bigint[])[3] - u.ram) / s.memory_mb END,
+                 CASE WHEN ($7::bigint[])[1] >= 0 THEN ($7::bigint[])[1] - o.instances END,
+                 CASE WHEN ($7::bigint[])[2] >= 0 AND s.vcpus > 0 THEN (($7::bigint[])[2] - o.cores) / s.vcpus END,
+                 CASE WHEN ($7::bigint[])[3] >= 0 AND s.memory_mb > 0 THEN (($7::bigint[])[3] - o.ram) / s.memory_mb END) AS servers
+    FROM used u, own o, shared s
 ), inserted AS (
     INSERT INTO instances (
         uuid, display_name, hostname, launch_index, created_at, updated_at,
@@ -262,7 +276,9 @@ WITH shared AS (
     WHERE n.place <= r.servers AND r.servers >= $6::bigint
     RETURNING uuid
 )
-SELECT u.instances, u.cores, u.ram, ARRAY(SELECT uuid FROM inserted) AS made FROM used u
+SELECT u.instances, u.cores, u.ram, o.instances AS own_instances, o.cores AS own_cores, o.ram AS own_ram,
+       ARRAY(SELECT uuid FROM inserted) AS made
+FROM used u, own o
 
 -- hold --
 -- The state that decides whether an action is legal, and a lock on the row until the transaction ends. $1: the server.
@@ -301,8 +317,3 @@ WHERE uuid = $1 AND NOT deleted
 -- serialize --
 -- Let nobody else count or add to what a project has until the transaction ends (as ``prepare`` does). $1: the project.
 SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0)) IS NULL
-
--- usage --
--- What a project's live servers add up to. $1: the project.
-SELECT count(*) AS instances, coalesce(sum(i.vcpus), 0)::bigint AS cores, coalesce(sum(i.memory_mb), 0)::bigint AS ram
-FROM instances i WHERE i.project_id = $1 AND NOT i.deleted

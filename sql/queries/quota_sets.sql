@@ -9,6 +9,10 @@ ORDER BY resource, (project_id = $1) DESC, user_id DESC
 -- The limits of a class ($1: its name, '' for "default").
 SELECT resource, hard_limit FROM quotas WHERE project_id = '' AND user_id = $1
 
+-- of_user --
+-- The limits that were set for a user ($2) of a project ($1) alone.
+SELECT resource, hard_limit FROM quotas WHERE project_id = $1 AND user_id = $2 AND $1 <> '' AND $2 <> ''
+
 -- given_to_users --
 -- What the users of a project have been given of its limits, but for one user. $1: project, $2: the user left out ('': nobody).
 SELECT resource, sum(hard_limit)::bigint AS hard_limit FROM quotas

@@ -15,8 +15,8 @@ FROM server_groups g WHERE g.id = $1
 SELECT pg_advisory_xact_lock(hashtextextended('server-groups/' || $1, 0)) IS NOT NULL
 
 -- count --
--- How many groups a project has. $1: project
-SELECT count(*) FROM server_groups WHERE project_id = $1
+-- How many groups a project has, and how many of them a user made. $1: project, $2: user
+SELECT count(*) AS groups, count(*) FILTER (WHERE user_id = $2) AS own FROM server_groups WHERE project_id = $1
 
 -- insert --
 -- $1: id, $2: project, $3: user, $4: name, $5: policy, $6: how many members one host may hold (NULL: not said)
@@ -31,12 +31,14 @@ DELETE FROM server_groups WHERE id = $1
 SELECT project_id FROM server_groups WHERE id = $1 FOR NO KEY UPDATE
 
 -- join --
--- Add servers; returns how many members there are then. In a statement after hold. $1: group, $2: servers
+-- Add a user's servers; returns how many live members are the user's then. In a statement after hold. $1: group, $2: servers, $3: user
 WITH joined AS (
     INSERT INTO server_group_members (instance_id, group_id)
     SELECT s.id, $1 FROM unnest($2::uuid[]) WITH ORDINALITY AS s (id, place) ORDER BY s.place RETURNING instance_id
 )
-SELECT (SELECT count(*) FROM joined) + (SELECT count(*) FROM server_group_members WHERE group_id = $1) AS members
+SELECT (SELECT count(*) FROM joined)
+       + (SELECT count(*) FROM server_group_members m JOIN instances i ON i.uuid = m.instance_id
+          WHERE m.group_id = $1 AND i.user_id = $3 AND NOT i.deleted) AS members
 
 -- take_turn --
 -- Placements of the members of one group follow each other: the lock is held until the transaction ends. No row: the server is in no group.

@@ -12,7 +12,7 @@ VM_STATES = (
     "shelved_offloaded",
 )
 TASKS = (None, "powering-off", "migrating", "deleting", "rebooting_hard")
-POWERS = (0, 1, 3, 4, 6, 7)
+POWERS = (0, 4)
 ANY = frozenset(VM_STATES)
 IDLE, ALWAYS, MIGRATING = frozenset({None}), frozenset(TASKS), frozenset({"migrating"})
 NOT_BUSY = ALWAYS - {"deleting", "migrating"}

@@ -33,7 +33,7 @@ async def member(made: Cloud, group_id: str, **columns) -> str:
     server = await made.insert(scheduler_hints={"group": group_id}, **columns)
     async with made.database.transaction() as conn:
         await server_groups.hold(conn, group_id)
-        await server_groups.join(conn, group_id, [server])
+        await server_groups.join(conn, group_id, "user", [server])
     return server
 
 

@@ -85,7 +85,7 @@ async def delete_metadata_item(request: Request) -> None:
 
 async def _note(request: Request, image: Image, items: dict[str, str]) -> dict[str, str]:
     async with request.parts.database.connection() as conn:
-        limits = await quota_sets.limits(request, conn, request.ctx.project_id)
+        limits = await quota_sets.limits(request, conn, request.ctx.project_id, request.ctx.user_id)
     quota.check_metadata(limits, len(items))
     return (await request.parts.images.set_properties(request.ctx, image.id, items)).properties
 

@@ -15,12 +15,13 @@ from nova_async.api.handlers import server_topology
 from nova_async.api.handlers.block_devices import checked_devices
 from nova_async.api.handlers.boot_images import bootable, check_fit
 from nova_async.api.handlers.scheduler_hints import checked, group_of
+from nova_async.api.handlers.server_quota import checked_limits, counted, over_quota
 from nova_async.api.request import Request
 from nova_async.api.schemas import address, truth
 from nova_async.api.versions import V
 from nova_async.db import instances, server_groups
 from nova_async.db.instances import Prepared
-from nova_async.errors import Forbidden, Invalid, QuotaExceeded
+from nova_async.errors import Invalid, QuotaExceeded
 from nova_async.model.instances import Instance
 from nova_async.policy import servers as policy
 from nova_async.services.image import Image, image_ref
@@ -64,11 +65,11 @@ async def create(request: Request) -> dict[str, Any]:
             return _answer_again(request, wish, earlier)
         check_fit(request, prepared.flavor, image)
         server_topology.check(request, prepared.flavor, image.properties)
-        limits = _check_quota(request, wish, prepared)
+        limits, own = checked_limits(request, prepared, wish.body)
         shared = _columns(request, wish, image, prepared, reservation)
-        made = await instances.insert(conn, shared, ids, names, hostnames, _counted(limits), wish.least)
+        made = await instances.insert(conn, shared, ids, names, hostnames, counted(limits), counted(own), wish.least)
         if not made.made:
-            raise _over_quota(wish, prepared.flavor, limits, made)
+            raise over_quota(prepared.flavor, (wish.least, wish.most), limits, own, made)
         ids = ids[: len(made.made)]
         await _join_group(request, conn, wish, limits, ids)
         given = {"placement": wish.hosts} if wish.hosts else {}
@@ -221,28 +222,6 @@ async def _prepare(request: Request, conn: Any, wish: Wish) -> Prepared:
     return prepared
 
 
-def _check_quota(request: Request, wish: Wish, prepared: Prepared) -> dict[str, int]:
-    """The project's limits, once those that hold for a single server are kept."""
-    limits = quota.merged(request.parts.config.quota, prepared.limits)
-    quota.check_metadata(limits, len(wish.body.get("metadata") or ()))
-    files = wish.body.get("personality") or []
-    quota.check_injected_files(limits, [(f.get("path", ""), len(f.get("contents", "")) * 3 // 4) for f in files])
-    return limits
-
-
-def _counted(limits: dict[str, int]) -> tuple[int, int, int]:
-    return limits["instances"], limits["cores"], limits["ram"]
-
-
-def _over_quota(wish: Wish, flavor: dict[str, Any], limits: dict[str, int], made: instances.Made) -> Forbidden:
-    used = {"instances": made.instances, "cores": made.cores, "ram": made.ram}
-    added = {"instances": wish.most, "cores": wish.most * flavor["vcpus"], "ram": wish.most * flavor["memory_mb"]}
-    asked = {resource: str(amount) for resource, amount in added.items()}
-    if wish.least != wish.most:
-        asked["instances"] = f"{wish.least}-{wish.most}"
-    return quota.exceeded(limits, used, added, asked)
-
-
 async def _join_group(request: Request, conn: Any, wish: Wish, limits: dict[str, int], servers: list[str]) -> None:
     """Enter the servers in the group that the hints name. Raises ``Invalid``, ``QuotaExceeded``."""
     group = group_of(wish.hints)
@@ -251,7 +230,7 @@ async def _join_group(request: Request, conn: Any, wish: Wish, limits: dict[str,
     owner = await server_groups.hold(conn, group)
     if owner is None or (owner != request.ctx.project_id and not request.is_admin):
         raise Invalid(f"Instance group {group} could not be found.")
-    members, limit = await server_groups.join(conn, group, servers), limits["server_group_members"]
+    members, limit = await server_groups.join(conn, group, request.ctx.user_id, servers), limits["server_group_members"]
     if request.parts.outbox.enabled:
         await request.tell(conn, await server_groups.get(conn, group), "server_group.add_member")
     if limit != quota.UNLIMITED and members > limit:

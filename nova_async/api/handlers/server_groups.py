@@ -44,9 +44,7 @@ async def create(request: Request) -> ServerGroup:
         members=[],
     )
     async with request.parts.database.transaction() as conn:
-        limit = (await limits(request, conn, ctx.project_id, ctx.user_id))["server_groups"]
-        if limit != UNLIMITED and await server_groups.count(conn, ctx.project_id) >= limit:
-            raise QuotaExceeded("Quota exceeded, too many server groups.")
+        await _check_room(request, conn)
         await server_groups.insert(
             conn,
             id=group.id,
@@ -66,6 +64,16 @@ async def delete(request: Request) -> None:
         group = await _found(request, conn, policy.DELETE)
         await server_groups.delete(conn, group.id)
         await request.tell(conn, group, "server_group.delete")
+
+
+async def _check_room(request: Request, conn: Connection) -> None:
+    """Whether the project, and its user, may have one group more. Holds until the transaction ends."""
+    ctx = request.ctx
+    counted = await server_groups.count(conn, ctx.project_id, ctx.user_id)
+    whole = (await limits(request, conn, ctx.project_id))["server_groups"]
+    own = (await limits(request, conn, ctx.project_id, ctx.user_id))["server_groups"]
+    if (whole != UNLIMITED and counted.groups >= whole) or (own != UNLIMITED and counted.own >= own):
+        raise QuotaExceeded("Quota exceeded, too many server groups.")
 
 
 async def _found(request: Request, conn: Connection, name: str) -> ServerGroup:

@@ -50,7 +50,8 @@ async def _image(
     await check_legal(request, action, locks=locks)
     if metadata and not request.has(V.NO_IMAGE_METADATA):
         async with request.parts.database.connection() as conn:
-            quota.check_metadata(await quota_sets.limits(request, conn, server.project_id), len(metadata))
+            limits = await quota_sets.limits(request, conn, server.project_id, request.ctx.user_id)
+            quota.check_metadata(limits, len(metadata))
     inherited = {
         key: str(value) for key, value in server.image_properties.items() if value is not None and not key.startswith(NOT_INHERITED)
     }

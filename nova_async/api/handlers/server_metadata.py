@@ -63,7 +63,7 @@ async def _put(request: Request, items: dict[str, str], *, replace: bool) -> dic
     noted = server(request)
     async with request.parts.database.transaction() as conn:
         await _hold(request, conn, noted, "update metadata")
-        limits = await quota_sets.limits(request, conn, noted.project_id)
+        limits = await quota_sets.limits(request, conn, noted.project_id, request.ctx.user_id)
         now = await server_metadata.put(conn, noted.uuid, items, replace=replace)
         quota.check_metadata(limits, len(now))
     return now

@@ -70,7 +70,7 @@ def _columns(asked: dict[str, Any], image: Image) -> dict[str, Any]:
 
 
 async def _check_limits(request: Request, conn: Connection, server: Instance, asked: dict[str, Any]) -> None:
-    limits = await quota_sets.limits(request, conn, server.project_id)
+    limits = await quota_sets.limits(request, conn, server.project_id, request.ctx.user_id)
     quota.check_metadata(limits, len(asked.get("metadata") or ()))
     files = asked.get("personality") or []
     quota.check_injected_files(limits, [(f.get("path", ""), len(f.get("contents", "")) * 3 // 4) for f in files])

@@ -142,6 +142,7 @@ async def test_a_server_joins_a_group_and_leaves_it_at_its_end(api, key) -> None
     assert (await api.get(f"/os-server-groups/{group['id']}")).body["server_group"]["members"] == [server]
     assert (await api.get(f"/servers/{server}", version="2.71")).body["server"]["server_groups"] == [group["id"]]
     assert "server_groups" not in (await api.get(f"/servers/{server}", version="2.70")).body["server"]
+    assert (await api.get(f"/servers/{server}", version="2.100")).body["server"]["scheduler_hints"] == {"group": group["id"]}
     async with api.database.connection() as conn:
         await placements.bury(conn, server)
     assert (await api.get(f"/os-server-groups/{group['id']}")).body["server_group"]["members"] == []

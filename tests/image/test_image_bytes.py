@@ -271,11 +271,14 @@ async def test_staged_data_become_the_image_when_imported(anna: Client, service:
     method = {"method": {"name": "glance-direct"}}
     await anna("POST", f"/v2/images/{image_id}/import", 409, json=method)
     await anna("PUT", f"/v2/images/{image_id}/stage", 204, data=QCOW2, headers=OCTETS)
-    assert (await anna.show(image_id))["status"] == "uploading"
+    staged = await anna.show(image_id)
+    assert (staged["status"], "stores" in staged) == ("uploading", False)
     assert await anna("GET", f"/v2/images/{image_id}/file", 204) is None
     await anna.send(image_id, QCOW2, 409)
     await anna("POST", f"/v2/images/{image_id}/import", 202, json=method)
-    assert (await anna.show(image_id))["status"] == "active"
+    imported = await anna.show(image_id)
+    [store] = (await anna("GET", "/v2/info/stores", 200))["stores"]
+    assert (imported["status"], imported["stores"]) == ("active", store["id"])
     assert await anna("GET", f"/v2/images/{image_id}/file", 200) == QCOW2
     await anna("POST", f"/v2/images/{image_id}/import", 409, json=method)
 

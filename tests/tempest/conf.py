@@ -21,6 +21,7 @@ FILTERS = (*SchedulerSection().filters, *EXTRA_FILTERS)
 PUBLIC = {"name": "tempest-public", "router:external": True}
 PUBLIC_SUBNET = {"name": "tempest-public", "ip_version": 4, "cidr": "172.31.250.0/24", "enable_dhcp": False}
 SHARED_NETWORK = "private"  # where the tests' projects have no networks of their own, for want of routers
+CERTIFICATES = ("a5ebd3a2-1a3f-4f2c-8a5e-6a6f0d7c4b10", "0b3f4f0e-92c5-4d31-8f5c-3a9d1f0e7c22")  # names; signatures are not checked
 MULTIATTACH = "tempest-multiattach"
 
 COMPUTE_FEATURES = {
@@ -76,6 +77,8 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str) -> 
             "image_ref_alt": images[1],
             "flavor_ref": flavors[0],
             "flavor_ref_alt": flavors[1],
+            "certified_image_ref": images[0],
+            "certified_image_trusted_certs": ",".join(CERTIFICATES),
             "fixed_network_name": "" if routers else SHARED_NETWORK,
             "min_microversion": min_microversion,
             "max_microversion": "latest",
@@ -85,6 +88,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str) -> 
         },
         "compute-feature-enabled": COMPUTE_FEATURES,
         "enforce_scope": {"nova": True},
+        "image": {"build_interval": 1, "build_timeout": 60},
         "image-feature-enabled": {"import_image": True},
         "network": {"public_network_id": public, "floating_network_name": PUBLIC["name"] if public else ""},
         "network-feature-enabled": {

@@ -1,5 +1,5 @@
 """Reads a subunit stream and tells how a run went, by module. Run by Tempest's own Python, which has the libraries:
-``stestr last --subunit | python results.py``. The status is 1 when something failed or nothing ran."""
+``stestr last --subunit | python results.py``. The status is 1 when nothing ran, or something failed that is not in ``IMPOSSIBLE``."""
 
 import re
 import sys
@@ -11,6 +11,12 @@ import testtools
 
 # A line of a traceback that names an exception: "tempest.lib.exceptions.NotFound: ...".
 REASON = re.compile(r"^[\w.]+(Error|Exception|exceptions\.\w+|Mismatch\w*|Timeout\w*|Conflict|NotFound|Fault|\.\w+)\b.*:")
+# Tests that pass against no service. They are counted as failed; each with what is wrong in Tempest 47 itself.
+IMPOSSIBLE = {
+    "tempest.api.compute.admin.test_live_migration.LiveMigrationRemoteConsolesV26Test.test_live_migration_serial_console": (
+        "gives text to its WebSocket, whose send_frame takes bytes; the ValueError is caught and tried again for two minutes"
+    ),
+}
 SUCCESS, FAILED, SKIPPED = {"success", "xfail"}, {"fail", "uxsuccess", "inprogress"}, {"skip"}
 
 
@@ -37,7 +43,7 @@ def main() -> int:
     _tell(table, sorted(failures), skips)
     total = sum(table.values(), Counter())
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
-    return 1 if failures or not total["passed"] else 0
+    return 1 if {name for name, _ in failures} - set(IMPOSSIBLE) or not total["passed"] else 0
 
 
 def _tell(table: dict[str, Counter[str]], failures: list[tuple[str, str]], skips: Counter[str]) -> None:
@@ -45,6 +51,8 @@ def _tell(table: dict[str, Counter[str]], failures: list[tuple[str, str]], skips
         print(f"skipped {count:>4}  {reason}")
     for name, reason in failures:
         print(f"FAILED {name}\n       {reason}")
+        if name in IMPOSSIBLE:
+            print(f"       Tempest's own mistake: {IMPOSSIBLE[name]}.")
     print(f"\n{'module':<80} {'passed':>6} {'failed':>6} {'skipped':>7}")
     for module in sorted(table):
         row = table[module]

@@ -157,7 +157,8 @@ def _host_status(server: Instance, request: Request) -> Any:
 
 
 def _hints(server: Instance, request: Request) -> Any:
-    return {key: value if isinstance(value, list) else [value] for key, value in server.scheduler_hints.items()}
+    """Lists, as Nova keeps them, but for the group: there is one, and of the two forms in Nova's schema Tempest knows its bare id."""
+    return {key: value if isinstance(value, list) or key == "group" else [value] for key, value in server.scheduler_hints.items()}
 
 
 def _sees_attributes(request: Request) -> bool:

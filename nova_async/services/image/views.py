@@ -10,6 +10,7 @@ from nova_async.services.image.builtin import timestamp
 from nova_async.services.image.inspect import ACCEPTED
 
 VERSIONS = ("2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")  # newest first
+STORE = "file"
 METHODS = ["glance-direct"]
 TEXT = {"type": ["null", "string"]}
 NUMBER = {"type": ["null", "integer"]}
@@ -20,6 +21,8 @@ def image(found: Image) -> dict[str, Any]:
     properties = body.pop("properties")
     where = f"/v2/images/{found.id}"
     body |= {"self": where, "file": f"{where}/file", "schema": "/v2/schemas/image"}
+    if found.status in ("active", "deactivated"):
+        body["stores"] = STORE
     return {**properties, **body}
 
 
@@ -48,7 +51,7 @@ def import_info() -> dict[str, Any]:
 
 
 def stores() -> dict[str, Any]:
-    return {"stores": [{"id": "file", "description": "Files of the built-in image service", "default": "true"}]}
+    return {"stores": [{"id": STORE, "description": "Files of the built-in image service", "default": "true"}]}
 
 
 def _collection(name: str, item: str) -> dict[str, Any]:
@@ -90,6 +93,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "self": {"type": "string", "readOnly": True},
             "file": {"type": "string", "readOnly": True},
             "schema": {"type": "string", "readOnly": True},
+            "stores": {"type": "string", "readOnly": True, "description": "Where the image's data is"},
             "kernel_id": TEXT | {"pattern": rules.UUID.pattern, "is_base": False},
             "ramdisk_id": TEXT | {"pattern": rules.UUID.pattern, "is_base": False},
         },

@@ -261,12 +261,16 @@ class App:
     async def _driver(self, host: str, stack: AsyncExitStack, images: ImageService | None) -> Driver:
         config = self.config
         if config.compute.driver == "fake":
-            from nova_async.virt.fake import FakeDriver
+            from nova_async.virt.fake import FakeDriver, Faults
             from nova_async.virt.fake_topology import made
 
+            fake, faults = config.fake, Faults()
+            for operation, seconds in fake.seconds.items():
+                if not hasattr(FakeDriver, operation):
+                    raise Invalid(f"fake.seconds: the driver has no operation {operation!r}")
+                faults.delay(operation, seconds)
             folder = config.state / "fake"
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-            fake = config.fake
             return FakeDriver(
                 self.world,
                 host,
@@ -274,6 +278,7 @@ class App:
                 memory_mib=fake.memory_mib,
                 disk_gib=fake.disk_gib,
                 topology=made(fake),
+                faults=faults,
                 state_file=folder / f"{host}.jsonl",
             )
         if config.compute.driver not in ("libvirt", "test"):

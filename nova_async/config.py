@@ -102,6 +102,7 @@ class Fake(Section):
     large_pages: int = 0  # of 2 MiB, in each cell
     huge_pages: int = 0  # of 1 GiB, in each cell
     devices: tuple[FakeDevices, ...] = ()
+    seconds: dict[str, float] = {}  # by operation
 
 
 class SchedulerSection(Section):

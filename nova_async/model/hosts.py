@@ -34,8 +34,8 @@ class HostRow(msgspec.Struct, kw_only=True):
 class Liveness(Protocol):
     """Kept in memory from the reports on the bus; heartbeats are no database writes."""
 
-    def is_up(self, host: str) -> bool:
-        """Whether the host's worker reported within ``compute.down_seconds`` by this process's own clock."""
+    def is_heard(self, host: str) -> bool:
+        """Whether the host's worker reported within ``compute.down_seconds`` by this process's own clock, whatever an operator says."""
         ...
 
     def last_seen(self, host: str) -> datetime | None:

@@ -265,9 +265,13 @@ class HostTable:
 
     # -- asking (model.hosts.Liveness)
 
-    def is_up(self, host: str) -> bool:
+    def is_heard(self, host: str) -> bool:
         state = self.by_name.get(host)
-        return bool(state and not state.row.forced_down and self.seen[state.index] >= self.world.monotonic() - self.down_seconds)
+        return bool(state and self.seen[state.index] >= self.world.monotonic() - self.down_seconds)
+
+    def is_up(self, host: str) -> bool:
+        """So, and not forced down as far as this table has been told."""
+        return self.is_heard(host) and not self.by_name[host].row.forced_down
 
     def is_complete(self) -> bool:
         """False while hosts in service have had no time to report since this process started."""

@@ -208,7 +208,7 @@ class OneNetwork:
 class Hosts:
     up: set[str] = field(default_factory=lambda: {"host1"})
 
-    def is_up(self, host: str) -> bool:
+    def is_heard(self, host: str) -> bool:
         return host in self.up
 
     def last_seen(self, host: str) -> datetime | None:

@@ -113,9 +113,11 @@ class OpenStack:
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self.process, self.errors = process, errors
         self.seen = 0
+        self.told: list[str] = []
 
-    def __call__(self, command: str, *, refused: str = "") -> str:
-        """What the command prints. It must not complain, or (``refused``) complain in these words."""
+    def __call__(self, command: str, *, refused: str = "", complains: str = "") -> str:
+        """What the command prints. It must not complain, or (``refused``, or ``complains`` though it does it) in these words."""
+        self.told.append(command)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{command}\n!echo {MARK}\n".encode())
@@ -126,12 +128,21 @@ class OpenStack:
             assert line, f"the client ended: {self._complaint()}"
             printed += line
         complaint = self._complaint()
-        assert (refused in complaint) if refused else not complaint, f"{command}: {complaint or 'was not refused'}"
+        words = refused or complains
+        assert (words in complaint) if words else not complaint, f"{command}: {complaint or 'was not refused'}"
         return printed.decode().removesuffix(f"{MARK}\n").strip()
 
-    def show(self, command: str) -> Any:
+    def show(self, command: str, *, complains: str = "") -> Any:
         """The same, of a command that can print JSON."""
-        return json.loads(self(f"{command} -f json"))
+        return json.loads(self(f"{command} -f json", complains=complains))
+
+    def reaches(self, server: str, status: str) -> bool:
+        """Whether the server soon has this status, and nothing is being done with it."""
+        for _ in range(100):
+            shown = self.show(f"server show -c status -c OS-EXT-STS:task_state {server}")
+            if (shown["status"], shown["OS-EXT-STS:task_state"]) == (status, None):
+                return True
+        return False
 
     def _complaint(self) -> str:
         text = os.pread(self.errors.fileno(), 100_000, self.seen)
@@ -247,9 +258,14 @@ class RunningCloud:
 
     @contextmanager
     def openstack(self, cloud: str = MEMBER, version: str = "2.104") -> Iterator["OpenStack"]:
-        """The real client, started once and told command after command."""
-        environment = {"OS_CLIENT_CONFIG_FILE": str(self.state / "clouds.yaml"), "OS_CLOUD": cloud, "OS_COMPUTE_API_VERSION": version}
-        environment |= {"PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.state.parent), "PYTHONUNBUFFERED": "1"}
+        """The real client, started once and told command after command. Without a version it takes for each the newest that both know.
+
+        Programs in ``bin`` beside the state come before the system's.
+        """
+        environment = {"OS_CLIENT_CONFIG_FILE": str(self.state / "clouds.yaml"), "OS_CLOUD": cloud}
+        environment |= {"OS_COMPUTE_API_VERSION": version} if version else {}
+        path = f"{self.state.parent / 'bin'}:{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
+        environment |= {"PATH": path, "HOME": str(self.state.parent), "PYTHONUNBUFFERED": "1"}
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 [str(BIN / "openstack")],

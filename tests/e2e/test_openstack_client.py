@@ -59,7 +59,7 @@ def test_a_user_boots_a_server_from_an_image_of_their_own_and_does_everything_to
             ("server resume", "ACTIVE"),
         ):
             openstack(f"{command} one")
-            assert reaches(openstack, "one", status), command
+            assert openstack.reaches("one", status), command
 
         openstack("server lock --reason careful one")
         assert openstack.show("server show one")["locked_reason"] == "careful"
@@ -116,15 +116,15 @@ def test_an_operator_looks_at_hosts_and_takes_one_out_of_service(cloud: RunningC
         assert (told[host]["Status"], told[host]["Disabled Reason"]) == ("disabled", "mending")
         boot = "server create --flavor m1.tiny --image cirros-fake --nic none"
         openstack(f"{boot} --min 4 --max 4 many")
-        assert all(reaches(openstack, f"many-{i}", "ACTIVE") for i in (1, 2, 3, 4))
+        assert all(openstack.reaches(f"many-{i}", "ACTIVE") for i in (1, 2, 3, 4))
         assert host not in {s["Host"] for s in openstack.show("server list --long")}
         openstack(f"{boot} --host {host} here")  # asked for by name, refused as well
-        assert reaches(openstack, "here", "ERROR")
+        assert openstack.reaches("here", "ERROR")
         assert "disabled" in openstack.show("server show here")["fault"]["message"]
         openstack("server delete here")
         openstack(f"compute service set --enable {host} nova-compute")
         openstack(f"{boot} --host {host} there")
-        assert reaches(openstack, "there", "ACTIVE")
+        assert openstack.reaches("there", "ACTIVE")
         assert openstack.show("server show there")["OS-EXT-SRV-ATTR:host"] == host
 
         project = openstack.show("project show admin")["id"]
@@ -134,8 +134,3 @@ def test_an_operator_looks_at_hosts_and_takes_one_out_of_service(cloud: RunningC
         openstack(f"{boot} beyond", refused="Quota exceeded for instances")
         openstack(f"server delete --wait {' '.join(s['ID'] for s in openstack.show('server list'))}")
         assert openstack.show("server list --all-projects") == []
-
-
-def reaches(openstack, name: str, status: str) -> bool:  # type: ignore[no-untyped-def]
-    """Whether the server soon has this status."""
-    return any(openstack.show(f"server show {name}")["status"] == status for _ in range(40))

@@ -67,7 +67,7 @@ async def live_migrate(request: Request) -> None:
     }
     async with beginning(request, "live-migration", word="os-migrateLive", **given) as begun:
         refuse_nowhere(server)
-        if not request.parts.hosts.is_up(server.host or "") and not request.has(V.LIVE_MIGRATE_IN_BACKGROUND):
+        if not _is_up(request, server) and not request.has(V.LIVE_MIGRATE_IN_BACKGROUND):
             raise Invalid(f"Compute service of {server.host} is unavailable at this time.")
         if host is not None:
             if host == server.host:
@@ -89,7 +89,7 @@ async def evacuate(request: Request) -> dict[str, str] | None:
     async with beginning(request, "evacuate", locks=False, idle=False, **given) as begun:
         refuse_nowhere(server)
         await _refuse_target(begun.conn, server, host)
-        if request.parts.hosts.is_up(server.host or "") and not server.host_forced_down:
+        if _is_up(request, server):
             raise Invalid(f"Compute service of {server.host} is still in use.")
     if request.has(V.EVACUATE_WITHOUT_SHARED_STORAGE) or not request.parts.config.api.enable_admin_password:
         return None
@@ -110,9 +110,13 @@ async def _require_host(conn: Connection, host: str) -> None:
         raise Invalid(UNKNOWN_HOST.format(host))
 
 
+def _is_up(request: Request, server: Instance) -> bool:
+    return not server.host_forced_down and request.parts.hosts.is_heard(server.host or "")
+
+
 def _refuse_silent_host(request: Request, server: Instance) -> None:
     refuse_nowhere(server)
-    if server.host_forced_down or not request.parts.hosts.is_up(server.host or ""):
+    if not _is_up(request, server):
         raise Conflict("Service is unavailable at this time.")
 
 

@@ -131,7 +131,7 @@ def of_worker(request: Request, row: Worker) -> Service:
 
 def is_up(request: Request, row: HostRow | Worker) -> bool:
     """Whether the host's worker reports, and no operator said that it is down."""
-    return not row.forced_down and request.parts.hosts.is_up(row.name)
+    return not row.forced_down and request.parts.hosts.is_heard(row.name)
 
 
 async def _worker(conn: Connection, service_id: str) -> HostRow:

@@ -152,7 +152,7 @@ def _host_status(server: Instance, request: Request) -> Any:
     elif server.host_disabled:
         shown = "MAINTENANCE"
     else:
-        shown = "UP" if request.parts.hosts.is_up(server.host) else "UNKNOWN"
+        shown = "UP" if request.parts.hosts.is_heard(server.host) else "UNKNOWN"
     return shown if shown == "UNKNOWN" or request.may(policy.SHOW_HOST_STATUS) else Omitted
 
 

@@ -25,7 +25,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     state, instance = await moves.state(conn, run.subject_id), await instance_of(run, conn)
     if state.host is None:
         raise Conflict("The server is on no host.")
-    if run.parts.scheduler.table.is_up(state.host):
+    if run.parts.scheduler.table.is_heard(state.host) and not instance.host_forced_down:
         raise Conflict(f"The host {state.host} is up; servers are evacuated from hosts that are down.")
     request = await request_to_move(run, conn, state.flavor, {state.host: "the server was there, and it is down"})
     generation = state.newest + 1

@@ -67,6 +67,8 @@ def _tell(server: Any, decisions: list[Any]) -> None:
             click.echo(f"  fits     {candidate['host']:<24} weight {candidate['weight']:g}")
         for refusal in decision["refusals"]:
             click.echo(f"  refused  {refusal['host']:<24} {refusal['filter']}: {refusal['reason']}")
+            for other in refusal["others"]:
+                click.echo(f"  {'and':>32}  {other['filter']}: {other['reason']}")
         untold = sum(decision["refused_by"].values()) - len(decision["refusals"])
         if untold > 0:
             click.echo(f"  and {untold} more: " + ", ".join(f"{name} {count}" for name, count in decision["refused_by"].items()))

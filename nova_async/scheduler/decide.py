@@ -20,6 +20,7 @@ Reason = Callable[[HostState, Request], str | None]
 Stage = tuple[str, Mask | None, Reason]  # name, verdict on all hosts or None, reason for one
 EXAMPLES = 20  # refusals told by name when the server found a host
 ALL = 1000  # and when it did not
+THOROUGH = 20  # of those so many are held against every filter, not only against the first that refuses
 LAST = ("PciPassthroughFilter", "NUMATopologyFilter")  # asked at the end, whether the options name them or not
 FEW = 16  # so many best hosts are picked one after the other
 
@@ -48,7 +49,8 @@ class Scheduler:
         counts: dict[str, int] = {}
         refusals: dict[str, Refusal] = {}
         refused: list[tuple[str, Mask, Reason]] = []
-        for name, mask, reason in self._stages(request):
+        stages = list(self._stages(request))
+        for name, mask, reason in stages:
             verdict = mask if mask is not None else self._one_by_one(left, request, reason)
             out = left & ~verdict
             if out.any():
@@ -60,7 +62,8 @@ class Scheduler:
         for name, out, reason in refused:
             for i in _first(out, max(0, room - len(refusals))):
                 host = table.states[i]
-                refusals[host.name] = Refusal(name, reason(host, request) or "refused")
+                others = [] if candidates or len(refusals) >= THOROUGH else _others(stages, name, i, host, request)
+                refusals[host.name] = Refusal(name, reason(host, request) or "refused", others)
         return Decision(candidates=candidates, hosts=len(table), counts=counts, refusals=refusals)
 
     def _stages(self, request: Request) -> Iterator[Stage]:
@@ -111,6 +114,12 @@ class Scheduler:
             best.insert(0, best.pop(self.world.random.randrange(min(self.subset, len(best)))))
         found = [(self.table.states[i if rows is None else rows[i]], float(weights[i]) + most) for i in best]
         return [Candidate(state.name, state.row.id, round(weight, 6)) for state, weight in found]
+
+
+def _others(stages: list[Stage], first: str, place: int, host: HostState, request: Request) -> list[tuple[str, str]]:
+    """The filters beside the first that refuse the host in this row of the table, each with its reason."""
+    asked = [(name, reason) for name, mask, reason in stages if name != first and (mask is None or not mask[place])]
+    return [(name, why) for name, reason in asked if (why := reason(host, request))]
 
 
 def _best(weights: Floats, k: int) -> list[int]:

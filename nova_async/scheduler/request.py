@@ -45,10 +45,11 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a host was not taken."""
+    """Why a host was not taken: the first filter that refused it, and where no host was found those that would have come next."""
 
     filter: str
     reason: str
+    others: list[tuple[str, str]] = []  # filter and reason
 
 
 class Decision(msgspec.Struct, kw_only=True):

@@ -284,8 +284,12 @@ class RunningCloud:
 
     def admin(self, *words: str) -> tuple[int, str]:
         """Status and output of ``nova-async admin``."""
-        command = [*self.prefix, str(BIN / "nova-async"), "admin", "--state-dir", str(self.state), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+        return self.told("admin", *words)
+
+    def told(self, command: str, *words: str) -> tuple[int, str]:
+        """Status and output of a command that looks at a running cloud."""
+        command_line = [*self.prefix, str(BIN / "nova-async"), command, "--state-dir", str(self.state), *words]
+        done = subprocess.run(command_line, capture_output=True, text=True, timeout=60, cwd="/")
         return done.returncode, (done.stdout + done.stderr).strip()
 
     def is_consistent(self) -> None:

@@ -125,6 +125,17 @@ def test_no_valid_host_is_explained() -> None:
     assert "ComputeFilter refused 1 (b: disabled by an operator" in decision.summary()
 
 
+def test_where_no_host_fits_each_is_held_against_every_filter() -> None:
+    asked = request(resources={"MEMORY_MB": 9000, "VCPU": 1}, zone="east")
+    refusal = decide(table(sized("a", disabled=True, disabled_reason="repair")), asked).refusals["a"]
+    assert (refusal.filter, refusal.reason) == ("AvailabilityZone", "it is in nova, not east")
+    assert refusal.others == [
+        ("ComputeFilter", "disabled by an operator (repair)"),
+        ("Capacity", "MEMORY_MB: needs 9000, the host has 8192 in all"),
+    ]
+    assert decide(table(sized("a", disabled=True), sized("b")), request()).refusals["a"].others == []
+
+
 @pytest.mark.parametrize(
     ("fields", "left"),
     [

@@ -12,7 +12,7 @@ CLAIMS = ("claim_host", "claim_destination")  # steps that keep theirs
 
 
 async def show(request: Request) -> dict[str, Any]:
-    """The newest decisions that were kept, also of moves: candidates with weights, and per refused host the filter and its reason."""
+    """The newest decisions that were kept, also of moves: candidates with weights, and per refused host each filter's reason."""
     async with request.parts.database.connection() as conn:
         rows = await workflows.of_subject(conn, request.values["server_id"])
     return {"scheduling": list(islice((told for row in rows if (told := _told(row))), AT_MOST))}
@@ -33,7 +33,13 @@ def _told(row: WorkflowRow) -> dict[str, Any] | None:
         "candidates": decision["candidates"],
         "hosts": decision["hosts"],
         "refused_by": decision["counts"],
-        "refusals": [{"host": host, **why} for host, why in decision["refusals"].items()],
+        "refusals": [_refusal(host, why) for host, why in decision["refusals"].items()],
         "tried": [{"host": host, "reason": why} for host, why in memory.get("tried", {}).items()],
         "error": (row.error or {}).get("message"),
     }
+
+
+def _refusal(host: str, why: dict[str, Any]) -> dict[str, Any]:
+    """The first filter that refused a host, and those that would have come next."""
+    others = [{"filter": name, "reason": reason} for name, reason in why.get("others", ())]
+    return {"host": host, "filter": why["filter"], "reason": why["reason"], "others": others}

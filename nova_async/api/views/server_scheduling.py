@@ -1,8 +1,9 @@
 """What the decisions about where a server runs look like."""
 
 from nova_async.api.render import AsItIs
-from nova_async.api.shapes import ANYTHING, INTEGER, MAYBE_TEXT, TEXT, array, closed, mapping
+from nova_async.api.shapes import INTEGER, MAYBE_TEXT, TEXT, array, closed, mapping
 
+REASON = {"filter": TEXT, "reason": TEXT}
 DECISION = closed(
     {
         "action": TEXT,
@@ -10,10 +11,10 @@ DECISION = closed(
         "created_at": {"type": "string", "format": "date-time"},
         "host": MAYBE_TEXT,  # the one that was claimed
         "from": MAYBE_TEXT,  # the one that a move left
-        "candidates": array(mapping(ANYTHING)),
+        "candidates": array(closed({"host": TEXT, "host_id": TEXT, "weight": {"type": "number"}})),
         "hosts": INTEGER,
         "refused_by": mapping(INTEGER),  # by filter
-        "refusals": array({"type": "object", "properties": {"host": TEXT}, "required": ["host"]}),
+        "refusals": array(closed({"host": TEXT, **REASON, "others": array(closed(REASON))})),
         "tried": array(closed({"host": TEXT, "reason": TEXT})),
         "error": MAYBE_TEXT,
     }

@@ -19,6 +19,7 @@ from nova_async.config import load
 from nova_async.errors import Invalid, NotFound, Unavailable
 from nova_async.model.guests import DiskSpec, GuestSpec, PortSpec
 from nova_async.model.power import PowerState
+from nova_async.model.topology import Fit, FittedCell
 from nova_async.virt.libvirt import daemon, qcow2
 from nova_async.virt.libvirt.connection import Connection
 from nova_async.virt.libvirt.disks import Disks
@@ -102,6 +103,22 @@ async def network(qemu_host: QemuHost, tmp_path: Path) -> AsyncIterator[str]:
 
 def metadata_of(instance_id: str) -> str:
     return json.dumps({"uuid": instance_id, "hostname": "guest.novalocal", "public_keys": {"mine": KEY + "\n"}})
+
+
+async def test_a_guest_runs_on_the_cpus_and_the_cell_that_it_was_given(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab()
+    cells = (await lab.driver.facts()).topology.cells
+    if not cells or len(cells[0].shared) < 2:
+        pytest.skip("one CPU is too few to tell")
+    first, second, *_ = cells[0].shared
+    cell = FittedCell(host_cell=cells[0].id, cpus=(0, 1), memory_mib=192, pins=((0, second), (1, first)))
+    guest = await lab.spawn(vcpus=2, memory_mib=192, fit=Fit(cells=(cell,), emulator=(first,)))
+    await lab.ready(guest)
+    _, pins = await lab.driver._connection.call(lambda connection: connection.lookupByUUIDString(guest.instance_id).vcpus())
+    assert [row.index(True) for row in pins] == [second, first]
+    told = await lab.printed(guest, "TESTGUEST numa")
+    assert "TESTGUEST cpu online=2" in told
+    assert "TESTGUEST numa nodes=1" in told
 
 
 async def test_a_guest_finds_its_network_its_metadata_and_its_config_drive(

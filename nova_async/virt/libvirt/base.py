@@ -76,7 +76,9 @@ class LibvirtBase:
         await self._cache.open()
         if not self._mock:
             virt_type = await choose_virt_type(self._config.compute.virt_type, self._config.state)
-            self._shape = xml.Host(virt_type=virt_type, cpu_model=self._config.compute.cpu_model)
+            self._shape = xml.Host(
+                virt_type=virt_type, cpu_model=self._config.compute.cpu_model, shared_cpus=self._config.compute.cpu_shared_set
+            )
         await self._connection.open()
         if not self._mock:
             await self._arrivals.open()
@@ -94,7 +96,7 @@ class LibvirtBase:
         self._files.close()
 
     async def facts(self) -> HostFacts:
-        return await self._connection.call(lambda connection: host.facts(connection, self.host, self._shape.virt_type, self._config.state))
+        return await self._connection.call(lambda connection: host.facts(connection, self.host, self._shape.virt_type, self._config))
 
     def events(self) -> Listener:
         return self._events.listen()

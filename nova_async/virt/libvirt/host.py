@@ -9,7 +9,10 @@ from xml.etree import ElementTree as Tree
 import libvirt
 import psutil
 
+from nova_async.config import Config
+from nova_async.model.topology import HostCell, HostTopology
 from nova_async.virt.driver import HostFacts
+from nova_async.virt.libvirt import topology
 
 MIB = 2**20
 GIB = 2**30
@@ -47,14 +50,16 @@ CPU_TRAITS = {  # a flag of /proc/cpuinfo -> the trait; what a guest on KVM can 
 }
 
 
-def facts(connection: libvirt.virConnect, host: str, virt_type: str, state_dir: Path) -> HostFacts:
+def facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Config) -> HostFacts:
     """Blocks; for a libvirt thread."""
     capabilities = Tree.fromstring(connection.getCapabilities())
     memory = psutil.virtual_memory()
-    disk = shutil.disk_usage(state_dir)
+    disk = shutil.disk_usage(config.state)
+    cells = topology.cells(capabilities)
+    devices = topology.devices(connection, config.pci.devices)
     return HostFacts(
         inventory={"VCPU": psutil.cpu_count() or 1, "MEMORY_MB": memory.total // MIB, "DISK_GB": disk.total // GIB},
-        traits=tuple(sorted((*TRAITS, *(_cpu_traits() if virt_type == "kvm" else ())))),
+        traits=tuple(sorted((*TRAITS, *_traits_of(cells), *(_cpu_traits() if virt_type == "kvm" else ())))),
         hypervisor_type=connection.getType(),
         hypervisor_version=connection.getVersion(),
         hypervisor_hostname=host,
@@ -63,7 +68,14 @@ def facts(connection: libvirt.virConnect, host: str, virt_type: str, state_dir: 
         memory_used_mib=(memory.total - memory.available) // MIB,
         disk_used_gib=disk.used // GIB,
         uptime=_uptime(),
+        topology=HostTopology(cells=cells, devices=devices),
     )
+
+
+def _traits_of(cells: tuple[HostCell, ...]) -> list[str]:
+    threads = any(len(core) > 1 for cell in cells for core in cell.siblings)
+    sockets = bool(cells) and all(cell.socket is not None for cell in cells)
+    return ["HW_CPU_HYPERTHREADING"] * threads + ["COMPUTE_SOCKET_PCI_NUMA_AFFINITY"] * sockets
 
 
 def _cpu_info(capabilities: Tree.Element) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import msgspec
 from nova_async import __version__
 from nova_async.errors import Error, Unsupported
 from nova_async.model.guests import GuestSpec, PortSpec
+from nova_async.virt.libvirt import placing
 from nova_async.virt.libvirt.disks import Disk, Files
 
 NAMESPACE = "urn:nova-async:guest:1"  # of the mark that tells our guests from others
@@ -29,6 +30,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     virt_type: str  # kvm, qemu or test
     cpu_model: str = ""
+    shared_cpus: str = ""  # where guests without CPUs of their own run; empty: anywhere
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,8 @@ def domain(guest: GuestSpec, generation: int, files: Files, host: Host) -> str:
     _text(root, "on_reboot", "restart")
     _text(root, "on_crash", "destroy")
     _devices(root, guest, files, host)
+    if host.virt_type != "test":
+        placing.place(root, guest, host.shared_cpus)
     return Tree.tostring(root, encoding="unicode")
 
 
@@ -165,14 +169,17 @@ def _cpu(root: Element, guest: GuestSpec, host: Host) -> None:
 
 
 def _topology(guest: GuestSpec) -> tuple[int, int, int]:
-    """Sockets, cores, threads: as the flavor or the image wants them if they give the right product, else all sockets."""
+    """Sockets, cores, threads: as the flavor or the image wants them if they give the right product, else all sockets.
+
+    Threads that were not asked for are those of the host's cores that the guest has for itself.
+    """
     properties = guest.image.properties if guest.image else {}
 
     def wanted(part: str) -> int:
         text = guest.extra_specs.get(f"hw:cpu_{part}") or properties.get(f"hw_cpu_{part}") or "0"
         return int(text) if text.isdigit() else 0
 
-    cores, threads = wanted("cores") or 1, wanted("threads") or 1
+    cores, threads = wanted("cores") or 1, wanted("threads") or placing.guest_threads(guest)
     sockets = wanted("sockets") or max(1, guest.vcpus // (cores * threads))
     if sockets * cores * threads != guest.vcpus:
         return guest.vcpus, 1, 1

@@ -3,12 +3,13 @@
 A sample's name is its folder and file, without the version and without ``-req`` and ``-resp``: both are of one request.
 """
 
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any
 
 from nova_async.api.versions import V
 from nova_async.sealed import SealingKey
 from tests.api.conftest import IMAGE, NETWORK, PORTS, PROJECT, Api
+from tests.api.sample_case import Case, Names, Scene
+from tests.api.sample_moves import CASES as OF_MOVES
 from tests.api.test_instance_actions import stopped
 from tests.api.test_keypairs import imported
 
@@ -25,19 +26,6 @@ FACTS = {
     },
 }  # fmt: skip
 VOLUMES = [{"volume_id": "volume_id1", "delete_on_termination": False}, {"volume_id": "volume_id2", "delete_on_termination": True}]
-Names = dict[str, str]
-Scene = Callable[[Api, Names], Coroutine[Any, Any, None]]
-
-
-class Case(NamedTuple):
-    """``path`` may change with the version; ``{words}`` in it come from the scenes. ``caller`` None: whoever sees what the sample shows."""
-
-    method: str
-    path: str | dict[int, str]
-    scenes: tuple[Scene, ...] = ()
-    caller: str | None = "admin"
-    body: str = ""  # the sample that is sent, where it is not the one of the same name
-
 
 # Scenes
 
@@ -284,6 +272,7 @@ CASES: dict[str, Case] = {
     "servers/servers-list": Case("GET", "/servers", (SERVER,)),
     "servers/servers-list-status": Case("GET", "/servers?status=error", (guests,)),
     "servers/servers-list-with-changes-before": Case("GET", "/servers?changes-before=2100-01-01", (SERVER,)),
+    **OF_MOVES,
 }
 
 # Words in samples that mean something which is there
@@ -291,6 +280,8 @@ MEANT = {
     "3cb9bc59-5699-4588-a4b1-b87f96708bc6": NETWORK,
     "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": IMAGE,
     "%(availability_zone)s": "us-west",
+    "e1882e38-38c2-4239-ade7-35d644cb963a": NETWORK,
+    "test-event": "network-changed",
 }
 
 # Samples that are of no route
@@ -301,16 +292,7 @@ FOLDERS_REMOVED = (
     "os-security-group-default-rules", "os-virtual-interfaces",
 )  # fmt: skip
 SILENT_CELL = "what is shown of a cell that does not answer; there is one cell here"
-COMING: dict[str, str] = dict.fromkeys(
-    (
-        "os-assisted-volume-snapshots", "os-floating-ip-pools", "os-floating-ips", "os-instance-usage-audit-log",
-        "os-migrations", "os-multinic",
-        "os-networks", "os-remote-consoles", "os-server-external-events", "os-server-topology", "os-simple-tenant-usage", "os-snapshots",
-        "os-volumes", "server-migrations/force_complete", "server-migrations/migrations-get", "server-migrations/migrations-index",
-        "servers/server-action-addfloatingip", "servers/server-action-removefloatingip",
-    ),
-    "the route is not there yet",
-)  # fmt: skip
+COMING: dict[str, str] = dict.fromkeys(("os-assisted-volume-snapshots", "os-snapshots", "os-volumes"), "the route is not there yet")
 # Files, where the version matters
 NOT_ANSWERED: dict[str, str] = {
     **dict.fromkeys(
@@ -322,6 +304,13 @@ NOT_ANSWERED: dict[str, str] = {
         (f"servers/v2.{minor}/server-create-{kind}.json" for minor in (32, 42, 67) for kind in ("req", "resp")), "boots from a volume"
     ),
     "os-keypairs/v2.92/keypairs-post-req.json": "shows what is refused since 2.92: a pair without a public key",
+    **dict.fromkeys(
+        (f"os-remote-consoles/{file}.json" for file in (
+            "get-rdp-console-post-req", "get-rdp-console-post-resp", "v2.6/create-rdp-console-req",
+            "v2.8/create-mks-console-req", "v2.8/create-mks-console-resp",
+        )),
+        "no hypervisor here has such consoles",
+    ),
     "os-networks/network-add-req.json": REMOVED,
     "os-networks/network-create-req.json": REMOVED,
     "os-networks/network-create-resp.json": REMOVED,

@@ -23,13 +23,21 @@ class Routed(OneNetwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pools = [PUBLIC]
         self.kept: dict[str, dict[str, dict[str, Any]]] = {"floatingips": {}, "ports": {}}
+        self.pools = [PUBLIC]
         self.numbers = itertools.count(1)
         self.fault: Exception | None = None
 
+    @property
+    def pools(self) -> list[dict[str, Any]]:
+        return list(self.kept["networks"].values())
+
+    @pools.setter
+    def pools(self, networks: list[dict[str, Any]]) -> None:
+        self.kept["networks"] = {network["id"]: network for network in networks}
+
     async def things(self, ctx: Context, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
-        rows = self.pools if kind == "networks" else list(self.kept[kind].values())
+        rows = list(self.kept.get(kind, {}).values())
         wanted = {name: values for name, values in filters.items() if name != "router:external"}
         return [dict(row) for row in rows if all(row[name] in values for name, values in wanted.items())]
 
@@ -47,7 +55,7 @@ class Routed(OneNetwork):
 
     async def change(self, ctx: Context, kind: str, id: str, fields: dict[str, Any]) -> dict[str, Any]:
         self._fail()
-        self.kept[kind][id] |= fields if fields["port_id"] else {"port_id": None, "fixed_ip_address": None}
+        self.kept[kind][id] |= {"port_id": None, "fixed_ip_address": None} if fields == {"port_id": None} else fields
         return dict(self.kept[kind][id])
 
     async def remove(self, ctx: Context, kind: str, id: str) -> None:

@@ -19,7 +19,7 @@ INDEX = SAMPLES.parent / "samples-index.tsv"
 NO_SAMPLES = pytest.mark.skipif(not INDEX.is_file(), reason="the API's samples are not here")
 TREE = Tree(ROUTES)
 # Maps whose keys are the user's own, or the driver's
-FREE = re.compile(r"(metadata|meta|addresses|extra_specs|properties|scheduler_hints|features|topology)$")
+FREE = re.compile(r"(metadata|meta|addresses|extra_specs|properties|scheduler_hints|features|topology|\.log)$")
 LOOSE = {"os-server-diagnostics/server-diagnostics-get-resp.json": "before 2.48 each driver has its own keys"}
 
 
@@ -117,6 +117,7 @@ def request_of(file: str, case: Case) -> Any:
 def words(text: str, names: dict[str, str]) -> str:
     for old, new in MEANT.items():
         text = text.replace(old, new)
+    text = text.replace("3df201cf-2451-44f2-8d25-a4ca826fc1f3", names.get("server", ""))
     return text.replace("f3d86fe6-4246-4be8-b87c-eb894626c741", names.get("group", ""))
 
 

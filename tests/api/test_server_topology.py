@@ -30,13 +30,20 @@ async def flavor(api, flavorid: str, specs: dict[str, str], **fields) -> None:
     assert answer.status == 200, answer
 
 
-async def test_what_a_server_was_given(api) -> None:
+async def given_cells(api, names: dict[str, str]) -> None:
+    """A server, by name, that was given cells of a host."""
     await flavor(api, "numa", TWO_CELLS | {"hw:cpu_policy": "dedicated"})
-    server = await api.server(flavorRef="numa")
+    names["server"] = await api.server(flavorRef="numa")
     host = str(uuid.uuid4())
     async with api.database.transaction() as conn:
-        await conn.execute("INSERT INTO hosts (id, name, service_id) VALUES ($1, 'host1', $1)", host)
-        await topologies.insert(conn, server, 0, host, Fit(cells=CELLS))
+        await conn.execute("INSERT INTO hosts (id, name, service_id) VALUES ($1, 'a host', $1)", host)
+        await topologies.insert(conn, names["server"], 0, host, Fit(cells=CELLS))
+
+
+async def test_what_a_server_was_given(api) -> None:
+    names: dict[str, str] = {}
+    await given_cells(api, names)
+    server = names["server"]
     shown = (await api.get(f"/servers/{server}/topology", "admin", "2.78")).body
     assert shown["pagesize_kb"] == 4
     assert shown["nodes"][1] == {

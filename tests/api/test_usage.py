@@ -125,6 +125,14 @@ async def test_usage_of_all_has_the_keys_of_the_sample(api, version, sample) -> 
 # -- audits
 
 
+async def audited(api, names) -> None:
+    """The audit of the last period, of one host with a server and one that was not looked at."""
+    begin, _ = last_completed("month", datetime.now(UTC))
+    await ran(api, launched=begin)
+    await UsageAuditor(api.parts.config, api.database, api.parts.world)()
+    await host(api, "late", "33333333-3333-4333-8333-333333333333", "44444444-4444-4444-8444-444444444444")
+
+
 async def host(api, name="host1", host_id=HOST, service=SERVICE):
     async with api.database.transaction() as conn:
         named = {"id": host_id, "name": name, "service_id": service, "address": "10.0.0.1", "zone": "nova"}

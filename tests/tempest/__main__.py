@@ -95,7 +95,7 @@ def _test(options: argparse.Namespace, folder: Path, clouds: Path) -> int:
     run = [TOOLS / "tempest", "run", "--regex", options.regex, "--concurrency", options.concurrency]
     subprocess.run(run, cwd=workspace, env=environment, stdout=subprocess.DEVNULL)
     last = subprocess.run([TOOLS / "stestr", "last", "--subunit"], cwd=workspace, env=environment, stdout=subprocess.PIPE)
-    told = subprocess.run([TOOLS / "python", Path(__file__).with_name("results.py")], input=last.stdout)
+    told = subprocess.run([TOOLS / "python", Path(__file__).with_name("results.py"), options.min_microversion], input=last.stdout)
     return told.returncode
 
 

@@ -22,6 +22,7 @@ async def test_a_volume_is_made_seen_changed_and_deleted(service: Service, anna:
     await anna("DELETE", f"/volumes/{volume}/metadata/a", 404)
     shown = await anna.show(volume)
     assert (shown["status"], shown["description"], shown["metadata"], shown["attachments"]) == ("available", "words", {"c": "d"}, [])
+    assert set(shown) - set(made) == {"os-vol-tenant-attr:tenant_id"}  # Cinder tells the owner when it is asked, not when it makes
     await anna("DELETE", f"/volumes/{volume}", 202)
     await service.idle()
     await anna("GET", f"/volumes/{volume}", 404)

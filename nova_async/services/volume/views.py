@@ -19,8 +19,8 @@ def volume_summary(row: VolumeRow, base: str) -> dict[str, Any]:
     return {"id": row.id, "name": row.name, "links": _links(base, "volumes", row.id)}
 
 
-def volume(row: VolumeRow, base: str, version: int, host: str | None = None) -> dict[str, Any]:
-    """``host``: where the bytes are, shown to administrators."""
+def volume(row: VolumeRow, base: str, version: int) -> dict[str, Any]:
+    """As the answers to create and update have it."""
     shown = {
         **volume_summary(row, base),
         "description": row.description,
@@ -40,8 +40,21 @@ def volume(row: VolumeRow, base: str, version: int, host: str | None = None) -> 
         "created_at": moment(row.created_at),
         "updated_at": moment(row.updated_at),
         "attachments": [_attached(row.id, a) for a in row.attachments if a["status"] == "attached"],
-        "os-vol-tenant-attr:tenant_id": row.project_id,
     }
+    if version >= 13:
+        shown["group_id"] = None
+    if version >= v.SHARED_TARGETS:
+        shown |= {"shared_targets": False, "service_uuid": None}
+    if version >= v.TYPE_ID:
+        shown["volume_type_id"] = row.type_id
+    if version >= v.CONSUMES_QUOTA:
+        shown["consumes_quota"] = True
+    return shown
+
+
+def volume_in_full(row: VolumeRow, base: str, version: int, host: str | None = None) -> dict[str, Any]:
+    """As show and lists have it. ``host``: where the bytes are, shown to administrators."""
+    shown = {**volume(row, base, version), "os-vol-tenant-attr:tenant_id": row.project_id}
     if row.image_metadata:
         shown["volume_image_metadata"] = row.image_metadata
     if host is not None:
@@ -51,14 +64,6 @@ def volume(row: VolumeRow, base: str, version: int, host: str | None = None) -> 
             "os-vol-mig-status-attr:name_id": None,
             "migration_status": None,
         }
-    if version >= 13:
-        shown["group_id"] = None
-    if version >= v.SHARED_TARGETS:
-        shown |= {"shared_targets": False, "service_uuid": None}
-    if version >= v.TYPE_ID:
-        shown["volume_type_id"] = row.type_id
-    if version >= v.CONSUMES_QUOTA:
-        shown["consumes_quota"] = True
     return shown
 
 

@@ -123,7 +123,7 @@ class VolumeHandlers(Handlers):
                 multiattach=asked.get("multiattach"),
             ),
         )
-        return json_response({"volume": self._view(request, row)}, 202)
+        return json_response({"volume": views.volume(row, self.base, request[VERSION])}, 202)
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         return json_response({"volume": self._view(request, await self._get(request))})
@@ -132,7 +132,7 @@ class VolumeHandlers(Handlers):
         asked = f.read(await json_body(request), "volume", UPDATE)
         columns = {name.removeprefix("display_"): value for name, value in asked.items()}
         row = await self.service.volumes.change(context_of(request), _id(request), **columns)
-        return json_response({"volume": self._view(request, row)})
+        return json_response({"volume": views.volume(row, self.base, request[VERSION])})
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         cascade = request.query.get("cascade", "").lower() in f.TRUE
@@ -379,7 +379,7 @@ class VolumeHandlers(Handlers):
 
     def _view(self, request: web.Request, row: VolumeRow) -> dict[str, Any]:
         host = self.service.host if context_of(request).is_admin else None
-        return views.volume(row, self.base, request[VERSION], host)
+        return views.volume_in_full(row, self.base, request[VERSION], host)
 
 
 NOT_HERE = frozenset(

@@ -15,6 +15,7 @@ from nova_async.config import Config, Section, load
 from nova_async.errors import Invalid
 
 SHOWN = resources.config("nova-async.toml").read_text()
+GPU = {"name": "gpu", "vendor_id": "10de", "product_id": "1eb8"}
 OPTION = re.compile(r"^#([a-z0-9_]+ = .*)$", re.MULTILINE)
 
 
@@ -113,3 +114,21 @@ def test_an_unknown_variable_is_refused(name: str) -> None:
 def test_the_public_url_follows_the_address_unless_it_is_set() -> None:
     assert load(None, {}).public_url == "http://127.0.0.1:8774"
     assert load(None, {}, api__public_url="https://cloud.example/compute/").public_url == "https://cloud.example/compute"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"compute__cpu_dedicated_set": "4-1"}, "compute.cpu_dedicated_set: '4-1' is no range of CPUs"),
+        ({"compute__cpu_shared_set": "x"}, "compute.cpu_shared_set: 'x' is no CPU"),
+        ({"compute__cpu_dedicated_set": "0-3", "compute__cpu_shared_set": "3-4"}, "both have the CPU 3"),
+        ({"pci__alias": [GPU | {"numa_policy": "near"}]}, "'near' is not one of required, socket, legacy, preferred"),
+        ({"pci__alias": [GPU | {"device_type": "card"}]}, "'card' is not one of type-PCI, type-PF, type-VF"),
+        ({"pci__alias": [GPU, GPU | {"product_id": "2", "numa_policy": "required"}]}, "'gpu' stands there with different numa_policy"),
+        ({"pci__alias": [GPU | {"traits": "FAST"}]}, "unknown field `traits`"),
+        ({"fake__vcpus": 6, "fake__cells": 4}, "fake.vcpus must be a multiple of fake.cells"),
+    ],
+)
+def test_cpus_and_devices_that_cannot_be_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(words)):
+        load(None, {}, **options)

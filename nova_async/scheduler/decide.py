@@ -31,7 +31,7 @@ class Scheduler:
     def __init__(self, config: SchedulerSection, table: HostTable, world: World) -> None:
         self.options, self.table, self.world = config, table, world
         self.subset = max(1, config.host_subset_size)
-        self._filters = [(name.rpartition(":")[2], filters.load(name, config)) for name in config.filters if name not in LAST]
+        self._filters = [filters.load(name, config) for name in config.filters if name not in LAST]
         self._groups = [(kind.__name__, kind(config)) for kind in (ServerGroupAntiAffinityFilter, ServerGroupAffinityFilter)]
         self._topology = [(kind.__name__, kind(config)) for kind in (PciPassthroughFilter, NUMATopologyFilter)]
         self._weighers = weighers.load(config)

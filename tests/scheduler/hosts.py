@@ -45,7 +45,7 @@ def decide(hosts: HostTable, asked: Request | None = None, **options: Any) -> De
 
 def verdict(name: str, hosts: HostTable, asked: Request, **options: Any) -> str | None:
     """What one filter says of the first host; its two ways to judge must agree."""
-    judge = filters.load(name, SchedulerSection(**options))
+    _, judge = filters.load(name, SchedulerSection(**options))
     if not judge.applies(asked):
         return None
     mask, reason = judge.mask(hosts, asked), judge.reason(hosts.states[0], asked)

@@ -4,12 +4,9 @@ import json
 
 import pytest
 
-from nova_async.config import SchedulerSection
-from nova_async.errors import Invalid
 from nova_async.model.server_groups import Group
-from nova_async.scheduler import filters
 from nova_async.scheduler.filters import BUILT_IN
-from tests.scheduler.hosts import decide, request, row, table, verdict
+from tests.scheduler.hosts import request, row, table, verdict
 
 X86 = {"supported_instances": [["x86_64", "kvm", "hvm"], ["i686", "qemu", "hvm"]], "hypervisor_version": 8002001}
 SERVER, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -18,12 +15,6 @@ SERVER, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_filter_passes_a_host_that_nothing_is_asked_of(name) -> None:
     assert verdict(name, table(row()), request()) is None
-
-
-@pytest.mark.parametrize("name", ["NoSuchFilter", "no.such.module:Filter", "nova_async.scheduler.filters.compute:Nothing"])
-def test_a_filter_that_is_not_there_is_named(name) -> None:
-    with pytest.raises(Invalid, match=r"scheduler\.filters"):
-        filters.load(name, SchedulerSection())
 
 
 @pytest.mark.parametrize(
@@ -253,20 +244,6 @@ def test_a_silent_host_is_refused_until_it_reports_again() -> None:
     said("its worker does not report", verdict("ComputeFilter", hosts, request()))
     hosts.heard("host1")
     assert verdict("ComputeFilter", hosts, request()) is None
-
-
-class OnlyOddHosts(filters.Filter):
-    """A filter of an operator's own."""
-
-    def reason(self, host, asked):
-        return None if host.name[-1] in "13579" else "it is even"
-
-
-def test_a_filter_of_the_operators_own_is_asked() -> None:
-    decision = decide(table(row("host1"), row("host2")), filters=("tests.scheduler.test_filters:OnlyOddHosts",))
-    assert [c.host for c in decision.candidates] == ["host1"]
-    assert decision.refusals["host2"].filter == "OnlyOddHosts"
-    assert decision.refusals["host2"].reason == "it is even"
 
 
 def said(words: str | None, reason: str | None) -> None:

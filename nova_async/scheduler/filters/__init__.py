@@ -1,17 +1,14 @@
-"""Filters, by the names that the option ``scheduler.filters`` uses; others load from any importable path (``package.module:Class``).
+"""Filters, by the names that the option ``scheduler.filters`` uses; others load from any importable path (``package.module.Class``).
 
 A filter says why a host will not do, in words with numbers. ``applies`` lets it step aside for requests that do not concern it;
 one that can judge all hosts at once gives a ``mask`` too.
 """
 
-from importlib import import_module
-from typing import Any
-
 from nova_async.config import SchedulerSection
-from nova_async.errors import Invalid
 from nova_async.scheduler.filters.base import Filter
+from nova_async.scheduler.filters.foreign import ForeignFilter, loaded
 
-__all__ = ["BUILT_IN", "Filter", "load", "loaded"]
+__all__ = ["BUILT_IN", "Filter", "load"]
 
 HERE = "nova_async.scheduler.filters"
 BUILT_IN = {
@@ -40,16 +37,10 @@ BUILT_IN = {
 }
 
 
-def load(name: str, options: SchedulerSection) -> Filter:
-    """Raises ``Invalid`` naming the option when there is no such filter."""
-    kind = loaded("scheduler.filters", BUILT_IN.get(name, name))
-    return kind(options)  # type: ignore[no-any-return]
-
-
-def loaded(option: str, path: str) -> Any:
-    """What is named at ``package.module:Name``."""
-    module, _, name = path.replace(":", ".").rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Invalid(f"{option}: {path!r} is neither a known name nor an importable class ({error})") from None
+def load(name: str, options: SchedulerSection) -> tuple[str, Filter]:
+    """The filter and the name by which it is told. Raises ``Invalid`` naming the option when there is no such filter."""
+    if name not in BUILT_IN:
+        foreign = ForeignFilter(options, name)
+        return foreign.name, foreign
+    kind = loaded("scheduler.filters", BUILT_IN[name])
+    return name, kind(options)

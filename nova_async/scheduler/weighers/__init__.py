@@ -12,7 +12,7 @@ from nova_async.config import SchedulerSection
 from nova_async.errors import Invalid
 from nova_async.model.server_groups import SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from nova_async.scheduler.facts import metrics
-from nova_async.scheduler.filters import loaded
+from nova_async.scheduler.filters.foreign import ForeignWeigher
 from nova_async.scheduler.hosts import Floats, HostTable, Ints, Mask
 from nova_async.scheduler.request import Request
 
@@ -124,15 +124,15 @@ OF_OPTIONS: dict[str, tuple[Callable[[SchedulerSection], Weigh], float, str]] = 
 
 
 def load(options: SchedulerSection) -> list[Weigher]:
-    """The weighers of the options; ``package.module:Class`` loads one of the operator's own (its instances are called as ``Weigh``)."""
+    """The weighers of the options; ``package.module.Class`` loads one of the operator's own (its instances are called as ``Weigh``)."""
     known = {name: (weigh, default, key) for name, (weigh, default, key) in BUILT_IN.items()}
     known |= {name: (make(options), default, key) for name, (make, default, key) in OF_OPTIONS.items()}
     for name in options.multipliers:
-        if name not in known and ":" not in name:
-            raise Invalid(f"scheduler.multipliers: there is no weigher {name!r}")
+        if name not in known and name not in options.weighers:
+            raise Invalid(f"scheduler.multipliers: {name!r} is no known weigher and none of scheduler.weighers")
     found = []
     for name in options.weighers:
-        weigh, default, key = known[name] if name in known else (loaded("scheduler.weighers", name)(), 1.0, "")
+        weigh, default, key = known[name] if name in known else (ForeignWeigher(name), 1.0, "")
         found.append(Weigher(name, weigh, options.multipliers.get(name, default), key))
     return found
 

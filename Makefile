@@ -13,6 +13,10 @@ VIRT ?= fake
 CONCURRENCY ?= 2
 CLOUD ?=
 
+# make fuzz: how many requests, and which.
+CASES ?= 20000
+SEED ?= 1
+
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
 HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf dnsmasq-base nftables iproute2 genisoimage \
 	mtools openssh-client
@@ -21,13 +25,14 @@ SERVER_PACKAGES := postgresql rabbitmq-server
 TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
-.PHONY: help install packages run test tempest check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test tempest fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
 	@echo 'make run            install, then start everything on this machine'
 	@echo 'make test           install, then all tests ($(WORKERS) workers)'
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
+	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'
 	@echo 'make format         format and fix what can be fixed'
 	@echo 'make bench          measure, beside the budgets'
@@ -81,6 +86,9 @@ $(TEMPEST)/.installed: tests/tempest/requirements.txt
 	[ -x $(TEMPEST)/bin/python ] || $(PY) -m venv $(TEMPEST)
 	$(TEMPEST)/bin/python -m pip install -q -r tests/tempest/requirements.txt
 	@touch $@
+
+fuzz: install
+	$(PY) -m tests.fuzz --cases $(CASES) --seed $(SEED)
 
 check: install
 	$(PY) -m ruff format --check .

@@ -37,7 +37,7 @@ def application(parts: Parts) -> web.Application:
     edge = Edge(parts)
     app = web.Application()
     app.router.add_route("*", "", edge.handle)
-    app.router.add_route("*", "/{rest:.*}", edge.handle)
+    app.router.add_route("*", "/{rest:(?s:.*)}", edge.handle)  # an id may hold a newline
     return app
 
 

@@ -43,5 +43,9 @@ def breach(method: str, path: str, version: str | None, body: Any, status: int, 
     key = (id(route), minor, status)
     if key not in _validators:
         _validators[key] = jsonschema_rs.Draft202012Validator(openapi_form(shape))
-    errors = [f"{'/'.join(map(str, e.instance_path))}: {e.message[:300]}" for e in _validators[key].iter_errors(json.loads(raw))]
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        return f"{status} with a body that is no JSON: {raw[:300]!r}"
+    errors = [f"{'/'.join(map(str, e.instance_path))}: {e.message[:300]}" for e in _validators[key].iter_errors(document)]
     return "; ".join(errors[:3]) or None

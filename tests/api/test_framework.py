@@ -294,3 +294,10 @@ def test_json_that_is_read_is_what_was_sent() -> None:
 
     document = {"a": [1, -1, 1.5, True, None, "é\n", {"b": {}}], "c": 2**63 - 1}
     assert parse(json.dumps(document).encode()) == document
+
+
+async def test_an_id_with_a_newline_is_not_found_in_the_services_own_words(api) -> None:
+    for path in ("/flavors/a%0Ab", "/flavors/a%00b", "/os-keypairs/%0a"):
+        answer = await api.get(path)
+        assert (answer.status, answer.body["itemNotFound"]["code"]) == (404, 404)
+        assert answer.headers["x-openstack-request-id"].startswith("req-")

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from nova_async.api.views.instance_actions import ACTIONS
+from nova_async.conductor.workflows import DEFINITIONS
 from tests.api.conftest import PROJECT
 from tests.api.samples import samples, shape
 
@@ -27,6 +29,19 @@ async def stopped(api) -> tuple[str, str]:
     async with api.database.connection() as conn:
         await conn.execute("UPDATE workflows SET history = $2, state = 'failed' WHERE subject_id = $1 AND kind = 'stop'", server, EVENTS)
     return server, asked.headers["x-openstack-request-id"]
+
+
+NOVAS = {
+    *("create", "delete", "evacuate", "restore", "stop", "start", "reboot", "rebuild", "revertResize", "confirmResize"),
+    *("resize", "migrate", "pause", "unpause", "suspend", "resume", "rescue", "unrescue", "changePassword", "shelve"),
+    *("shelveOffload", "unshelve", "live-migration", "live_migration_cancel", "live_migration_force_complete"),
+    *("trigger_crash_dump", "extend_volume", "attach_interface", "detach_interface", "attach_volume", "detach_volume"),
+    *("attach_share", "detach_share", "swap_volume", "lock", "unlock", "createBackup", "createImage", "resetState"),
+}
+
+
+def test_operations_have_the_names_that_nova_gives_their_actions() -> None:
+    assert {ACTIONS.get(kind, kind) for kind in (definition.kind for definition in DEFINITIONS)} <= NOVAS
 
 
 async def test_actions_are_listed_newest_first(api) -> None:

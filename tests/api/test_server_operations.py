@@ -244,6 +244,7 @@ async def test_deleted_servers_are_kept_where_they_can_be_restored(api, config) 
     assert (await api.delete(f"/servers/{server}")).status == 204
     assert api.starter.begun[-1] == ("softDelete", server, {})
     await api.starter.finish(server, vm_state="soft-delete")
+    assert (await api.get(f"/servers/{server}/os-instance-actions")).body["instanceActions"][0]["action"] == "delete"
     assert (await api.act(server, "forceDelete")).status == 202
     assert api.starter.begun[-1] == ("delete", server, {})
 

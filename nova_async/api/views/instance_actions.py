@@ -73,8 +73,10 @@ def _event(event: dict[str, Any], request: Request, project: str, everything: bo
     return shown
 
 
+ACTIONS = {"softDelete": "delete"}  # workflows that are not called as their action is
+
 LISTED = (
-    Field("action", "kind", type=TEXT),
+    Field("action", lambda row, _: ACTIONS.get(row.kind, row.kind), type=TEXT),
     Field("instance_uuid", "subject_id", type=UUID),
     Field("request_id", "request_id", type=TEXT),
     Field("user_id", _user, type=MAYBE_TEXT),

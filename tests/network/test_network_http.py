@@ -253,6 +253,41 @@ async def test_rules_are_made_once_and_only_when_they_make_sense(api: Api) -> No
     assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 204
 
 
+async def test_rules_that_cannot_be_say_what_is_wrong(api: Api) -> None:
+    group = await api.make("alice", "/v2.0/security-groups", name="web")
+    rule = {"security_group_id": group["id"], "direction": "ingress"}
+    for protocol, low, high, words in (
+        ("tcp", -16, 80, "Invalid value for port -16"),
+        ("tcp", 80, 65536, "Invalid value for port 65536"),
+        ("tcp", None, 6, "port_range_min must be <= port_range_max"),
+        ("icmp", 1, 256, "Invalid value for ICMP code"),
+        ("icmp", 300, 1, "Invalid value for ICMP type"),
+        ("icmp", None, 6, "ICMP type (port-range-min) is missing"),
+    ):
+        asked = {**rule, "protocol": protocol, "port_range_min": low, "port_range_max": high}
+        status, body = await api("alice", "POST", "/v2.0/security-group-rules", {"security_group_rule": asked})
+        assert (status, words in body["NeutronError"]["message"]) == (400, True), body
+    asked = {"security_group_rule": {**rule, "remote_group_id": "nobody"}}
+    assert (await api("alice", "POST", "/v2.0/security-group-rules", asked))[0] == 404
+    renamed = {"security_group": {"name": "default"}}
+    assert (await api("alice", "PUT", f"/v2.0/security-groups/{group['id']}", renamed))[0] == 409
+
+
+async def test_several_things_are_made_at_once_or_none(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks", name="net")
+    status, body = await api("alice", "POST", "/v2.0/ports", {"ports": [{"network_id": network["id"], "name": n} for n in "ab"]})
+    assert (status, [port["name"] for port in body["ports"]]) == (201, ["a", "b"])
+    shown = await api("alice", "GET", f"/v2.0/ports/{body['ports'][0]['id']}?fields=id&fields=name,status")
+    assert shown == (200, {"port": {"id": body["ports"][0]["id"], "name": "a", "status": "DOWN"}})
+
+    half = {"ports": [{"network_id": network["id"], "name": "c"}, {"network_id": network["id"], "colour": "red"}]}
+    assert (await api("alice", "POST", "/v2.0/ports", half))[0] == 400
+    for wrong in ({"ports": []}, {"ports": "x"}, {"ports": [{}] * 101}):
+        assert (await api("alice", "POST", "/v2.0/ports", wrong))[0] == 400, wrong
+    _, body = await api("alice", "GET", f"/v2.0/ports?network_id={network['id']}")
+    assert sorted(port["name"] for port in body["ports"]) == ["a", "b"]
+
+
 async def test_a_rules_prefix_is_shown_as_it_was_written_and_compared_without_host_bits(api: Api) -> None:
     group = await api.make("alice", "/v2.0/security-groups", name="web")
     rule = {"security_group_id": group["id"], "direction": "ingress"}

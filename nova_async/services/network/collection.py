@@ -95,7 +95,7 @@ class Collection(Generic[R]):
         if not simple:
             views = _after(_ordered(views, query), after)
         more = limit is not None and len(views) > limit
-        return Listing([_with_fields(view, query.get("fields", [])) for view in views[:limit]], more)
+        return Listing([with_fields(view, query.get("fields", [])) for view in views[:limit]], more)
 
     async def tag(self, row: R, tags: Iterable[str]) -> None:
         """Set all tags of a thing. Raises ``Invalid`` for more than 50 or an over-long one."""
@@ -205,6 +205,7 @@ def _after(views: list[dict[str, Any]], marker: str | None) -> list[dict[str, An
     return views[place + 1 :]
 
 
-def _with_fields(view: dict[str, Any], fields: list[str]) -> dict[str, Any]:
+def with_fields(view: dict[str, Any], fields: list[str]) -> dict[str, Any]:
+    """Of a view what ``fields`` names (each may be several, with commas), or all of it."""
     wanted = {name for text in fields for name in text.split(",")}
     return {name: value for name, value in view.items() if not wanted or name in wanted}

@@ -7,10 +7,11 @@ import msgspec
 from aiohttp import web
 
 from nova_async.config import Config
+from nova_async.context import Context
 from nova_async.db import networks as rows
-from nova_async.errors import Forbidden, Invalid, NotFound, Unsupported
+from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unsupported
 from nova_async.services.network.builtin import BuiltinNetworks
-from nova_async.services.network.collection import Collection, Query, scope
+from nova_async.services.network.collection import Collection, Query, scope, with_fields
 from nova_async.services.network.collections import COLLECTIONS
 from nova_async.services.web import STATUS, Tokens, context_of, edge, json_body, json_response
 from nova_async.world import World
@@ -60,6 +61,12 @@ ERROR_TYPES = {
     409: "Conflict",
     501: "NotImplementedError",
 }
+TYPES_BY_MESSAGE = {
+    "The IP address is already in use on the network.": "IpAddressAlreadyAllocated",
+    "The MAC address is already in use on the network.": "MacAddressInUse",
+    "Security group rule already exists.": "SecurityGroupRuleExists",
+}
+MOST_AT_ONCE = 100
 OPEN = "versions"
 Call = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -129,14 +136,31 @@ class CollectionApi:
         return json_response(body)
 
     async def create(self, request: web.Request) -> web.Response:
-        ctx = context_of(request)
-        row = await self.things.create(ctx, await json_body(request))
+        ctx, body = context_of(request), await json_body(request)
+        if self.things.plural in body:
+            rows = await self._create_many(ctx, body[self.things.plural])
+            return json_response({self.things.plural: [self.things.view(row, ctx) for row in rows]}, 201)
+        row = await self.things.create(ctx, body)
         return json_response({self.things.name: self.things.view(row, ctx)}, 201)
+
+    async def _create_many(self, ctx: Context, asked: Any) -> list[Any]:
+        """All of them or none: when one is refused, those made before it are taken away again."""
+        if not isinstance(asked, list) or not 0 < len(asked) <= MOST_AT_ONCE:
+            raise Invalid(f"Invalid input for {self.things.plural}: it must be a list of 1 to {MOST_AT_ONCE}.")
+        made: list[Any] = []
+        try:
+            for fields in asked:
+                made.append(await self.things.create(ctx, {self.things.name: fields}))
+        except Error:
+            for row in reversed(made):
+                await self.things.delete(ctx, row)
+            raise
+        return made
 
     async def show(self, request: web.Request) -> web.Response:
         ctx = context_of(request)
         row = await self.things.get(ctx, request.match_info["id"])
-        return json_response({self.things.name: self.things.view(row, ctx)})
+        return json_response({self.things.name: with_fields(self.things.view(row, ctx), request.query.getall("fields", []))})
 
     async def update(self, request: web.Request) -> web.Response:
         ctx = context_of(request)
@@ -259,6 +283,7 @@ def _fault(status: int, message: str) -> dict[str, Any]:
     kind = ERROR_TYPES.get(status, "HTTPInternalServerError" if status == 500 else STATUS_NAMES.get(status, "HTTPError"))
     if status == 404 and " could not be found" in message:
         kind = "".join(word.capitalize() for word in message.split(" could not")[0].split()[:-1]) + "NotFound"
+    kind = TYPES_BY_MESSAGE.get(message, kind)
     return {"NeutronError": {"type": kind, "message": message, "detail": ""}}
 
 

@@ -17,6 +17,8 @@ from nova_async.services.network.views import dates, moment
 
 GROUP_CHANGES: dict[str, f.Reader] = {"name": f.text(255), "description": f.text(255), "stateful": f.boolean}
 GROUP_FIELDS = {**GROUP_CHANGES, "project_id": f.text(255)}
+ANY_NUMBER = (-(10**9), 10**9)  # what ports, types and codes may be depends on the protocol
+PORTS, ICMP_NUMBERS = range(1, 65_536), range(256)
 
 
 def _protocol(name: str, value: Any) -> str:
@@ -31,10 +33,10 @@ RULE_FIELDS: dict[str, f.Reader] = {
     "direction": f.one_of("ingress", "egress"),
     "ethertype": f.one_of("IPv4", "IPv6"),
     "protocol": lambda name, value: None if value in (None, "", "any") else _protocol(name, value),
-    "port_range_min": f.maybe(f.integer(0, 65535)),
-    "port_range_max": f.maybe(f.integer(0, 65535)),
+    "port_range_min": f.maybe(f.integer(*ANY_NUMBER)),
+    "port_range_max": f.maybe(f.integer(*ANY_NUMBER)),
     "remote_ip_prefix": f.maybe(f.prefix_as_written),
-    "remote_group_id": f.maybe(f.identifier),
+    "remote_group_id": f.maybe(f.text(255)),
     "remote_address_group_id": f.ignored,
     "description": f.text(255),
     "project_id": f.text(255),
@@ -93,6 +95,8 @@ class SecurityGroups(Collection[rows.GroupRow]):
         values = f.read(body, self.name, GROUP_CHANGES)
         if row.is_default and values.get("name", "default") != "default":
             raise Conflict("Updating the name of the default security group is not allowed.")
+        if not row.is_default and values.get("name", "").lower() == "default":
+            raise Conflict("Default security group already exists.")
         async with self.service.db.connection() as conn:
             await rows.update_group(conn, msgspec.structs.replace(row, **values))
         return await self.get(ctx, row.id)
@@ -127,7 +131,7 @@ class SecurityGroupRules(Collection[rows.RuleRow]):
         groups = SecurityGroups(self.service)
         group = await groups.get_own(ctx, values["security_group_id"])
         if values.get("remote_group_id"):
-            await groups.get(ctx, values["remote_group_id"])
+            values["remote_group_id"] = (await groups.get(ctx, values["remote_group_id"])).id
         values.pop("project_id", None)
         row = rows.RuleRow(
             id=self.service.world.uuid(),
@@ -211,9 +215,16 @@ def _sensible(rule: rows.RuleRow) -> None:
     if (low, high) == (None, None):
         return
     if number in ICMP:
-        if low is None or max(low, high or 0) > 255:
-            raise Invalid("For ICMP the port range is a type (port_range_min) and a code (port_range_max), each from 0 to 255.")
+        if low is None:
+            raise Invalid(f"ICMP code (port-range-max) {high} is provided but ICMP type (port-range-min) is missing.")
+        for field, value in (("type (port-range-min)", low), ("code (port-range-max)", high)):
+            if value is not None and value not in ICMP_NUMBERS:
+                raise Invalid(f"Invalid value for ICMP {field} {value}. It must be 0 to 255.")
     elif number not in WITH_PORTS:
         raise Invalid("Must also specify a protocol with ports (TCP, UDP, SCTP ...) if a port range is given.")
-    elif low is None or high is None or low > high or low == 0:
-        raise Invalid("For TCP/UDP protocols, port_range_min must be 1 or more, and at most port_range_max.")
+    else:
+        for port in (low, high):
+            if port is not None and port not in PORTS:
+                raise Invalid(f"Invalid value for port {port}. It must be 1 to 65535.")
+        if low is None or high is None or low > high:
+            raise Invalid("For TCP/UDP protocols, port_range_min must be <= port_range_max")

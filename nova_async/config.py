@@ -69,6 +69,15 @@ class Compute(Section):
     availability_zone: str = "nova"
     transfer_address: str = ""  # empty: the address of api.listen
     transfer_ports: tuple[int, int] = (16_600, 16_699)  # first and last that disks from other hosts are taken on
+    files_dir: str = ""  # empty: state_dir
+    live_migrations_at_once: int = 1
+    live_migration_mib_per_second: int = 0  # 0: as fast as it goes
+    live_migration_seconds_per_gib: float = 800.0  # 0: no limit
+    live_migration_slow: Literal["abort", "force"] = "abort"
+    live_migration_auto_converge: bool = False
+    live_migration_post_copy: bool = False
+    consoles: tuple[str, ...] = ("vnc", "serial")  # of vnc, spice, serial
+    console_address: str = ""  # empty: the address of api.listen
     instance_usage_audit_period: str = "month"  # hour, day, month or year, with an offset as in day@18
 
 
@@ -269,6 +278,11 @@ class Config(Section):
     def state(self) -> Path:
         """Where this process keeps its files; absolute."""
         return Path(self.state_dir).absolute()
+
+    @property
+    def files(self) -> Path:
+        """Where guests' disks and the image cache are; absolute."""
+        return Path(self.compute.files_dir).absolute() if self.compute.files_dir else self.state
 
     @property
     def public_url(self) -> str:

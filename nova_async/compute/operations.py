@@ -90,7 +90,7 @@ OPERATIONS: dict[type[Command], Operation] = {
     ),
     ConfirmMove: lambda t, c, progress: t.driver.confirm_move(c.instance_id),
     PrepareLive: lambda t, c, progress: t.driver.prepare_live(c.guest, c.generation, c.from_host, c.block),
-    LiveMigrate: lambda t, c, progress: t.driver.live_migrate(c.guest, c.to_host, c.to_address, c.block, progress),
+    LiveMigrate: lambda t, c, progress: t.driver.live_migrate(c.guest, c.to_generation, c.to_host, c.block, c.ticket, progress),
     AbortLive: _abort,
     FinishLive: lambda t, c, progress: t.driver.finish_live(c.guest, c.generation, paused=c.paused),
     SetPassword: lambda t, c, progress: t.driver.set_password(c.guest, t.key.open(c.sealed)),

@@ -25,10 +25,12 @@ from nova_async.bus.messages.compute import (
     ForceLiveMigration,
     GetConsole,
     GetConsoleOutput,
+    GetLiveProgress,
     GuestList,
     GuestState,
     ListGuests,
     LiveMigrate,
+    LiveProgressTold,
     Reap,
     RefreshPorts,
     Spawn,
@@ -252,6 +254,8 @@ class Worker:
                 case RefreshPorts():
                     await self._refresh_ports(message)
                     return Done()
+                case GetLiveProgress():
+                    return LiveProgressTold(progress=await self.driver.live_progress(message.instance_id))
                 case ForceLiveMigration():
                     await self.driver.force_live(message.instance_id)
                     return Done()

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from nova_async.db import Connection, Query
+from nova_async.model.guests import LiveProgress
 
 
 class ServerMigration(msgspec.Struct, kw_only=True):
@@ -38,6 +39,12 @@ class ServerMigration(msgspec.Struct, kw_only=True):
     @property
     def in_progress(self) -> bool:
         return self.state in ("running", "waiting", "undoing")
+
+
+class Measured(ServerMigration, kw_only=True):
+    """A live migration, with what its source has measured; None when that cannot be asked."""
+
+    progress: LiveProgress | None = None
 
 
 class Filters(msgspec.Struct, kw_only=True):

@@ -60,6 +60,23 @@ class DiskSpec(msgspec.Struct, frozen=True, kw_only=True):
     format: str | None = None
 
 
+class LiveProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a live migration is; bytes."""
+
+    memory_total: int = 0
+    memory_processed: int = 0
+    memory_remaining: int = 0
+    disk_total: int = 0
+    disk_processed: int = 0
+    disk_remaining: int = 0
+
+    @property
+    def percent(self) -> int | None:
+        """None as long as nothing is known. Memory that changes on the way is sent again, so this is no promise."""
+        total = self.memory_total + self.disk_total
+        return (total - self.memory_remaining - self.disk_remaining) * 100 // total if total else None
+
+
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about a guest that its host needs; nothing of it is secret.
 

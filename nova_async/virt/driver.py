@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec
 from nova_async.model.power import PowerState
 from nova_async.model.topology import HostTopology
 
@@ -26,6 +26,7 @@ class GuestInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     power_state: PowerState
     generation: int
+    rescued: bool = False
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,12 +158,17 @@ class Driver(Protocol):
 
     # Moves of a running guest.
 
-    async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> None:
-        """On the destination: get ready; what is made here is removed by ``destroy``."""
+    async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> dict[str, Any]:
+        """On the destination: get ready; returns what the source must know. What is made here is removed by ``destroy``."""
         ...
 
-    async def live_migrate(self, guest: GuestSpec, to_host: str, to_address: str, block: bool | None, progress: Progress) -> None:
-        """On the source: move the guest; returns when it has left. Raises ``Conflict`` when it was called off."""
+    async def live_migrate(
+        self, guest: GuestSpec, generation: int, to_host: str, block: bool | None, ticket: dict[str, Any], progress: Progress
+    ) -> None:
+        """On the source: move the guest; returns when it has left. Raises ``Conflict`` when it was called off.
+
+        ``generation`` is the placement at the destination, ``ticket`` what that returned.
+        """
         ...
 
     async def abort_live(self, instance_id: str) -> bool:
@@ -171,6 +177,10 @@ class Driver(Protocol):
 
     async def force_live(self, instance_id: str) -> None:
         """On the source: let a migration end now. Raises ``Conflict`` when there is none."""
+        ...
+
+    async def live_progress(self, instance_id: str) -> LiveProgress | None:
+        """On the source: how far a migration is; None when there is none."""
         ...
 
     async def finish_live(self, guest: GuestSpec, generation: int, *, paused: bool) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec
 from nova_async.model.power import PowerState
 from nova_async.model.topology import Fit, HostTopology
 from nova_async.services.image.blank import blank_qcow2
@@ -355,7 +355,7 @@ class FakeDriver:
         await self.faults.before("confirm_move", instance_id, self._world)
         self.faults.done("confirm_move")
 
-    async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> None:
+    async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> dict[str, Any]:
         await self.faults.before("prepare_live", guest.instance_id, self._world)
         known = self._guests.get(guest.instance_id)
         if known is None or known.generation < generation:
@@ -364,8 +364,11 @@ class FakeDriver:
             known.incoming = True
             await self._change(known, PowerState.PAUSED)
         self.faults.done("prepare_live")
+        return {}
 
-    async def live_migrate(self, guest: GuestSpec, to_host: str, to_address: str, block: bool | None, progress: Progress) -> None:
+    async def live_migrate(
+        self, guest: GuestSpec, generation: int, to_host: str, block: bool | None, ticket: dict[str, Any], progress: Progress
+    ) -> None:
         known = self._find(guest.instance_id)
         if known.moved:
             return
@@ -402,6 +405,12 @@ class FakeDriver:
         if instance_id not in self._leaving:
             raise Conflict(f"Server {instance_id} is not being migrated.")
         self._leaving[instance_id].forced.set()
+
+    async def live_progress(self, instance_id: str) -> LiveProgress | None:
+        if instance_id not in self._leaving:
+            return None
+        size = self._find(instance_id).memory_mib * 2**20
+        return LiveProgress(memory_total=size, memory_processed=size // 2, memory_remaining=size - size // 2)
 
     async def finish_live(self, guest: GuestSpec, generation: int, *, paused: bool) -> None:
         await self.faults.before("finish_live", guest.instance_id, self._world)

@@ -222,6 +222,7 @@ class TestHypervisorLab(LibvirtLab):
 
 class QemuLab(LibvirtLab):
     kind = "qemu"
+    offers_consoles = True
 
     def spec(self, **changes: object) -> GuestSpec:
         kernel, ramdisk, disk = (self.folder / name for name in (testguest.KERNEL, testguest.RAMDISK, testguest.IMAGE))
@@ -233,6 +234,20 @@ class QemuLab(LibvirtLab):
 
     async def wrote(self, guest: GuestSpec) -> None:
         await self.printed(guest, "\n", times=3)
+
+    async def shell(self, guest: GuestSpec, command: str) -> str:
+        """What a command prints that is typed on the guest's serial line."""
+        reader, writer = await self.connect(await self.driver.console(guest.instance_id, "serial"))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                writer.write(b"\n")
+                while b"# " not in await reader.read(CHUNK):  # what is typed before the shell waits for it is lost
+                    writer.write(b"\n")
+                writer.write(f"echo BE''GIN; {command}; echo EN''D\n".encode())
+                await reader.readuntil(b"BEGIN\r\n")
+                return (await reader.readuntil(b"END\r\n")).decode().removesuffix("END\r\n").replace("\r\n", "\n").strip()
+        finally:
+            writer.close()
 
     async def printed(self, guest: GuestSpec, text: str, times: int = 1) -> str:
         """The whole console, once it shows the text."""
@@ -264,7 +279,7 @@ def test_guest() -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            _run(testguest.build(folder, RealWorld()))
+            in_a_loop(testguest.build(folder, RealWorld()))
         except Unavailable as reason:
             pytest.skip(reason.message)
     return folder
@@ -284,9 +299,9 @@ def qemu_host(test_guest: Path) -> Iterator[QemuHost]:
     for name in (testguest.KERNEL, testguest.RAMDISK, testguest.IMAGE):
         (folder / name).symlink_to(test_guest / name)
     try:
-        uri = _run(daemon.start_private(folder, RealWorld(), network=network))
+        uri = in_a_loop(daemon.start_private(folder, RealWorld(), network=network))
         yield QemuHost(folder, network, uri)
-        _run(daemon.stop_private(folder, RealWorld()))
+        in_a_loop(daemon.stop_private(folder, RealWorld()))
     finally:
         subprocess.run(["ip", "netns", "del", network], check=False)
         shutil.rmtree(folder, ignore_errors=True)
@@ -308,7 +323,7 @@ async def lab(request: pytest.FixtureRequest, tmp_path: Path, world: RealWorld) 
         await lab.close()
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
+def in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
     """Run in a loop of its own, whatever loop the test has."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result(timeout=BUILD_SECONDS)

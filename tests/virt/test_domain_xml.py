@@ -126,3 +126,22 @@ def test_hardware_that_is_unknown_is_refused(properties: dict[str, str]) -> None
 def test_a_disk_cannot_be_named_out_of_its_folder() -> None:
     with pytest.raises(Invalid):
         domain(spec(disks=(DiskSpec(name="../../etc/passwd", size_mib=1),)))
+
+
+def test_a_guest_that_moves_is_described_with_the_destinations_files_cpus_and_sockets() -> None:
+    """SEC-018."""
+    from nova_async.model.topology import Fit, FittedCell
+    from nova_async.virt.libvirt import target
+    from nova_async.virt.libvirt.meeting import Place
+
+    here = Fit(cells=(FittedCell(host_cell=0, cpus=(0, 1, 2, 3), memory_mib=512, pins=((0, 4), (1, 5), (2, 6), (3, 7))),))
+    there = Fit(cells=(FittedCell(host_cell=1, cpus=(0, 1, 2, 3), memory_mib=512, pins=((0, 8), (1, 9), (2, 10), (3, 11))),))
+    host = xml.Host(virt_type="qemu", consoles=("vnc", "serial"))
+    text = xml.domain(spec(fit=here), 1, disks.layout(FOLDER, spec()), host)
+    moved = target.described_for(text, spec(fit=there), 2, FOLDER, Place(folder="/other/instances/x"))
+    root = Tree.fromstring(moved)
+    assert str(FOLDER) not in moved
+    assert xml.read_mark(Tree.tostring(root.find("metadata")[0], encoding="unicode")).generation == 2  # type: ignore[index]
+    assert [pin.get("cpuset") for pin in root.iterfind("cputune/vcpupin")] == ["8", "9", "10", "11"]
+    assert [node.get("nodeset") for node in root.iterfind("numatune/memory")] == ["1"]
+    assert len(root.findall("cpu/numa")) == 1

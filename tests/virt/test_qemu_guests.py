@@ -52,10 +52,12 @@ class Taps:
         return None
 
     async def plug(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
-        if instance_id in self.devices:
-            return
-        self.devices[instance_id] = [port.device for port in ports]
-        for port in ports:
+        known = self.devices.setdefault(instance_id, [])
+        for device in [device for device in known if device not in {port.device for port in ports}]:
+            known.remove(device)
+            await ip(self.network, "link", "del", device)
+        for port in [port for port in ports if port.device not in known]:
+            known.append(port.device)
             await ip(self.network, "tuntap", "add", port.device, "mode", "tap")
             await ip(self.network, "link", "set", port.device, "master", port.bridge, "mtu", str(port.mtu), "up")
 

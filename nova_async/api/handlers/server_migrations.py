@@ -3,20 +3,23 @@
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from nova_async.api.handlers.actions import target
 from nova_async.api.handlers.instances import hold, illegal, refuse_locked, refuse_unlaunched
 from nova_async.api.handlers.migrations import without_hosts
 from nova_async.api.request import Request
 from nova_async.api.versions import V
-from nova_async.bus.messages.compute import ForceLiveMigration
+from nova_async.bus.messages.compute import ForceLiveMigration, GetLiveProgress, LiveProgressTold
 from nova_async.db import Connection, server_migrations
-from nova_async.db.server_migrations import Filters, ServerMigration
+from nova_async.db.server_migrations import Filters, Measured, ServerMigration
 from nova_async.errors import Conflict, Error, Invalid, NotFound, Unavailable
 from nova_async.model import states
 from nova_async.policy import server_migrations as policy
 
 LIVE = "live-migration"
 FORCE_SECONDS = 10.0
+PROGRESS_SECONDS = 2.0
 NUMBER = re.compile(r"^[0-9]{1,18}$")
 ABORTABLE = ("running",)
 ABORTABLE_EARLY = ("queued", "preparing", *ABORTABLE)
@@ -26,7 +29,7 @@ async def index(request: Request) -> Sequence[ServerMigration]:
     server = target(request)
     async with request.parts.database.connection() as conn:
         found = await server_migrations.find(conn, Filters(instance_id=server.uuid, types=[LIVE]), 10)
-    rows = [row for row in found if row.in_progress]
+    rows = [await _measured(request, row) for row in found if row.in_progress]
     return rows if request.may(policy.INDEX_HOST, project_id=server.project_id) else without_hosts(rows)
 
 
@@ -40,7 +43,7 @@ async def show(request: Request) -> ServerMigration:
         raise NotFound(f"Migration {asked} for server {server.uuid} is not live-migration.")
     if not row.in_progress:
         raise NotFound(f"Live migration {asked} for server {server.uuid} is not in progress.")
-    return row
+    return await _measured(request, row)
 
 
 async def abort(request: Request) -> None:
@@ -69,6 +72,19 @@ async def force_complete(request: Request) -> None:
         raise Conflict(f"The host of instance {row.instance_id} does not answer; try again later.", detail=error.detail) from None
     async with request.parts.database.transaction() as conn:
         await request.parts.starter.record(conn, request.ctx, "live_migration_force_complete", row.instance_id)
+
+
+async def _measured(request: Request, row: ServerMigration) -> ServerMigration:
+    """With what the source says of a guest that is on its way; without it where that does not answer soon."""
+    if row.status != "running":
+        return row
+    try:
+        question = GetLiveProgress(instance_id=row.instance_id)
+        answer = await request.parts.bus.call(f"compute.{row.source_host}", question, timeout=PROGRESS_SECONDS)
+    except Error:
+        return row
+    assert isinstance(answer, LiveProgressTold)
+    return Measured(**msgspec.structs.asdict(row), progress=answer.progress)
 
 
 async def _under_way(

@@ -1,12 +1,13 @@
 """What a move of a server looks like: in os-migrations, and below the server while a live migration is under way."""
 
+from collections.abc import Callable
 from typing import Any
 
 from nova_async.api.render import Field, Fields, Many, Omitted, One, microseconds
 from nova_async.api.request import Request
 from nova_async.api.shapes import INTEGER, LINKS, MAYBE_INTEGER, MAYBE_TEXT, MICROSECONDS, TEXT, UUID, nullable
 from nova_async.api.versions import V
-from nova_async.db.server_migrations import ServerMigration
+from nova_async.db.server_migrations import Measured, ServerMigration
 
 MIB = 2**20
 
@@ -28,11 +29,18 @@ def _links(row: ServerMigration, request: Request) -> Any:
 
 def _memory(row: ServerMigration, request: Request) -> int | None:
     """Known once the guest's memory is on its way."""
-    return row.memory_mb * MIB if row.status == "running" else None
+    measured = _measured("memory_total")(row, request)
+    return measured or (row.memory_mb * MIB if row.status == "running" else None)
 
 
-def _unmeasured(row: ServerMigration, request: Request) -> None:
-    """How far a migration is, is not kept."""
+def _measured(name: str) -> Callable[[ServerMigration, Request], int | None]:
+    """Known while the guest is on its way and its host answers."""
+
+    def measure(row: ServerMigration, request: Request) -> int | None:
+        progress = row.progress if isinstance(row, Measured) else None
+        return getattr(progress, name) if progress is not None else None
+
+    return measure
 
 
 COMMON = (
@@ -61,8 +69,8 @@ LIVE = (
     *COMMON,
     Field("server_uuid", "instance_id", type=UUID),
     Field("memory_total_bytes", _memory, type=MAYBE_INTEGER),
-    *(Field(f"{what}_bytes", _unmeasured, type=MAYBE_INTEGER) for what in ("memory_processed", "memory_remaining")),
-    *(Field(f"disk_{what}_bytes", _unmeasured, type=MAYBE_INTEGER) for what in ("total", "processed", "remaining")),
+    *(Field(f"{what}_bytes", _measured(what), type=MAYBE_INTEGER) for what in ("memory_processed", "memory_remaining")),
+    *(Field(f"{what}_bytes", _measured(what), type=MAYBE_INTEGER) for what in ("disk_total", "disk_processed", "disk_remaining")),
 )
 
 LIST = Many("migrations", Fields(LISTED), links_since=V.PAGED_MIGRATIONS)

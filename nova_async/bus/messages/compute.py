@@ -10,7 +10,7 @@ import msgspec
 
 from nova_async.bus.messages import Message, message
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -165,7 +165,7 @@ class ConfirmMove(Command, frozen=True, kw_only=True):
 
 @message
 class PrepareLive(Command, frozen=True, kw_only=True):
-    """To a destination: get ready to take a running guest."""
+    """To a destination: get ready to take a running guest. The result is the ticket for ``LiveMigrate``."""
 
     guest: GuestSpec
     from_host: str
@@ -181,6 +181,7 @@ class LiveMigrate(Command, frozen=True, kw_only=True):
     to_address: str
     to_generation: int
     block: bool | None = None
+    ticket: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 @message
@@ -230,6 +231,20 @@ class ForceLiveMigration(Message, frozen=True, kw_only=True):
     """Call: let the migration of a guest away from this host end now, whatever it costs the guest."""
 
     instance_id: str
+
+
+@message
+class GetLiveProgress(Message, frozen=True, kw_only=True):
+    """Call: how far the migration of a guest away from this host is."""
+
+    instance_id: str
+
+
+@message
+class LiveProgressTold(Message, frozen=True, kw_only=True):
+    """Answer. None: no such migration runs here."""
+
+    progress: LiveProgress | None = None
 
 
 @message

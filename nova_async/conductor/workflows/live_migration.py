@@ -46,11 +46,11 @@ async def settle_where_it_is(run: Run) -> None:
         await gave_back(run, conn, source["host_id"] if moved else claimed["host_id"])
 
 
-async def prepare(run: Run) -> None:
+async def prepare(run: Run) -> dict[str, Any]:
     claimed = run.results["claim_destination"]
     fields = {"from_host": claimed["source"]["host"], "block": run.input.get("block_migration")}
     fields["guest"] = await guest_now(run, claimed["generation"])
-    await run.parts.commands.run(run, claimed["host"], PrepareLive, generation=claimed["generation"], **fields)
+    return await run.parts.commands.run(run, claimed["host"], PrepareLive, generation=claimed["generation"], **fields)
 
 
 async def clear_or_keep(run: Run) -> None:
@@ -66,6 +66,7 @@ async def clear_or_keep(run: Run) -> None:
 async def migrate(run: Run) -> None:
     claimed = run.results["claim_destination"]
     fields = {"block": run.input.get("block_migration"), "to_generation": claimed["generation"]}
+    fields["ticket"] = run.results["prepare"]
     fields["guest"] = await guest_now(run, claimed["generation"])
     source, to = claimed["source"], {"to_host": claimed["host"], "to_address": claimed["address"]}
     await run.parts.commands.run(run, source["host"], LiveMigrate, generation=source["generation"], **to, **fields)

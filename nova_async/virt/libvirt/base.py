@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import libvirt
@@ -15,10 +17,11 @@ from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
-from nova_async.virt.libvirt import console_log, domains, host, xml
+from nova_async.virt.libvirt import console_log, domains, host, tunnel, xml
 from nova_async.virt.libvirt.arriving import Arrivals
 from nova_async.virt.libvirt.connection import Connection
-from nova_async.virt.libvirt.daemon import ensure_libvirtd
+from nova_async.virt.libvirt.console_ports import ConsolePorts
+from nova_async.virt.libvirt.daemon import ensure_libvirtd, private_uri, seen_from_here
 from nova_async.virt.libvirt.disks import Disks, Files
 from nova_async.virt.libvirt.files import FileThreads
 from nova_async.virt.libvirt.image_cache import ImageCache, ImageFetcher
@@ -54,20 +57,28 @@ class LibvirtBase:
         self._plugs = plugs
         self._mock = config.compute.driver == "test" or config.compute.libvirt_uri.startswith("test:")
         self._files = FileThreads()
-        self._cache = ImageCache(config.state / "image-cache", images, self._files, world, keep_seconds=config.compute.image_cache_seconds)
-        self._disks = Disks(config.state / "instances", self._cache, self._files)
+        files = config.files
+        self._cache = ImageCache(
+            files / "image-cache", images, self._files, world, keep_seconds=config.compute.image_cache_seconds, host=host
+        )
+        self._disks = Disks(files / "instances", self._cache, self._files, host)
         options = config.compute
         address = options.transfer_address or config.own_address
-        self._arrivals = Arrivals(config.state / "instances", self._cache, self._files, world, address, options.transfer_ports)
-        self._sender = Sender(config.state / "image-cache", self._files, world)
+        self._arrivals = Arrivals(files / "instances", self._cache, self._files, world, address, options.transfer_ports)
+        self._sender = Sender(files / "image-cache", self._files, world)
         self._resizer = Resizer(self._disks, self._files)
         self._events = EventSource()
+        self._consoles = ConsolePorts(config.compute.console_address or config.own_address)
         self._connection = Connection(self._find_libvirt, config.compute.threads, world, lifecycle=self._on_lifecycle, opened=self._opened)
         self._shape = xml.Host(virt_type="test")
         self._generations: dict[str, int] = {}
         self._locks: dict[str, _Lock] = {}
         self._doomed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._own_libvirtd = False
+        self._coming: dict[str, tunnel.Listener] = {}
+        self._leaving: dict[str, Any] = {}
+        self._ways = asyncio.Semaphore(options.live_migrations_at_once)
 
     # --- life ---
 
@@ -76,21 +87,26 @@ class LibvirtBase:
         await self._cache.open()
         if not self._mock:
             virt_type = await choose_virt_type(self._config.compute.virt_type, self._config.state)
+            options = self._config.compute
             self._shape = xml.Host(
-                virt_type=virt_type, cpu_model=self._config.compute.cpu_model, shared_cpus=self._config.compute.cpu_shared_set
+                virt_type=virt_type, cpu_model=options.cpu_model, shared_cpus=options.cpu_shared_set, consoles=options.consoles
             )
         await self._connection.open()
         if not self._mock:
+            await self._files.run(partial(self._seen_from_here(xml.SERIAL_SOCKETS).mkdir, mode=0o711, parents=True, exist_ok=True))
             await self._arrivals.open()
             self._begin(self._sweep_for_ever(), "image-cache-sweep")
 
     async def close(self) -> None:
         self._events.close()
+        self._consoles.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
         await self._arrivals.close()
+        for listener in self._coming.values():
+            await listener.close()
         await self._cache.close()
         await self._connection.close()
         self._files.close()
@@ -121,7 +137,7 @@ class LibvirtBase:
 
     async def stray_files(self) -> list[str]:
         owners = await self._disks.owners()
-        known = {guest.instance_id for guest in await self.guests()} | self._locks.keys()
+        known = {guest.instance_id for guest in await self.guests()} | self._locks.keys() | self._coming.keys()
         return [owner for owner in owners if owner not in known]
 
     async def remove_stray(self, instance_id: str) -> None:
@@ -151,8 +167,8 @@ class LibvirtBase:
         await self._connection.call(work, deadline=START_SECONDS)
 
     async def _bring_up(self, guest: GuestSpec, generation: int) -> None:
-        """Start a guest that is off, from its saved memory if it has any, else as ``guest`` describes it now."""
-        if await self._connection.call(lambda connection: domains.has_saved(connection, guest.instance_id)):
+        """Start a guest that is off, from its saved memory if it has any or as it was rescued, else as ``guest`` describes it now."""
+        if await self._connection.call(lambda connection: domains.starts_as_it_is(connection, guest.instance_id)):
             await self._check_disks(guest)
         else:
             await self._redefine(guest, generation)
@@ -168,6 +184,12 @@ class LibvirtBase:
     async def _check_disks(self, guest: GuestSpec) -> None:
         if not self._mock and not await self._disks.exist(guest):
             raise NotFound(f"The disks of server {guest.instance_id} are not on this host.")
+
+    async def _tell_mark(self, guest: GuestSpec, generation: int | None = None) -> None:
+        """Bring what the domain says of its server up to date."""
+        known = await self.guest(guest.instance_id)
+        mark = xml.mark_text(guest, known.generation if generation is None else generation)
+        await self._domain(guest.instance_id, lambda domain: domains.set_mark(domain, mark))
 
     async def _start(self, guest: GuestSpec) -> None:
         await self._plugs.plug(guest.instance_id, guest.ports)
@@ -222,7 +244,13 @@ class LibvirtBase:
     async def _find_libvirt(self) -> str:
         if self._mock:
             return "test:///default"
-        return await ensure_libvirtd(self._config.state, self._config.compute.libvirt_uri, self._world)
+        uri = await ensure_libvirtd(self._config.state, self._config.compute.libvirt_uri, self._world)
+        self._own_libvirtd = uri == private_uri(self._config.state)
+        return uri
+
+    def _seen_from_here(self, path: str) -> Path:
+        """A path as libvirtd knows it, which may live in folders of its own."""
+        return seen_from_here(self._config.state, path) if self._own_libvirtd else Path(path)
 
     async def _opened(self) -> None:
         """After (re)connecting: nobody told us anything while we were away.
@@ -251,6 +279,8 @@ class LibvirtBase:
         state = EVENTS.get(event)
         if state is None:
             return
+        if state in (PowerState.SHUTDOWN, PowerState.CRASHED):
+            self._consoles.cut(instance_id)
         generation = self._generations.get(instance_id)
         if generation is not None:
             self._events.publish(GuestEvent(instance_id, generation, state))

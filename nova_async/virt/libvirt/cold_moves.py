@@ -27,6 +27,7 @@ class ColdMoves(LibvirtBase):
                 await self._remove(guest.instance_id)
             if self._mock:
                 return {}
+            await self._disks.check_ours(guest.instance_id)
             ticket = await self._arrivals.expect(guest.instance_id, generation, expected(self._disks, guest))
             return {name: getattr(ticket, name) for name in Ticket.__struct_fields__}
 

@@ -191,6 +191,8 @@ def translated(error: libvirt.libvirtError) -> Error:
     kind = KINDS.get(error.get_error_code(), Error)
     if "cannot set up guest memory" in text or "Cannot allocate memory" in text:
         kind = NoCapacity
+    if "No more available PCI slots" in text:
+        return NoCapacity("The guest has no free slot for another device; it has more after it was shut down and started.", detail=text)
     return kind(MESSAGES[kind], detail=text)
 
 

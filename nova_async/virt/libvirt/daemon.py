@@ -19,6 +19,7 @@ import libvirt
 
 from nova_async import log
 from nova_async.errors import Unavailable
+from nova_async.virt.libvirt import launch
 from nova_async.world import World
 
 FOLDERS = ("etc/qemu", "run", "lib/qemu", "lib/images", "log/qemu", "cache/qemu")
@@ -126,6 +127,14 @@ def private_uri(state_dir: Path) -> str:
     if len(path) > SOCKET_LENGTH:
         raise Unavailable(f"The path {path} is too long for a socket; choose a shorter state_dir.")
     return f"qemu+unix:///system?socket={path}"
+
+
+def seen_from_here(state_dir: Path, path: str) -> Path:
+    """Where a file of the private libvirtd is, which sees folders under ``state_dir`` as the system's."""
+    for name, place in launch.FOLDERS.items():
+        if path.startswith(place + "/"):
+            return _folder(state_dir) / name / path.removeprefix(place + "/")
+    return Path(path)
 
 
 def _folder(state_dir: Path) -> Path:

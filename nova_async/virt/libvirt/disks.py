@@ -6,12 +6,13 @@ from pathlib import Path
 import msgspec
 
 from nova_async import processes, qemu_img
-from nova_async.errors import Invalid, Unsupported
-from nova_async.model.guests import DiskSpec, GuestSpec
+from nova_async.errors import Conflict, Invalid, Unsupported
+from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import config_drive, qcow2
 from nova_async.virt.libvirt.files import IDENTIFIER, FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import Base, ImageCache
+from nova_async.virt.libvirt.meeting import PlannedDisk
 
 GIB = 2**30
 MIB = 2**20
@@ -36,6 +37,7 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     serial: str = ""
     read_only: bool = False
     device: str = "disk"  # disk or cdrom
+    boot: bool = False  # the one to boot from, wherever it stands
 
 
 class Files(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +47,12 @@ class Files(msgspec.Struct, frozen=True, kw_only=True):
     console: Path
     kernel: Path | None = None
     ramdisk: Path | None = None
+    command_line: str = ""  # of the kernel; empty: the image's
+    rescue: str = ""  # id of the image that the guest is rescued with
 
 
+COPY, OWNER = "snapshot.qcow2", "owner"
+RESCUE = ("disk.rescue", "kernel.rescue", "ramdisk.rescue")
 PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"}
 
 
@@ -59,9 +65,9 @@ def layout(folder: Path, guest: GuestSpec) -> Files:
         raise Unsupported(f"The disk bus {bus} is not supported.")
     disks = []
     if image or guest.root_gib:
-        disks.append(Disk(path=folder / "disk", format="qcow2", target=_target(bus, 0), bus=bus))
+        disks.append(Disk(path=folder / "disk", format="qcow2", target=target(bus, 0), bus=bus))
     for number, spec in enumerate(guest.disks, start=len(disks)):
-        disks.append(Disk(path=folder / _file_name(spec), format="qcow2", target=_target(spec.bus, number), bus=spec.bus))
+        disks.append(Disk(path=folder / _file_name(spec), format="qcow2", target=target(spec.bus, number), bus=spec.bus))
     if guest.config_drive:
         disks.append(_config_disk(folder, properties.get("hw_cdrom_bus", ""), len(disks)))
     return Files(
@@ -73,8 +79,11 @@ def layout(folder: Path, guest: GuestSpec) -> Files:
 
 
 class Disks:
-    def __init__(self, folder: Path, cache: ImageCache, files: FileThreads) -> None:
+    """``host`` is written into the folder of each guest: where hosts share them, only the guest's own host removes its files."""
+
+    def __init__(self, folder: Path, cache: ImageCache, files: FileThreads, host: str = "") -> None:
         self._folder = folder
+        self._host = host
         self._cache = cache
         self._files = files
 
@@ -92,6 +101,7 @@ class Disks:
         files = self.layout(guest)
         folder = files.console.parent
         await self._files.run(lambda: folder.mkdir(mode=0o711))
+        await self.give(guest.instance_id, self._host)
         await self._boot_files(guest, files, progress)
         await self._root(guest, folder / "disk", progress)
         await self.add(guest, guest.disks)
@@ -111,29 +121,87 @@ class Disks:
         """Where an ephemeral or swap disk is."""
         return named(self._folder, instance_id) / _file_name(spec)
 
+    async def make_rescue(self, guest: GuestSpec, image: ImageRef, progress: Progress) -> None:
+        """A fresh disk of the rescue image, with its kernel and RAM disk; what an earlier try left is replaced."""
+        await self.forget_rescue(guest.instance_id)
+        folder = named(self._folder, guest.instance_id)
+        for reference, name in ((image.kernel, "kernel.rescue"), (image.ramdisk, "ramdisk.rescue")):
+            if reference:
+                async with self._cache.image(reference, progress) as base:
+                    await self._files.run(os.link, base.path, folder / name)
+        async with self._cache.image(image, progress) as base:
+            await self._files.run(_overlay, folder / "disk.rescue", base.virtual_size, base)
+
+    async def forget_rescue(self, instance_id: str) -> None:
+        folder = named(self._folder, instance_id)
+        for name in RESCUE:
+            await self._files.run((folder / name).unlink, True)
+
     async def copy_root(self, guest: GuestSpec) -> Path:
         """The root disk as a qcow2 file of its own; see ``forget_copy``. Raises ``Unsupported`` when it has none."""
-        disk, copy = self._root_and_copy(guest)
-        if not await self._files.run(disk.exists):
-            raise Unsupported(f"Server {guest.instance_id} has no root disk to take a snapshot of.")
+        disk, copy = await self.root_and_copy(guest)
         await qemu_img.convert(disk, "qcow2", copy, "qcow2", in_use=True)
         return copy
 
     async def forget_copy(self, guest: GuestSpec) -> None:
-        _, copy = self._root_and_copy(guest)
+        copy = named(self._folder, guest.instance_id) / COPY
         await self._files.run(lambda: copy.unlink(missing_ok=True))
 
-    def _root_and_copy(self, guest: GuestSpec) -> tuple[Path, Path]:
+    async def root_and_copy(self, guest: GuestSpec) -> tuple[Path, Path]:
+        """The root disk, and the file that a copy of it goes to. Raises ``Unsupported`` when there is no root disk."""
         folder = named(self._folder, guest.instance_id)
-        return folder / "disk", folder / "snapshot.qcow2"
+        if not await self._files.run((folder / "disk").exists):
+            raise Unsupported(f"Server {guest.instance_id} has no root disk to take a snapshot of.")
+        return folder / "disk", folder / COPY
 
     async def write_config_drive(self, guest: GuestSpec) -> None:
         path = named(self._folder, guest.instance_id) / "disk.config"
         await self._files.run(config_drive.write, path, guest.config_drive_files)
 
     async def remove(self, instance_id: str) -> None:
-        """Succeeds when there is nothing."""
-        await self._files.run(remove_tree, named(self._folder, instance_id))
+        """Succeeds when there is nothing, and when the files are another host's."""
+        folder = named(self._folder, instance_id)
+        if await self._files.run(self._is_ours, folder):
+            await self._files.run(remove_tree, folder)
+
+    async def give(self, instance_id: str, host: str) -> None:
+        """From now on the files are this host's."""
+        await self._files.run((named(self._folder, instance_id) / OWNER).write_text, host)
+
+    async def take(self, instance_id: str) -> None:
+        await self.give(instance_id, self._host)
+
+    async def check_ours(self, instance_id: str) -> None:
+        """Raises ``Conflict`` when another host's files are where ours would be."""
+        if not await self._files.run(self._is_ours, named(self._folder, instance_id)):
+            raise Conflict("The server's disks are on storage that both hosts share, where it can be migrated only while it runs.")
+
+    async def write(self, guest: GuestSpec, name: str, data: bytes) -> None:
+        await self._files.run((named(self._folder, guest.instance_id) / name).write_bytes, data)
+
+    async def make_targets(self, guest: GuestSpec, planned: tuple[PlannedDisk, ...]) -> tuple[str, ...]:
+        """Disks for a running guest's content to come into, in a folder made anew; the names of those without a base."""
+        folder = named(self._folder, guest.instance_id)
+        await self.remove(guest.instance_id)
+        await self._files.run(lambda: folder.mkdir(mode=0o711))
+        await self.give(guest.instance_id, self._host)
+        await self._boot_files(guest, self.layout(guest), lambda *_: None)
+        whole = []
+        for disk in planned:
+            if guest.image and disk.base and disk.base == self._cache.name_of(guest.image):
+                async with self._cache.image(guest.image, lambda *_: None) as base:
+                    await self._files.run(_overlay, folder / disk.name, disk.virtual_size, base)
+            else:
+                await self._files.run(qcow2.create, folder / disk.name, disk.virtual_size)
+                whole.append(disk.name)
+        return tuple(whole)
+
+    def _is_ours(self, folder: Path) -> bool:
+        """Blocks."""
+        try:
+            return (folder / OWNER).read_text() in ("", self._host)
+        except FileNotFoundError:
+            return True
 
     async def exist(self, guest: GuestSpec) -> bool:
         """Whether every disk of the guest is there."""
@@ -141,8 +209,12 @@ class Disks:
         return await self._files.run(lambda: all(disk.path.exists() for disk in files.disks))
 
     async def owners(self) -> list[str]:
-        """Ids of the servers that have a folder."""
-        return await self._files.run(lambda: sorted(entry.name for entry in os.scandir(self._folder) if IDENTIFIER.fullmatch(entry.name)))
+        """Ids of the servers that have a folder which is ours."""
+
+        def look() -> list[str]:
+            return sorted(e.name for e in os.scandir(self._folder) if IDENTIFIER.fullmatch(e.name) and self._is_ours(Path(e)))
+
+        return await self._files.run(look)
 
     async def bases(self) -> set[str]:
         """Names of the cache's files that disks are overlays of."""
@@ -214,11 +286,11 @@ def _config_disk(folder: Path, cdrom_bus: str, number: int) -> Disk:
     """A read-only virtio disk: guests whose kernel knows no other bus see it; a CD-ROM where the image asks for one."""
     path = folder / "disk.config"
     if cdrom_bus in PREFIXES and cdrom_bus != "virtio":
-        return Disk(path=path, format="raw", target=_target(cdrom_bus, number), bus=cdrom_bus, read_only=True, device="cdrom")
+        return Disk(path=path, format="raw", target=target(cdrom_bus, number), bus=cdrom_bus, read_only=True, device="cdrom")
     return Disk(path=path, format="raw", target="vdz", read_only=True)
 
 
-def _target(bus: str, number: int) -> str:
+def target(bus: str, number: int) -> str:
     if bus not in PREFIXES:
         raise Unsupported(f"The disk bus {bus} is not supported.")
     return PREFIXES[bus] + "abcdefghijklmnopqrstuvwxy"[number]

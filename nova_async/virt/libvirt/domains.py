@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from typing import Any
+from xml.etree import ElementTree as Tree
 
 import libvirt
 
-from nova_async.errors import Conflict
+from nova_async.errors import Conflict, Error
+from nova_async.model.consoles import SERIAL
+from nova_async.model.guests import LiveProgress
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestInfo
 from nova_async.virt.libvirt import xml
@@ -50,7 +53,9 @@ def info(domain: libvirt.virDomain) -> GuestInfo | None:
         if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
             return None
         raise
-    return GuestInfo(instance_id=domain.UUIDString(), name=domain.name(), power_state=state, generation=mark.generation)
+    return GuestInfo(
+        instance_id=domain.UUIDString(), name=domain.name(), power_state=state, generation=mark.generation, rescued=bool(mark.rescue)
+    )
 
 
 def start(domain: libvirt.virDomain) -> None:
@@ -137,6 +142,180 @@ def forget_saved(domain: libvirt.virDomain) -> None:
         domain.managedSaveRemove(0)
 
 
-def has_saved(connection: libvirt.virConnect, instance_id: str) -> bool:
+def starts_as_it_is(connection: libvirt.virConnect, instance_id: str) -> bool:
+    """Whether a guest goes on from saved memory, or is in rescue: nothing to define anew."""
     domain = find(connection, instance_id)
-    return domain is not None and bool(domain.hasManagedSaveImage(0))
+    if domain is None:
+        return False
+    found = info(domain)
+    return bool(domain.hasManagedSaveImage(0)) or (found is not None and found.rescued)
+
+
+def inject_nmi(domain: libvirt.virDomain) -> None:
+    domain.injectNMI(0)
+
+
+# --- cards
+
+
+def has_card(domain: libvirt.virDomain, mac: str) -> bool:
+    return any(_card(domain, mac, flags) is not None for flags in _levels(domain))
+
+
+def attach_card(domain: libvirt.virDomain, mac: str, card: str) -> None:
+    """To the guest as it is defined, and as it runs, wherever it has none with this MAC."""
+    missing = [flags for flags in _levels(domain) if _card(domain, mac, flags) is None]
+    if missing:
+        domain.attachDeviceFlags(card, _affect(missing))
+
+
+def detach_card(domain: libvirt.virDomain, mac: str) -> None:
+    """Ask a running guest for its card, which it gives back later; one that is off loses it at once."""
+    for flags in _levels(domain):
+        card = _card(domain, mac, flags)
+        if card is not None:
+            try:
+                domain.detachDeviceFlags(Tree.tostring(card, encoding="unicode"), _affect([flags]))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in (libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_OPERATION_FAILED):
+                    raise  # failed: it was asked already, and has not answered yet
+
+
+def set_mark(domain: libvirt.virDomain, mark: str) -> None:
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, mark, xml.PREFIX, xml.NAMESPACE, _affect(_levels(domain)))
+
+
+def _levels(domain: libvirt.virDomain) -> list[int]:
+    """Flags for the descriptions that a domain has: that of its definition, and of the guest that runs."""
+    return [libvirt.VIR_DOMAIN_XML_INACTIVE, *([0] if domain.isActive() else [])]
+
+
+def _affect(levels: list[int]) -> int:
+    live = libvirt.VIR_DOMAIN_AFFECT_LIVE if 0 in levels else 0
+    return live | (libvirt.VIR_DOMAIN_AFFECT_CONFIG if libvirt.VIR_DOMAIN_XML_INACTIVE in levels else 0)
+
+
+def _card(domain: libvirt.virDomain, mac: str, flags: int) -> Tree.Element | None:
+    cards = Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/interface")
+    return next((card for card in cards if (found := card.find("mac")) is not None and found.get("address") == mac), None)
+
+
+# --- copies of disks
+
+
+def begin_copy(domain: libvirt.virDomain, disk: str, copy: str) -> None:
+    """Let QEMU write the disk as it is now to the file ``copy`` (qcow2), which it makes, while the guest goes on."""
+    backup = Tree.Element("domainbackup", mode="push")
+    disks = Tree.SubElement(backup, "disks")
+    for element in Tree.fromstring(domain.XMLDesc(0)).iterfind("devices/disk"):
+        source, target = element.find("source"), element.find("target")
+        wanted = source is not None and source.get("file") == disk
+        part = Tree.SubElement(disks, "disk", name=target.get("dev", "") if target is not None else "", backup="yes" if wanted else "no")
+        if wanted:
+            part.set("type", "file")
+            Tree.SubElement(part, "driver", type="qcow2")
+            Tree.SubElement(part, "target", file=copy)
+    domain.backupBegin(Tree.tostring(backup, encoding="unicode"), None, 0)
+
+
+def copy_is_done(domain: libvirt.virDomain) -> bool:
+    """Raises ``Error`` when the copy failed."""
+    if domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+        return False
+    told = domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+    if told.get("type") != libvirt.VIR_DOMAIN_JOB_COMPLETED or not told.get("success", True):
+        raise Error("The guest's disk could not be copied.", detail=told.get("errmsg"))
+    return True
+
+
+def begin_flattening(domain: libvirt.virDomain, disk: str) -> None:
+    """Bring into a disk what it has from its base, while the guest goes on."""
+    if not domain.blockJobInfo(disk):
+        domain.blockPull(disk)
+
+
+def is_flattened(domain: libvirt.virDomain, disk: str) -> bool:
+    return not domain.blockJobInfo(disk)
+
+
+# --- live migration
+
+
+def described(domain: libvirt.virDomain) -> str:
+    """As the guest runs."""
+    return str(domain.XMLDesc(0))
+
+
+def descriptions(domain: libvirt.virDomain) -> tuple[str, str]:
+    """As the guest runs, and as it is to be started, in the form that another host takes."""
+    flags = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
+    return domain.XMLDesc(flags), domain.XMLDesc(flags | libvirt.VIR_DOMAIN_XML_INACTIVE)
+
+
+def migrate(domain: libvirt.virDomain, uri: str, parameters: dict[str, Any], flags: int) -> None:
+    domain.migrateToURI3(uri, parameters, flags)
+
+
+def start_post_copy(domain: libvirt.virDomain) -> None:
+    domain.migrateStartPostCopy(0)
+
+
+def live_progress(domain: libvirt.virDomain) -> LiveProgress:
+    told = domain.jobStats()
+    return LiveProgress(**{name: int(told.get(name, 0)) for name in LiveProgress.__struct_fields__})
+
+
+def abort_job(domain: libvirt.virDomain) -> None:
+    """Succeeds when there is none."""
+    try:
+        domain.abortJob()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
+
+
+# --- consoles
+
+
+def console(domain: libvirt.virDomain, protocol: str) -> tuple[int, str] | None:
+    """Which start of the guest this is, and the socket of its console; None when it has no such console."""
+    devices = Tree.fromstring(domain.XMLDesc(0)).find("devices")
+    assert devices is not None
+    if protocol == SERIAL:
+        place = devices.find("serial[@type='unix']/source")
+        path = place.get("path") if place is not None else None
+    else:
+        place = devices.find(f"graphics[@type='{protocol}']/listen[@type='socket']")
+        path = place.get("socket") if place is not None else None
+    return (domain.ID(), path) if path and domain.isActive() else None
+
+
+# --- the guest's agent
+
+SILENT = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED)
+ANSWER_SECONDS = 10
+
+
+def set_password(domain: libvirt.virDomain, user: str, password: str) -> None:
+    _ask_agent(domain, lambda: domain.setUserPassword(user, password, 0))
+
+
+def freeze(domain: libvirt.virDomain) -> None:
+    """Let the guest write all out and hold its file systems still."""
+    _ask_agent(domain, domain.fsFreeze)
+
+
+def thaw(domain: libvirt.virDomain) -> None:
+    _ask_agent(domain, domain.fsThaw)
+
+
+def _ask_agent(domain: libvirt.virDomain, question: Callable[[], Any]) -> None:
+    if not domain.isActive():
+        raise Conflict(f"Server {domain.UUIDString()} is not running.")
+    domain.agentSetResponseTimeout(ANSWER_SECONDS, 0)
+    try:
+        question()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in SILENT or "agent is not connected" in str(error):
+            raise Conflict("The guest's agent does not answer; is it installed and running?", detail=str(error)) from None
+        raise

@@ -4,24 +4,27 @@ A guest is a persistent domain whose UUID is the server's id and whose metadata 
 the definition, then the start: a domain that is defined has all its files, so an interrupted ``spawn`` shows how far it came.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from nova_async.errors import Conflict
 from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import domains
+from nova_async.virt.libvirt.agent import Agent
 from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
 from nova_async.virt.libvirt.cold_moves import ColdMoves
-from nova_async.virt.libvirt.moves import NoMoves
+from nova_async.virt.libvirt.coming import Coming
+from nova_async.virt.libvirt.consoles import Consoles
+from nova_async.virt.libvirt.going import Going
+from nova_async.virt.libvirt.interfaces import Interfaces
+from nova_async.virt.libvirt.rescue import Rescue
+from nova_async.virt.libvirt.snapshots import Snapshots
 
 SAVE_SECONDS = 900.0
 SOFT_REBOOT_SECONDS = 60.0
 PRESS_SECONDS = 10.0
 
 
-class LibvirtDriver(ColdMoves, NoMoves, LibvirtBase):
+class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Rescue, Snapshots, LibvirtBase):
     """Implements ``virt.driver.Driver``."""
 
     # --- coming and going ---
@@ -51,24 +54,6 @@ class LibvirtDriver(ColdMoves, NoMoves, LibvirtBase):
             else:
                 await self._define(guest, generation, files)
 
-    @asynccontextmanager
-    async def snapshot(self, guest: GuestSpec) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A guest that runs is paused while its disk is copied, so that the copy is of one instant."""
-        async with self._alone(guest.instance_id):
-            known = await self.guest(guest.instance_id)
-            running = known.power_state is PowerState.RUNNING
-            if running:
-                await self._domain(guest.instance_id, domains.pause)
-            try:
-                copy = await self._disks.copy_root(guest)
-            finally:
-                if running:
-                    await self._domain(guest.instance_id, domains.unpause)
-        try:
-            yield self._files.chunks(copy)
-        finally:
-            await self._disks.forget_copy(guest)
-
     async def destroy(self, instance_id: str, *, delete_disks: bool = True) -> None:
         self._doomed.add(instance_id)
         try:
@@ -78,6 +63,7 @@ class LibvirtDriver(ColdMoves, NoMoves, LibvirtBase):
             self._doomed.discard(instance_id)
 
     async def _destroy(self, instance_id: str, delete_disks: bool) -> None:
+        await self._close_listener(instance_id)
         if delete_disks:
             await self._remove(instance_id)
         else:

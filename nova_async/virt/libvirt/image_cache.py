@@ -1,6 +1,7 @@
 """Images on this host: fetched once, proven, named after what they contain, and read by many guests."""
 
 import asyncio
+import glob
 import hashlib
 import os
 import re
@@ -46,18 +47,20 @@ class Base(msgspec.Struct, frozen=True):
 
 
 class ImageCache:
-    def __init__(self, folder: Path, images: ImageFetcher, files: FileThreads, world: World, *, keep_seconds: int) -> None:
+    def __init__(self, folder: Path, images: ImageFetcher, files: FileThreads, world: World, *, keep_seconds: int, host: str = "") -> None:
+        """``host`` tells its unfinished files from those of others that share the folder."""
         self._folder = folder
         self._images = images
         self._files = files
         self._world = world
         self._keep_seconds = keep_seconds
+        self._host = host
         self._making: dict[str, _Making] = {}
         self._pinned: Counter[Path] = Counter()
 
     async def open(self) -> None:
         """Make the folder and drop what an earlier process left unfinished."""
-        await self._files.run(_prepare, self._folder)
+        await self._files.run(_prepare, self._folder, self._host)
 
     async def close(self) -> None:
         tasks = [making.task for making in self._making.values()]
@@ -75,9 +78,13 @@ class ImageCache:
         kept_as = KEPT_AS.get(image.disk_format)
         if kept_as is None:
             raise Unsupported(f"Guests cannot be run from an image in the format {image.disk_format}; convert it to qcow2 or raw.")
-        name = f"{image.sha512 or 'id-' + image.id}.{kept_as}"
+        name = self.name_of(image)
         async with self._kept(name, kept_as, lambda path, tell: self._fetch(image, kept_as, path, tell), progress) as base:
             yield base
+
+    def name_of(self, image: ImageRef) -> str:
+        """Of the file that holds the image: where its content is known, the same on every host."""
+        return f"{image.sha512 or 'id-' + image.id}.{KEPT_AS.get(image.disk_format, image.disk_format)}"
 
     @asynccontextmanager
     async def made(self, name: str, make: Callable[[Path], Awaitable[None]]) -> AsyncIterator[Base]:
@@ -145,7 +152,7 @@ class ImageCache:
                 await asyncio.wait([making.task], timeout=10)
 
     async def _make(self, name: str, make: Callable[[Path, Progress], Awaitable[None]], making: "_Making") -> None:
-        part = self._folder / f"{self._world.uuid()}.part"
+        part = self._folder / f"{self._host}.{self._world.uuid()}.part"
         try:
             if not await self._files.run((self._folder / name).exists):
                 await make(part, making.tell)
@@ -229,9 +236,9 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
         raise Unavailable(f"The image service sent nothing for {STALL_SECONDS:.0f} s.") from None
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, host: str) -> None:
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    for left in folder.glob("*.part"):
+    for left in folder.glob(f"{glob.escape(host)}.*.part" if host else "*.part"):
         left.unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 
-CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x00020000, 0x04000000, 0x40000000
 MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 PR_SET_CHILD_SUBREAPER = 36
 FOLDERS = {
@@ -53,9 +53,11 @@ def _quiet(path: str) -> None:
 
 
 def _enter(folder: str, network: str | None) -> None:
-    if network:
+    if network:  # a host of its own, with a name of its own: guests do not migrate between hosts of one name
         with open(f"/run/netns/{network}") as namespace:
             _must(libc.setns(namespace.fileno(), CLONE_NEWNET))
+        _must(libc.unshare(CLONE_NEWUTS))
+        socket.sethostname(network)
     _must(libc.unshare(CLONE_NEWNS))
     _must(libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None))
     for name, path in FOLDERS.items():

@@ -8,6 +8,7 @@ import msgspec
 
 from nova_async import __version__
 from nova_async.errors import Error, Unsupported
+from nova_async.model.consoles import SERIAL, SPICE, VNC
 from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.virt.libvirt import placing
 from nova_async.virt.libvirt.disks import Disk, Files
@@ -18,11 +19,14 @@ CPU_DEFAULT = {"kvm": "host-model", "qemu": "Nehalem"}  # a named model, since e
 NIC_MODELS = frozenset({"virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet", "vmxnet3"})
 CACHE = {"kvm": "none", "qemu": "writeback"}
 IO_LIMITS = ("read_bytes_sec", "write_bytes_sec", "total_bytes_sec", "read_iops_sec", "write_iops_sec", "total_iops_sec")
+SERIAL_SOCKETS = "/run/libvirt/nova-async/serial"  # a folder of this host, wherever the guests' files are; as libvirtd names it
 CONSOLE_BOOT = "console=tty0 console=ttyS0"
 SPARE_SLOTS = 8  # q35 takes a device while it runs only on a free root port
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-Tree.register_namespace("nova_async", NAMESPACE)
+PREFIX = "nova_async"
+
+Tree.register_namespace(PREFIX, NAMESPACE)
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +35,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     virt_type: str  # kvm, qemu or test
     cpu_model: str = ""
     shared_cpus: str = ""  # where guests without CPUs of their own run; empty: anywhere
+    consoles: tuple[str, ...] = ()  # vnc, spice, serial
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +49,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     flavor_name: str
     image_id: str | None
     created_at: str
+    rescue: str = ""  # id of the image that the guest is rescued with
 
 
 def domain(guest: GuestSpec, generation: int, files: Files, host: Host) -> str:
@@ -51,7 +57,7 @@ def domain(guest: GuestSpec, generation: int, files: Files, host: Host) -> str:
     root = Element("domain", type=host.virt_type)
     _text(root, "name", guest.name)
     _text(root, "uuid", guest.instance_id)
-    SubElement(root, "metadata").append(_mark(guest, generation))
+    SubElement(root, "metadata").append(mark(guest, generation, files.rescue))
     _text(root, "memory", guest.memory_mib, unit="MiB")
     _text(root, "currentMemory", guest.memory_mib, unit="MiB")
     _text(root, "vcpu", guest.vcpus)
@@ -87,12 +93,22 @@ def read_mark(text: str) -> Mark:
             flavor_name=plain["flavor"].get("name", ""),
             image_id=plain["image"].get("id") if "image" in plain else None,
             created_at=plain["created"].text or "" if "created" in plain else "",
+            rescue=plain["rescue"].get("image", "") if "rescue" in plain else "",
         )
     except (Tree.ParseError, KeyError, ValueError) as error:
         raise Error("A domain's description of its server cannot be read.", detail=str(error)) from None
 
 
-def _mark(guest: GuestSpec, generation: int) -> Element:
+def mark_text(guest: GuestSpec, generation: int) -> str:
+    """The mark alone, in no namespace: libvirt puts it into the one that it is told."""
+    element = mark(guest, generation)
+    for part in element.iter():
+        part.tag = part.tag.rpartition("}")[2]
+    return Tree.tostring(element, encoding="unicode")
+
+
+def mark(guest: GuestSpec, generation: int, rescue: str = "") -> Element:
+    """What a domain says of its server; ``rescue``: the id of the image that it is rescued with."""
     mark = Element(f"{{{NAMESPACE}}}instance")
     _own(mark, "id", guest.instance_id)
     _own(mark, "generation", str(generation))
@@ -111,6 +127,8 @@ def _mark(guest: GuestSpec, generation: int) -> Element:
     )
     if guest.image:
         _own(mark, "image", id=guest.image.id)
+    if rescue:
+        _own(mark, "rescue", image=rescue)
     for port in guest.ports:
         _own(mark, "port", id=port.id, mac=port.mac, device=port.device)
     return mark
@@ -146,8 +164,8 @@ def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
         _text(os, "kernel", files.kernel)
         if files.ramdisk:
             _text(os, "initrd", files.ramdisk)
-        _text(os, "cmdline", properties.get("os_command_line", CONSOLE_BOOT))
-    else:
+        _text(os, "cmdline", files.command_line or properties.get("os_command_line", CONSOLE_BOOT))
+    elif not any(disk.boot for disk in files.disks):
         SubElement(os, "boot", dev="hd")
     SubElement(os, "smbios", mode="sysinfo")
 
@@ -198,7 +216,7 @@ def _clock(root: Element, guest: GuestSpec, host: Host) -> None:
 def _devices(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
     devices = SubElement(root, "devices")
     for disk in files.disks:
-        devices.append(_disk(disk, guest, host))
+        devices.append(_disk(disk, files, guest, host))
     if host.virt_type == "test":
         for port in guest.ports:
             devices.append(_interface(port, guest))
@@ -207,15 +225,31 @@ def _devices(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
     for port in guest.ports:
         if port.plug:
             devices.append(_interface(port, guest))
-    serial = SubElement(devices, "serial", type="pty")
-    SubElement(serial, "log", file=str(files.console), append="on")
-    SubElement(serial, "target", type="isa-serial", port="0")
+    _serial(devices, guest, files, host)
+    _graphics(devices, guest, host)
     if guest.image and guest.image.properties.get("hw_qemu_guest_agent") in ("yes", "true", "True"):
         channel = SubElement(devices, "channel", type="unix")
         SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
     SubElement(devices, "memballoon", model="virtio")
     rng = SubElement(devices, "rng", model="virtio")
     _text(rng, "backend", "/dev/urandom", model="random")
+
+
+def _serial(devices: Element, guest: GuestSpec, files: Files, host: Host) -> None:
+    serial = SubElement(devices, "serial", type="unix" if SERIAL in host.consoles else "pty")
+    if SERIAL in host.consoles:
+        SubElement(serial, "source", mode="bind", path=f"{SERIAL_SOCKETS}/{guest.name}")
+    SubElement(serial, "log", file=str(files.console), append="on")
+    SubElement(serial, "target", type="isa-serial", port="0")
+
+
+def _graphics(devices: Element, guest: GuestSpec, host: Host) -> None:
+    """Screens are had at sockets that libvirt names; a guest without them has no video device either."""
+    screens = [protocol for protocol in (VNC, SPICE) if protocol in host.consoles]
+    for protocol in screens:
+        SubElement(SubElement(devices, "graphics", type=protocol), "listen", type="socket")
+    if screens:
+        SubElement(SubElement(devices, "video"), "model", type="virtio")
 
 
 def _controllers(devices: Element, guest: GuestSpec, files: Files) -> None:
@@ -231,7 +265,7 @@ def _controllers(devices: Element, guest: GuestSpec, files: Files) -> None:
             SubElement(devices, "controller", type="pci", index=str(number), model="pcie-root-port")
 
 
-def _disk(disk: Disk, guest: GuestSpec, host: Host) -> Element:
+def _disk(disk: Disk, files: Files, guest: GuestSpec, host: Host) -> Element:
     element = Element("disk", type="file", device=disk.device)
     driver = SubElement(element, "driver", name="qemu", type=disk.format)
     if host.virt_type in CACHE:
@@ -239,6 +273,8 @@ def _disk(disk: Disk, guest: GuestSpec, host: Host) -> Element:
         driver.set("discard", "unmap")
     SubElement(element, "source", file=str(disk.path))
     SubElement(element, "target", dev=disk.target, bus=disk.bus)
+    if disk.boot and not files.kernel:
+        SubElement(element, "boot", order="1")
     limits = {name: guest.extra_specs[f"quota:disk_{name}"] for name in IO_LIMITS if f"quota:disk_{name}" in guest.extra_specs}
     if limits and not disk.read_only and host.virt_type != "test":
         iotune = SubElement(element, "iotune")
@@ -249,6 +285,11 @@ def _disk(disk: Disk, guest: GuestSpec, host: Host) -> Element:
     if disk.serial:
         _text(element, "serial", disk.serial)
     return element
+
+
+def card(port: PortSpec, guest: GuestSpec) -> str:
+    """A card alone, for a guest that runs."""
+    return Tree.tostring(_interface(port, guest), encoding="unicode")
 
 
 def _interface(port: PortSpec, guest: GuestSpec) -> Element:

@@ -1,0 +1,195 @@
+"""The way between two hosts while a running guest moves: all that libvirt and QEMU say to each other, in TLS between the workers.
+
+libvirtd and QEMU listen to and connect to sockets of the file system alone; nothing of theirs is open on a network. For each guest
+the destination makes a key and a self-signed certificate and listens on a port of its own, as it does for disks (``transfer``).
+A connection begins with a ``Hello`` that shows the token and names what it wants to reach: ``plan``, which is answered here, or
+a socket to be connected with.
+"""
+
+import asyncio
+import datetime
+import hmac
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from nova_async import log
+from nova_async.errors import Error, Invalid, NoCapacity
+from nova_async.virt.libvirt import transfer
+from nova_async.virt.libvirt.pipes import CHUNK, Stream, both_ways
+from nova_async.virt.libvirt.transfer import LOST, get, put
+from nova_async.world import World
+
+VERSION = 1
+PLAN, LIBVIRT, MEMORY, DISKS = "plan", "libvirt", "memory", "disks"
+HELLO_SECONDS = 15.0
+CONNECT_SECONDS = 15.0  # to a socket of this host
+STRANGERS = 4  # connections at one listener that have not shown the token yet
+CONNECTIONS = 32  # in use at one listener
+
+log_ = log.get("virt.tunnel")
+
+
+class Ticket(transfer.Ticket, frozen=True, kw_only=True):
+    """How to reach a destination. Whoever has it may bring it this guest."""
+
+    meeting: str  # the folder of both hosts' sockets, as libvirtd names it
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    token: str
+    wanted: str
+
+
+class Listener:
+    """The destination's end, for one guest. ``sockets``: what may be reached; ``answer`` serves a connection that wants ``plan``."""
+
+    def __init__(self, ticket: Ticket, sockets: dict[str, Path], answer: Callable[[Stream], Awaitable[None]]) -> None:
+        self.ticket = ticket
+        self._sockets = sockets
+        self._answer = answer
+        self._server: asyncio.Server
+        self._strangers = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(
+        cls, world: World, address: str, ports: range, meeting: str, sockets: dict[str, Path], answer: Callable[[Stream], Awaitable[None]]
+    ) -> "Listener":
+        """Raises ``NoCapacity`` when all ports are taken."""
+        context, fingerprint = await asyncio.to_thread(_certificate, world.now())
+        for port in ports:
+            ticket = Ticket(address=address, port=port, token=world.secret(), fingerprint=fingerprint, meeting=meeting)
+            listener = cls(ticket, sockets, answer)
+            try:
+                listener._server = await asyncio.start_server(
+                    listener._serve, address, port, ssl=context, ssl_handshake_timeout=HELLO_SECONDS, limit=CHUNK, backlog=8
+                )
+            except OSError:
+                continue
+            return listener
+        raise NoCapacity(f"The host takes no more servers at once, or cannot listen at {address}; see compute.transfer_ports.")
+
+    async def close(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            hello = await self._greeted(reader)
+            if hello is None:
+                return
+            if hello.wanted == PLAN:
+                await self._answer((reader, writer))
+            elif len(self._tasks) <= CONNECTIONS:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    inner = await asyncio.open_unix_connection(str(self._sockets[hello.wanted]), limit=CHUNK)
+                await both_ways((reader, writer), inner)
+        except LOST as error:
+            log_.warning("tunnel.broken", error=repr(error))
+        except asyncio.CancelledError:
+            pass  # by ``close``
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _greeted(self, reader: asyncio.StreamReader) -> Hello | None:
+        """None for a stranger, who is told nothing."""
+        if self._strangers >= STRANGERS:
+            return None
+        self._strangers += 1
+        try:
+            hello = await get(reader, Hello, HELLO_SECONDS)
+        except Invalid:
+            return None
+        finally:
+            self._strangers -= 1
+        known = hmac.compare_digest(hello.token.encode(), self.ticket.token.encode())
+        if not known or hello.version != VERSION or hello.wanted not in (PLAN, *self._sockets):
+            log_.warning("tunnel.stranger")
+            return None
+        return hello
+
+
+class Door:
+    """The source's end: sockets of the file system in ``folder``, each of which leads to what is named like it at the destination."""
+
+    def __init__(self, ticket: Ticket, folder: Path) -> None:
+        self._ticket = ticket
+        self._folder = folder
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self._servers.append(await asyncio.start_unix_server(self._through(name), self._folder / name, limit=CHUNK))
+
+    async def close(self) -> None:
+        for server in self._servers:
+            server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+
+    def _through(self, name: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            try:
+                await both_ways((reader, writer), await connect(self._ticket, name))
+            except (*LOST, Error) as error:
+                log_.warning("tunnel.broken", wanted=name, error=repr(error))
+            except asyncio.CancelledError:
+                pass  # by ``close``
+            finally:
+                self._tasks.discard(task)
+                writer.transport.abort()
+
+        return serve
+
+
+async def connect(ticket: Ticket, wanted: str) -> Stream:
+    """Raises ``Error`` when somebody else answers there."""
+    reader, writer = await transfer.connect(ticket)
+    await put(writer, Hello(version=VERSION, token=ticket.token, wanted=wanted))
+    return reader, writer
+
+
+def _certificate(now: datetime.datetime) -> tuple[ssl.SSLContext, str]:
+    """A context with a key and a certificate that nobody else has, and the certificate's SHA-256. Blocks."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "live migration")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    with tempfile.NamedTemporaryFile(prefix="nova-async-") as file:  # Python reads them from a file alone; this one is ours only
+        file.write(private + certificate.public_bytes(serialization.Encoding.PEM))
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context, certificate.fingerprint(hashes.SHA256()).hex()

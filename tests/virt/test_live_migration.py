@@ -1,0 +1,356 @@
+"""Running guests between two hosts: each a libvirtd in a network namespace of its own, under a host name of its own.
+
+The guest is the witness: its counter (five a second) over the move, what is on its disks, how often it booted.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("libvirt")
+
+from nova_async.config import load
+from nova_async.errors import Conflict, Error
+from nova_async.model.guests import DiskSpec, GuestSpec
+from nova_async.model.power import PowerState
+from nova_async.virt import testguest
+from nova_async.virt.libvirt import daemon
+from nova_async.virt.libvirt.driver import LibvirtDriver
+from nova_async.world import RealWorld
+
+from .conftest import FolderImages, QemuLab, in_a_loop, quiet
+
+pytestmark = [pytest.mark.libvirt, pytest.mark.qemu, pytest.mark.timeout(400), pytest.mark.xdist_group("qemu-live")]
+
+TICKS_A_SECOND = 5
+
+
+class Host(QemuLab):
+    """One of two; ``files``: where guests' disks lie, when not below its own folder."""
+
+    def __init__(
+        self, world: RealWorld, folder: Path, uri: str, name: str, ports: tuple[int, int], files: str = "", **options: Any
+    ) -> None:
+        super().__init__(world, folder, uri)
+        self.name, self.ports, self.files, self.options = name, ports, files, options
+
+    async def another_driver(self) -> LibvirtDriver:
+        options = {f"compute__{name}": value for name, value in self.options.items()}
+        config = load(
+            environment={},
+            state_dir=str(self.folder),
+            compute__libvirt_uri=self.uri,
+            compute__virt_type="qemu",
+            compute__threads=4,
+            compute__files_dir=self.files,
+            compute__transfer_ports=self.ports,
+            **options,
+        )
+        driver = LibvirtDriver(config, self.world, FolderImages(self.folder), self.plugs, self.name)
+        await driver.start()
+        return driver
+
+    async def left(self) -> list[str]:
+        if not self.files:
+            return await super().left()
+        return [guest.instance_id for guest in await self.driver.guests()]
+
+
+@pytest.fixture(scope="module")
+def two_folders(test_guest: Path) -> Iterator[list[tuple[Path, str]]]:
+    if os.geteuid() != 0 or shutil.which("libvirtd") is None or shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("real guests need root, libvirtd and QEMU")
+    made: list[tuple[Path, str]] = []
+    names = [f"nlm{number}-{os.getpid()}" for number in (1, 2)]
+    if any(subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode for name in names):
+        pytest.skip("network namespaces cannot be made here")
+    try:
+        for name in names:
+            folder = Path(tempfile.mkdtemp(prefix="nlm-", dir="/tmp"))
+            for file in (testguest.KERNEL, testguest.RAMDISK, testguest.IMAGE):
+                (folder / file).symlink_to(test_guest / file)
+            made.append((folder, in_a_loop(daemon.start_private(folder, RealWorld(), network=name))))
+        yield made
+        for folder, _ in made:
+            in_a_loop(daemon.stop_private(folder, RealWorld()))
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+        for folder, _ in made:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Pair:
+    """Two hosts, and a guest that is told to go from one to the other as the workflow does it."""
+
+    def __init__(self, hosts: list[Host]) -> None:
+        self.hosts = hosts
+        self.generation = 1
+        self.at = 0
+
+    @property
+    def source(self) -> Host:
+        return self.hosts[self.at]
+
+    @property
+    def target(self) -> Host:
+        return self.hosts[1 - self.at]
+
+    async def spawn(self, **changes: object) -> GuestSpec:
+        guest = await self.source.spawn(self.generation, **changes)
+        self.target.spawned.append(guest.instance_id)
+        return guest
+
+    async def leave(self, guest: GuestSpec, block: bool | None = None) -> None:
+        """The part that can fail."""
+        ticket = await self.target.driver.prepare_live(guest, self.generation + 1, self.source.name, block)
+        await self.source.driver.live_migrate(guest, self.generation + 1, self.target.name, block, ticket, quiet)
+
+    async def arrive(self, guest: GuestSpec, *, paused: bool = False) -> None:
+        await self.target.driver.finish_live(guest, self.generation + 1, paused=paused)
+        await self.source.driver.destroy(guest.instance_id)
+        self.generation += 1
+        self.at = 1 - self.at
+
+    async def move(self, guest: GuestSpec, block: bool | None = None) -> None:
+        await self.leave(guest, block)
+        await self.arrive(guest)
+
+    async def stayed(self, guest: GuestSpec) -> None:
+        """After a migration that came to nothing: the guest is where it was, and nothing of it is at the other host."""
+        await self.target.driver.destroy(guest.instance_id)
+        assert [g.instance_id for g in await self.target.driver.guests()] == []
+        if not self.target.files:
+            assert await self.target.left() == []
+        assert not list((self.target.folder / "libvirt/run/nova-async/live").glob("*"))
+        assert not list((self.source.folder / "libvirt/run/nova-async/live").glob("*"))
+        found = await self.source.driver.guest(guest.instance_id)
+        assert (found.power_state, found.generation) == (PowerState.RUNNING, self.generation)
+        assert await self.source.shell(guest, "echo alive") == "alive"
+
+
+async def ticks(host: Host, guest: GuestSpec) -> int:
+    return int(await host.shell(guest, "cat /run/ticks"))
+
+
+def content(host: Host, guest: GuestSpec, name: str) -> str:
+    """A hash of what the guest sees on a disk; the guest is paused or off."""
+    folder = host.folder / "instances" / guest.instance_id
+    raw = folder / "raw"
+    subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", folder / name, raw], check=True)
+    digest = hashlib.sha256(raw.read_bytes()).hexdigest()
+    raw.unlink()
+    return digest
+
+
+@pytest.fixture
+async def pair(two_folders: list[tuple[Path, str]], world: RealWorld, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Options of both hosts may be given by the mark ``options``; ``shared`` puts their files into one folder."""
+    mark = request.node.get_closest_marker("options")
+    options = dict(mark.kwargs) if mark else {}
+    shared = tempfile.mkdtemp(prefix="nlm-", dir="/tmp") if options.pop("shared", False) else ""
+    hosts = [
+        Host(world, folder, uri, f"host{number}", (19100 + 10 * number, 19109 + 10 * number), shared, **options)
+        for number, (folder, uri) in enumerate(two_folders)
+    ]
+    for host in hosts:
+        await host.open()
+    yield Pair(hosts)
+    for host in hosts:
+        await host.close()
+    if shared:
+        assert list((Path(shared) / "instances").iterdir()) == []
+        shutil.rmtree(shared)
+
+
+async def test_a_running_guest_takes_its_disks_along(pair: Pair) -> None:
+    disks = (DiskSpec(name="ephemeral0", size_mib=64), DiskSpec(name="swap", size_mib=16))
+    files = {"openstack/latest/meta_data.json": b'{"uuid": "on-the-drive"}'}
+    guest = await pair.spawn(disks=disks, config_drive=True, config_drive_files=files)
+    await pair.source.ready(guest)
+    wrote = "dd if=/dev/urandom of=/data/noise bs=64k count=32 2>&1 | tail -1; mkdir -p /e; mount /dev/vdb /e && echo extra > /e/mark; sync"
+    await pair.source.shell(guest, wrote)
+    sums = "sha256sum /data/noise /e/mark /dev/vdd"
+    before = await pair.source.shell(guest, sums)
+    count = await ticks(pair.source, guest)
+    began = asyncio.get_running_loop().time()
+
+    await pair.move(guest)
+
+    found = await pair.source.driver.guest(guest.instance_id)
+    assert (found.power_state, found.generation) == (PowerState.RUNNING, 2)
+    assert await pair.source.shell(guest, sums) == before
+    later = await ticks(pair.source, guest)
+    missed = (asyncio.get_running_loop().time() - began) - (later - count) / TICKS_A_SECOND
+    print(f"\nblock migration: {missed:.2f} s of the guest's time missing")
+    assert later > count  # it did not start anew
+
+
+async def test_ten_times_to_and_fro(pair: Pair) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    await pair.source.shell(guest, "echo kept > /data/mark; sync")
+    count = 0
+    for _ in range(10):
+        await pair.move(guest)
+        count, before = await ticks(pair.source, guest), count
+        assert count > before
+    assert await pair.source.shell(guest, "cat /data/mark") == "kept"
+    assert pair.generation == 11
+
+
+@pytest.mark.options(shared=True)
+async def test_a_guest_on_shared_storage_moves_without_its_disks_and_keeps_them(pair: Pair) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    await pair.source.shell(guest, "echo kept > /data/mark; sync")
+    count = await ticks(pair.source, guest)
+    with pytest.raises(Conflict, match="block migration cannot be used"):
+        await pair.leave(guest, True)
+    await pair.stayed(guest)
+    await pair.move(guest, False)
+    assert await ticks(pair.source, guest) > count
+    assert await pair.target.driver.stray_files() == []
+    await pair.target.driver.remove_stray(guest.instance_id)
+    assert await pair.source.shell(guest, "cat /data/mark") == "kept"
+    await pair.source.driver.reboot(guest, pair.generation, hard=True)
+    assert await pair.source.state(guest) is PowerState.RUNNING
+
+
+async def test_a_guest_whose_storage_is_not_shared_is_not_moved_without_its_disks(pair: Pair) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    with pytest.raises(Conflict, match="use block migration"):
+        await pair.leave(guest, False)
+    await pair.stayed(guest)
+
+
+@pytest.mark.options(live_migration_mib_per_second=1)
+async def test_a_migration_that_is_aborted_leaves_the_guest_where_it_was(pair: Pair) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    leaving = asyncio.create_task(pair.leave(guest))
+    await under_way(pair, guest)
+    assert await pair.source.driver.abort_live(guest.instance_id) is False
+    with pytest.raises(Conflict, match="aborted"):
+        await leaving
+    await pair.stayed(guest)
+    assert await pair.source.driver.abort_live(guest.instance_id) is False
+
+
+@pytest.mark.options(live_migration_mib_per_second=8)
+async def test_a_migration_that_is_forced_ends_and_the_guest_goes_on(pair: Pair) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    with pytest.raises(Conflict, match="not being migrated"):
+        await pair.source.driver.force_live(guest.instance_id)
+    leaving = asyncio.create_task(pair.leave(guest))
+    await under_way(pair, guest)
+    await pair.source.driver.force_live(guest.instance_id)
+    await leaving
+    await pair.arrive(guest)
+    assert await pair.source.state(guest) is PowerState.RUNNING
+    assert await pair.source.shell(guest, "echo alive") == "alive"
+
+
+@pytest.mark.options(live_migration_mib_per_second=1, live_migration_seconds_per_gib=1.0)
+async def test_a_migration_that_takes_too_long_is_called_off(pair: Pair) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    with pytest.raises(Conflict, match="aborted"):
+        await pair.leave(guest)
+    await pair.stayed(guest)
+
+
+@pytest.mark.options(live_migration_mib_per_second=1)
+@pytest.mark.parametrize("fault", ["libvirtd", "listener", "certificate"])
+async def test_a_migration_that_breaks_leaves_the_guest_where_it_was(pair: Pair, fault: str) -> None:
+    """SEC-019, SEC-020: nothing is left at the destination, and nobody but it gets the guest."""
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    ticket = await pair.target.driver.prepare_live(guest, 2, pair.source.name, None)
+    if fault == "certificate":
+        ticket["fingerprint"] = "0" * 64
+    leaving = asyncio.create_task(pair.source.driver.live_migrate(guest, 2, pair.target.name, None, ticket, quiet))
+    if fault != "certificate":
+        await under_way(pair, guest)
+    if fault == "listener":
+        await pair.target.driver.destroy(guest.instance_id)
+    if fault == "libvirtd":
+        number = int((pair.target.folder / "libvirt/run/libvirtd.pid").read_text())
+        os.kill(number, 9)
+    with pytest.raises(Error):
+        await leaving
+    if fault == "libvirtd":
+        await daemon.start_private(pair.target.folder, pair.target.world)
+    await pair.stayed(guest)
+
+
+async def under_way(pair: Pair, guest: GuestSpec) -> None:
+    """Until bytes of the guest have left."""
+    async with asyncio.timeout(60):
+        while True:
+            told = await pair.source.driver.live_progress(guest.instance_id)
+            if told is not None and told.memory_processed + told.disk_processed:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_a_paused_guest_arrives_paused(pair: Pair) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    await pair.source.driver.pause(guest.instance_id)
+    await pair.leave(guest)
+    await pair.arrive(guest, paused=True)
+    assert await pair.source.state(guest) is PowerState.PAUSED
+    await pair.source.driver.unpause(guest.instance_id)
+    assert await pair.source.shell(guest, "echo alive") == "alive"
+
+
+async def test_what_is_stored_at_the_destination_is_what_runs_there(pair: Pair) -> None:
+    """SEC-018: no path, address or device of the source is left in either description."""
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    old = str(pair.source.folder)
+    await pair.move(guest)
+    descriptions = await described(pair.source, guest)
+    assert all(old not in text for text in descriptions)
+    await pair.source.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    with pytest.raises(Error):
+        await pair.target.driver.guest(guest.instance_id)
+    await pair.source.driver.power_on(guest, pair.generation)
+    assert all(old not in text for text in await described(pair.source, guest))
+
+
+async def described(host: Host, guest: GuestSpec) -> list[str]:
+    import libvirt
+
+    def look() -> list[str]:
+        connection = libvirt.open(host.uri)
+        try:
+            domain = connection.lookupByUUIDString(guest.instance_id)
+            return [domain.XMLDesc(0), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(look)
+
+
+async def test_every_disk_is_the_same_after_the_move(pair: Pair) -> None:
+    """SEC-017, with a guest that writes no more: it is paused."""
+    guest = await pair.spawn(disks=(DiskSpec(name="ephemeral0", size_mib=32), DiskSpec(name="swap", size_mib=16)))
+    await pair.source.printed(guest, "TESTGUEST data dev=vda2 boots=1")
+    await pair.source.driver.pause(guest.instance_id)
+    copies = [await asyncio.to_thread(content, pair.source, guest, name) for name in ("disk", "disk.eph0", "disk.swap")]
+    await pair.leave(guest)
+    await pair.arrive(guest, paused=True)
+    await pair.source.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    assert [await asyncio.to_thread(content, pair.source, guest, name) for name in ("disk", "disk.eph0", "disk.swap")] == copies

@@ -13,7 +13,7 @@ from nova_async.notifications.outbox import Outbox
 from nova_async.policy import RULES, Policy
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
-from nova_async.services.web import Tokens
+from nova_async.services.web import Identity
 from nova_async.workflow.start import Starter
 from nova_async.world import World
 
@@ -25,7 +25,7 @@ class Parts:
     database: Database
     bus: Bus
     starter: Starter
-    tokens: Tokens
+    tokens: Identity
     images: ImageService
     networks: NetworkService
     hosts: Liveness

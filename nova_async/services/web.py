@@ -37,6 +37,14 @@ class Tokens(Protocol):
         ...
 
 
+class Identity(Tokens, Protocol):
+    """What the compute API asks of the identity service."""
+
+    async def has_project(self, project_id: str) -> bool:
+        """Whether there is such a project. True also where that cannot be found out: nobody answers, or not to us."""
+        ...
+
+
 CONTEXT = web.RequestKey("context", Context)
 
 

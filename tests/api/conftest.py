@@ -32,6 +32,7 @@ from tests.conftest import _run as run
 
 PROJECT = "6f70656e737461636b20342065766572"
 OTHER_PROJECT = "0ba0ba0ba0ba0ba0ba0ba0ba0ba0ba00"
+MISSING_PROJECT = "00000000000000000000000000000000"
 IMAGE = "70a599e0-31e7-49b7-b260-868f441e862b"
 SMALL_IMAGE = "155d900f-4e14-4e4c-a73d-069cbf4541e6"
 QUEUED_IMAGE = "a2459075-d96c-40d5-893e-577ff92e721c"
@@ -66,6 +67,9 @@ class TableOfTokens:
         if token not in CALLERS:
             raise Unauthorized()
         return CALLERS[token]
+
+    async def has_project(self, project_id: str) -> bool:
+        return project_id != MISSING_PROJECT
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 
 from nova_async.api import extra_specs
 from nova_async.errors import Invalid
-from tests.api.conftest import OTHER_PROJECT, PROJECT
+from tests.api.conftest import MISSING_PROJECT, OTHER_PROJECT, PROJECT
 from tests.api.samples import SAMPLES, samples, shape
 
 KNOWN = SAMPLES.parent / "flavor-extra-specs.tsv"
@@ -188,6 +188,12 @@ async def test_projects_are_let_in_and_kept_out(api) -> None:
     assert (await api.get("/flavors/1", "stranger")).status == 404
     gone = await api.post("/flavors/1/action", body, "admin")
     assert (gone.status, gone.message) == (404, f"Flavor access not found for 1 / {OTHER_PROJECT} combination.")
+
+
+async def test_a_project_that_is_not_there_is_not_let_in(api) -> None:
+    await private(api)
+    answer = await let_in(api, MISSING_PROJECT)
+    assert (answer.status, answer.message) == (400, f"Project ID {MISSING_PROJECT} is not a valid project.")
 
 
 async def test_public_flavors_have_no_list_of_projects(api) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.api.conftest import OTHER_PROJECT, PROJECT
+from tests.api.conftest import MISSING_PROJECT, OTHER_PROJECT, PROJECT
 from tests.api.samples import samples, shape
 
 PATH = f"/os-quota-sets/{PROJECT}"
@@ -193,3 +193,17 @@ async def test_the_summary_counts_what_the_project_uses(api) -> None:
     assert (await api.get("/limits?reserved=1", "reader", "2.75")).status == 400
     other = (await api.get(f"/limits?tenant_id={OTHER_PROJECT}", "admin")).body["limits"]["absolute"]
     assert other["totalInstancesUsed"] == 0
+
+
+async def test_a_project_that_is_not_there_has_no_limits_to_set_but_may_be_forgotten(api) -> None:
+    path = f"/os-quota-sets/{MISSING_PROJECT}"
+    message = f"Project ID {MISSING_PROJECT} is not a valid project."
+    for answer in (
+        await api.get(path, "admin"),
+        await api.get(f"{path}/detail", "admin"),
+        await api.get(f"{path}/defaults", "nobody"),
+        await api.put(path, {"quota_set": {"cores": 1}}, "admin"),
+    ):
+        assert (answer.status, answer.message) == (400, message)
+    assert (await api.get(path, "manager")).status == 403
+    assert (await api.delete(path, "admin")).status == 202

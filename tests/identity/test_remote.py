@@ -43,6 +43,22 @@ async def test_a_scope_of_system_or_domain_is_understood(
         assert await tokens.validate(anybody.token) == await identity.validate(anybody.token)
 
 
+async def test_both_know_which_projects_there_are(
+    tokens: RemoteTokens, identity: BuiltinIdentity, options: Identity, world: RealWorld, demo: Client
+) -> None:
+    there = (await identity.validate(demo.token)).project_id
+    for known in (tokens, identity):
+        assert await known.has_project(there)
+        for absent in ("0" * 32, "../users", "", "a" * 65):
+            assert not await known.has_project(absent), absent
+    nobody_answers = RemoteTokens(Identity(url="http://127.0.0.1:1", username="nova", password="x", project="service"), world)
+    try:
+        assert await nobody_answers.has_project("0" * 32)
+        assert not await nobody_answers.has_project("../users")
+    finally:
+        await nobody_answers.close()
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "with\nnewline", "é", "x" * 100_000])
 async def test_what_is_no_token_is_refused(tokens: RemoteTokens, text: str) -> None:
     with pytest.raises(Unauthorized):

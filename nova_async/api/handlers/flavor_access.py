@@ -3,6 +3,7 @@
 from msgspec import to_builtins
 
 from nova_async.api.handlers.flavors import found
+from nova_async.api.handlers.quota_sets import require_project
 from nova_async.api.request import Request
 from nova_async.api.versions import V
 from nova_async.db import Connection, flavors
@@ -22,6 +23,7 @@ async def index(request: Request) -> Access:
 
 async def add(request: Request) -> Access:
     project = request.body["addTenantAccess"]["tenant"]
+    await require_project(request, project)
     async with request.parts.database.transaction() as conn:
         flavor = await found(request, conn, request.values["id"])
         if flavor.is_public and request.has(V.PUBLIC_FLAVOR_ACCESS_CONFLICT):

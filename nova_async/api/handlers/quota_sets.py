@@ -12,14 +12,14 @@ INFINITE = float("inf")
 
 
 async def show(request: Request) -> QuotaSet:
-    project = _project(request, policy.SHOW)
+    project = await _project(request, policy.SHOW)
     async with request.parts.database.connection() as conn:
         return QuotaSet(await limits(request, conn, project, _user(request)), project)
 
 
 async def detail(request: Request) -> QuotaSet:
     """Limits, and what is used of them. Nothing is ever reserved."""
-    project, user = _project(request, policy.DETAIL), _user(request)
+    project, user = await _project(request, policy.DETAIL), _user(request)
     async with request.parts.database.connection() as conn:
         table = await limits(request, conn, project, user)
         used = await quota_sets.usage(conn, project, user)
@@ -28,7 +28,7 @@ async def detail(request: Request) -> QuotaSet:
 
 
 async def defaults(request: Request) -> QuotaSet:
-    project = _project(request, policy.DEFAULTS)
+    project = await _project(request, policy.DEFAULTS)
     async with request.parts.database.connection() as conn:
         table = await quota_sets.of_class(conn, quota_sets.DEFAULT_CLASS)
     return QuotaSet(merged(request.parts.config.quota, table), project)
@@ -36,7 +36,7 @@ async def defaults(request: Request) -> QuotaSet:
 
 async def update(request: Request) -> QuotaSet:
     """Set limits; unless forced, not below what is used or given to users, nor above what the project has left."""
-    project, user = _project(request, policy.UPDATE), _user(request)
+    project, user = await _project(request, policy.UPDATE), _user(request)
     asked = dict(request.body["quota_set"])
     forced = truth(asked.pop("force", False))
     wanted = {name: int(value) for name, value in asked.items()}
@@ -49,7 +49,9 @@ async def update(request: Request) -> QuotaSet:
 
 
 async def delete(request: Request) -> None:
-    project = _project(request, policy.DELETE)
+    """Also of a project that is gone."""
+    project = request.values["id"]
+    request.require(policy.DELETE, project_id=project)
     async with request.parts.database.connection() as conn:
         await quota_sets.forget(conn, project, _user(request))
 
@@ -59,11 +61,17 @@ async def limits(request: Request, conn: Connection, project_id: str, user_id: s
     return merged(request.parts.config.quota, await quota_sets.effective(conn, project_id, user_id))
 
 
-def _project(request: Request, name: str) -> str:
-    """The project in the path, once the caller may do ``name`` to its limits."""
+async def _project(request: Request, name: str) -> str:
+    """The project in the path, once the caller may do ``name`` to its limits. Raises ``Invalid`` for one that is not there."""
     project = request.values["id"]
     request.require(name, project_id=project)
+    await require_project(request, project)
     return project
+
+
+async def require_project(request: Request, project: str) -> None:
+    if project != request.ctx.project_id and not await request.parts.tokens.has_project(project):
+        raise Invalid(f"Project ID {project[:255]} is not a valid project.")
 
 
 def _user(request: Request) -> str:

@@ -44,7 +44,7 @@ class Change:
 class BuiltinIdentity:
     """Tokens are checked from memory; the database is asked only to make or change something.
 
-    Satisfies ``services.web.Tokens``. One object per process; ``close`` it.
+    Satisfies ``services.web.Identity``. One object per process; ``close`` it.
     """
 
     def __init__(self, database: Database, config: Config, world: World) -> None:
@@ -82,6 +82,11 @@ class BuiltinIdentity:
         The roles of a domain-scoped token are for identity alone: such a token has none elsewhere.
         """
         return context(await self.read(token))
+
+    async def has_project(self, project_id: str) -> bool:
+        """Whether there is such a project."""
+        async with self.database.connection() as conn:
+            return await db.project_show(conn, project_id) is not None
 
     async def read(self, token: str, *, allow_expired: bool = False) -> Token:
         """What a live token says. Raises ``Unauthorized`` or ``Unavailable``.

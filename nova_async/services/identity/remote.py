@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections import OrderedDict
 from datetime import datetime
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ REFUSAL_SECONDS = 5.0
 MAX_CACHED = 10_000
 RENEW_AT = 0.8  # of a token's life
 LONGEST_PAUSE = 30.0
+PROJECT = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 logger = log.get("identity.remote")
 T = TypeVar("T")
 
@@ -151,7 +153,7 @@ class TokenSource:
 class RemoteTokens:
     """Asks Keystone who is behind a token, and remembers the answer for ``CACHE_SECONDS``.
 
-    Satisfies ``services.web.Tokens``. Callers with the same token share one question.
+    Satisfies ``services.web.Identity``. Callers with the same token share one question.
     """
 
     def __init__(self, options: Identity, world: World, source: TokenSource | None = None) -> None:
@@ -174,6 +176,17 @@ class RemoteTokens:
         if context is None:
             raise Unauthorized()
         return context
+
+    async def has_project(self, project_id: str) -> bool:
+        """Whether there is such a project; True also where Keystone does not answer, or does not tell this process's user."""
+        if not PROJECT.match(project_id):
+            return False
+        try:
+            status, _ = await self._ask_as_ourselves(f"/projects/{project_id}")
+        except Unavailable as error:
+            logger.info("identity.project_unknown", project=project_id, error=error.message, detail=error.detail)
+            return True
+        return status != 404
 
     async def close(self) -> None:
         for task in self._asking.values():
@@ -198,7 +211,7 @@ class RemoteTokens:
 
     async def _ask(self, key: bytes, token: str) -> Context | None:
         asked_at = self._world.monotonic()
-        status, body = await self._look(token)
+        status, body = await self._ask_as_ourselves("/auth/tokens?nocatalog", **{"X-Subject-Token": token})
         if status == 404:
             self._remember(key, asked_at + REFUSAL_SECONDS, None, None)
             return None
@@ -211,12 +224,11 @@ class RemoteTokens:
         self._remember(key, asked_at + CACHE_SECONDS, said.expires_at, context)
         return context
 
-    async def _look(self, token: str) -> tuple[int, bytes]:
-        """Ask with our own token; when Keystone no longer takes that, once more with a new one."""
+    async def _ask_as_ourselves(self, path: str, **headers: str) -> tuple[int, bytes]:
+        """Status and body, got with our own token; when Keystone no longer takes that, once more with a new one."""
         for _ in range(2):
             own = await self.source.token()
-            headers = {"X-Auth-Token": own, "X-Subject-Token": token}
-            status, _headers, body = await self._keystone.ask("GET", "/auth/tokens?nocatalog", headers=headers)
+            status, _headers, body = await self._keystone.ask("GET", path, headers={"X-Auth-Token": own, **headers})
             if status != 401:
                 break
             self.source.forget(own)

@@ -31,6 +31,7 @@ from nova_async.virt.driver import Driver
 from nova_async.world import World
 
 if TYPE_CHECKING:
+    from nova_async.certs.keeper import Keeper
     from nova_async.policy import Policy
 
 logger = log.get("app")
@@ -54,10 +55,19 @@ class App:
         """Serve until cancelled. Raises what keeps it from starting."""
         config = self.config
         async with AsyncExitStack() as stack:
-            self.bus = await connect_bus(self.config.bus, self.world, exchange=self.config.notifications.exchange)
+            keeper = await self._keeper()
+            self.bus = await connect_bus(
+                config.bus,
+                self.world,
+                exchange=config.notifications.exchange,
+                certificate=keeper.directory if keeper else None,
+                own=self._worker_target() if keeper and self.parts == {COMPUTE} else "",
+            )
             stack.push_async_callback(self.bus.close)
             images: ImageService | None = None
             async with asyncio.TaskGroup() as group:
+                if keeper:
+                    group.create_task(keeper.run(), name="certificate")
                 if APP in self.parts:
                     images = await self._start_app(stack, group)
                 if CONSOLE in self.parts:
@@ -68,6 +78,21 @@ class App:
                     await self._answer(stack, self._site, "api.listen", config.api.listen)
                     self.say(f"API answers at {config.public_url}")
                 self.ready.set()
+
+    async def _keeper(self) -> "Keeper | None":
+        """Who keeps our own certificate, where one is used. A worker's must be of its own host."""
+        config = self.config
+        if not config.bus.tls:
+            return None
+        from nova_async.certs.keeper import Keeper
+
+        keeper = Keeper(config.certificate_dir, config.certs_url, self.world)
+        await keeper.check(self._worker_target() if self.parts == {COMPUTE} else None)
+        return keeper
+
+    def _worker_target(self) -> str:
+        """Where the worker of this host is reached on the bus; also its name in its certificate."""
+        return f"compute.{self.config.compute.host or socket.gethostname()}"
 
     async def until(self, stop: asyncio.Event) -> None:
         """Wait for ``stop``, or for the program's own end, which raises what ended it."""
@@ -109,6 +134,9 @@ class App:
         from nova_async import bootstrap
         from nova_async.api.app import Parts as ApiParts
         from nova_async.api.app import application as compute_api
+        from nova_async.certs import http as certs_http
+        from nova_async.certs.authority import Authority
+        from nova_async.certs.broker import accounts as broker_accounts
         from nova_async.conductor.conductor import Conductor
         from nova_async.metadata.service import application as metadata_api
         from nova_async.metadata.source import DatabaseMetadata
@@ -171,6 +199,7 @@ class App:
                 "/network": network_http.application(networks, identity, world, config),
                 "/volume": volume_http.application(volumes, identity, world, config),
                 "/metadata": metadata,
+                "/certs": certs_http.application(await Authority.open(config, world, database, broker_accounts(config)), world),
                 **consoles,
             },
             database,

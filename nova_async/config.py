@@ -38,6 +38,8 @@ class DatabaseSection(Section):
 
 class BusSection(Section):
     url: str = ""  # empty: in process
+    tls: bool = False  # who we are is said by our certificate, not by a password
+    management_url: str = ""  # of RabbitMQ's management interface; empty: the authority makes no accounts
     prefetch: int = 64
     probe_seconds: float = 5.0
     max_tries: int = 5
@@ -249,6 +251,14 @@ class Console(Section):
     spice_direct_url: str = "http://127.0.0.1:13002/nova"
 
 
+class Certs(Section):
+    url: str = ""  # empty: <api.public_url>/certs
+    directory: str = ""  # this process's own certificate; empty: <state_dir>/certs
+    authority_dir: str = ""  # the authority's keys; empty: <state_dir>/authority
+    certificate_hours: float = 720.0
+    join_token_seconds: float = 3600.0
+
+
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     form: Literal["text", "json"] = "text"
@@ -272,6 +282,7 @@ class Config(Section):
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     notifications: Notifications = msgspec.field(default_factory=Notifications)
     console: Console = msgspec.field(default_factory=Console)
+    certs: Certs = msgspec.field(default_factory=Certs)
     log: Log = msgspec.field(default_factory=Log)
 
     @property
@@ -299,6 +310,19 @@ class Config(Section):
         """Where browsers find the pages and WebSockets of consoles."""
         own = f"http://{self.console.listen}" if self.console.listen else f"{self.public_url}/console"
         return (self.console.public_url or own).rstrip("/")
+
+    @property
+    def certs_url(self) -> str:
+        """Where the certificate authority answers."""
+        return (self.certs.url or f"{self.public_url}/certs").rstrip("/")
+
+    @property
+    def certificate_dir(self) -> Path:
+        return Path(self.certs.directory).absolute() if self.certs.directory else self.state / "certs"
+
+    @property
+    def authority_dir(self) -> Path:
+        return Path(self.certs.authority_dir).absolute() if self.certs.authority_dir else self.state / "authority"
 
 
 def load(path: str | Path | None = None, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Config:

@@ -547,6 +547,27 @@ CREATE TABLE volume_messages (
 );
 CREATE INDEX volume_messages_by_project ON volume_messages USING btree (project_id, created_at DESC, id);
 
+CREATE TABLE certificates (
+    serial       text NOT NULL,
+    party        text NOT NULL,
+    alternatives text[] NOT NULL,
+    issued_at    timestamp with time zone NOT NULL,
+    expires_at   timestamp with time zone NOT NULL,
+    revoked_at   timestamp with time zone,
+    CONSTRAINT certificates_pkey PRIMARY KEY (serial)
+);
+CREATE INDEX certificates_by_party ON certificates USING btree (party);
+CREATE INDEX certificates_revoked ON certificates USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
+
+CREATE TABLE join_tokens (
+    id           text NOT NULL,
+    host         text NOT NULL,
+    alternatives text[] NOT NULL,
+    public_key   bytea NOT NULL,
+    expires_at   timestamp with time zone NOT NULL,
+    CONSTRAINT join_tokens_pkey PRIMARY KEY (id)
+);
+
 CREATE OR REPLACE FUNCTION identity_reach(who text)
  RETURNS TABLE(project_id text, domain_id text, role_id text)
  LANGUAGE sql

@@ -20,6 +20,20 @@ SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 CONTROL = SERVER.with_name("rabbitmqctl")
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+TLS = """\
+listeners.ssl.default = {tls_port}
+ssl_options.cacertfile = {directory}/ca-cert.pem
+ssl_options.certfile = {directory}/server-cert.pem
+ssl_options.keyfile = {directory}/server-key.pem
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+ssl_options.depth = 2
+ssl_cert_login_from = common_name
+auth_mechanisms.1 = EXTERNAL
+auth_mechanisms.2 = PLAIN
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management_port}
+"""
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
@@ -30,18 +44,25 @@ def installed() -> bool:
 class RabbitServer:
     """One node with its files under ``directory``; the same ports and data from start to start.
 
-    Belongs to no event loop: it may be started in one and stopped in another.
+    Belongs to no event loop: it may be started in one and stopped in another. With ``certificate``, a directory as
+    ``certs.keeper`` describes, it also answers on ``tls_port``, to who has a certificate of the same authority and an account of that
+    name; accounts are made on ``management_port``.
     """
 
-    def __init__(self, directory: Path, world: World) -> None:
+    def __init__(self, directory: Path, world: World, *, certificate: Path | None = None) -> None:
         self._directory = directory
         self._world = world
+        self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, self._dist_port, self._epmd_port = _free_ports(world, 3)
+        self.port, self._dist_port, self._epmd_port, self.tls_port, self.management_port = _free_ports(world, 5)
 
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def management_url(self) -> str:
+        return f"http://guest:guest@127.0.0.1:{self.management_port}"
 
     async def start(self) -> str:
         """Returns the AMQP URL once the node answers on it. Raises ``Unavailable``."""
@@ -132,8 +153,12 @@ class RabbitServer:
 
     def _write_files(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        (self._directory / "plugins").write_text("[].\n")
-        (self._directory / "rabbitmq.conf").write_text("loopback_users = none\n")
+        plugins, settings = "[].\n", "loopback_users = none\n"
+        if self._certificate is not None:
+            plugins = "[rabbitmq_auth_mechanism_ssl, rabbitmq_management].\n"
+            settings += TLS.format(directory=self._certificate, tls_port=self.tls_port, management_port=self.management_port)
+        (self._directory / "plugins").write_text(plugins)
+        (self._directory / "rabbitmq.conf").write_text(settings)
 
     def _environment(self) -> dict[str, str]:
         directory = self._directory

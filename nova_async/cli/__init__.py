@@ -30,6 +30,8 @@ COMMANDS = {
     "up": ("nova_async.cli.up:up", "Run a whole cloud on this machine until Ctrl-C."),
     "serve": ("nova_async.cli.serve:serve", "Run the application of a cluster: API, services, scheduler, conductor."),
     "compute": ("nova_async.cli.serve:compute", "Run the worker of this hypervisor host."),
+    "enrol": ("nova_async.cli.enrol:enrol", "Get this hypervisor host's first certificate."),
+    "renew": ("nova_async.cli.enrol:renew", "Renew a certificate when it is time."),
     "explain": ("nova_async.cli.explain:explain", "Say why a server is where it is, or nowhere."),
     "admin": ("nova_async.cli.admin:admin", "Look into a cloud and mend it."),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from nova_async.certs.authority import Authority
     from nova_async.config import Config
     from nova_async.db import Database
     from nova_async.workflow.row import WorkflowRow
@@ -129,6 +130,70 @@ def migrate(where: Any, post: bool) -> None:
     asyncio.run(work())
 
 
+@admin.command("enrol-host")
+@click.argument("host")
+@click.option("--name", "names", multiple=True, help="A DNS name or an address of the host, to be in its certificate. Several times.")
+@click.pass_obj
+def enrol_host(where: Any, host: str, names: tuple[str, ...]) -> None:
+    """Print a join token: leave for HOST to get its certificate, once (nova-async enrol)."""
+
+    async def work(authority: "Authority") -> None:
+        click.echo(await authority.allow_host(host, [*dict.fromkeys((host, *names))]))
+
+    _with_authority(where, work)
+
+
+@admin.group()
+def certificate() -> None:
+    """What the cloud's certificate authority made. Run this where the authority's directory is."""
+
+
+@certificate.command("list")
+@click.pass_obj
+def list_certificates(where: Any) -> None:
+    """List all that have not expired."""
+
+    async def work(authority: "Authority") -> None:
+        rows = [
+            [each.serial, each.party, f"{each.expires_at:%Y-%m-%d %H:%M}", f"{each.revoked_at:%Y-%m-%d %H:%M}" if each.revoked_at else ""]
+            for each in await authority.valid()
+        ]
+        _table(["serial", "party", "expires", "revoked"], rows)
+
+    _with_authority(where, work)
+
+
+@certificate.command()
+@click.argument("party")
+@click.option("--name", "names", multiple=True, help="A DNS name or an address to be in the certificate. Several times.")
+@click.option("--directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where key and certificate are written.")
+@click.pass_obj
+def issue(where: Any, party: str, names: tuple[str, ...], directory: Path) -> None:
+    """Make key and certificate for a part of this machine that is no worker: the broker, an application."""
+
+    async def work(authority: "Authority") -> None:
+        from nova_async.certs.keeper import write_identity
+
+        key, made = await authority.issue(party, names)
+        await asyncio.to_thread(write_identity, directory, key, made.chain, made.root)
+        click.echo(f"written to {directory}")
+
+    _with_authority(where, work)
+
+
+@certificate.command()
+@click.argument("party")
+@click.pass_obj
+def revoke(where: Any, party: str) -> None:
+    """Revoke all certificates of PARTY (a worker's is compute.<host>), or one by its serial number."""
+
+    async def work(authority: "Authority") -> None:
+        for each in await authority.revoke(party):
+            click.echo(f"revoked {each.serial} of {each.party}")
+
+    _with_authority(where, work)
+
+
 @admin.group("dead-letters")
 def dead_letters() -> None:
     """Messages that could not be handled."""
@@ -216,6 +281,17 @@ def _with_database(where: Any, work: Callable[["Database", "Config"], Awaitable[
             await database.close()
 
     run(connected)
+
+
+def _with_authority(where: Any, work: Callable[["Authority"], Awaitable[None]]) -> None:
+    async def opened(database: "Database", config: "Config") -> None:
+        from nova_async.certs.authority import Authority
+        from nova_async.certs.broker import accounts
+        from nova_async.world import RealWorld
+
+        await work(await Authority.open(config, RealWorld(), database, accounts(config)))
+
+    _with_database(where, opened)
 
 
 def _with_bus(where: Any, work: Callable[[Any], Awaitable[None]]) -> None:

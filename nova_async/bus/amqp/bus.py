@@ -15,7 +15,17 @@ from nova_async.bus.amqp.dead_letters import AmqpDeadLetters
 from nova_async.bus.amqp.link import Link
 from nova_async.bus.amqp.notifier import Notifier
 from nova_async.bus.amqp.publisher import Publisher
-from nova_async.bus.amqp.topology import RETRIES, TOPICS, calls_queue, own_queue, work_queue
+from nova_async.bus.amqp.topology import (
+    REPLIES,
+    TOPICS,
+    calls_queue,
+    declare_fixed,
+    exchange_of,
+    look_for_fixed,
+    own_queue,
+    retry_queue,
+    work_queue,
+)
 from nova_async.bus.dead_letters import type_of
 from nova_async.bus.delivery import (
     CAST_SECONDS,
@@ -26,7 +36,6 @@ from nova_async.bus.delivery import (
     raised,
     reason,
     retry_delay,
-    retry_level,
     sealed,
     within,
 )
@@ -44,7 +53,16 @@ class AmqpBus:
     """Casts are kept in quorum queues; questions, answers and news live in memory of the broker only."""
 
     def __init__(
-        self, publishing: Link, consuming: Link, world: World, *, prefetch: int, max_tries: int, probe_seconds: float, exchange: str
+        self,
+        publishing: Link,
+        consuming: Link,
+        world: World,
+        *,
+        prefetch: int,
+        max_tries: int,
+        probe_seconds: float,
+        exchange: str,
+        own: str = "",
     ) -> None:
         self.messages_sent = 0
         self._links = (publishing, consuming)
@@ -53,7 +71,7 @@ class AmqpBus:
         self._prefetch = prefetch
         self._max_tries = max_tries
         self._probe_seconds = probe_seconds
-        self._publisher = Publisher(publishing, world)
+        self._publisher = Publisher(publishing, world, look_for_fixed if own else declare_fixed, own=own)
         self._notifier = Notifier(publishing, world, exchange)
         self.dead_letters = AmqpDeadLetters(self._publisher, world)
         self._replies = _Replies(self)
@@ -62,16 +80,24 @@ class AmqpBus:
 
     @classmethod
     async def connect(
-        cls, url: str, world: World, *, prefetch: int = 64, max_tries: int = 5, probe_seconds: float = 5.0, exchange: str = "nova"
+        cls,
+        url: str,
+        world: World,
+        *,
+        prefetch: int = 64,
+        max_tries: int = 5,
+        probe_seconds: float = 5.0,
+        exchange: str = "nova",
+        own: str = "",
     ) -> Self:
         """Two connections, since a broker short of memory stops reading from those that publish.
 
         ``amqps`` URLs take ``cafile``, ``certfile`` and ``keyfile`` in their query, and ``auth=external``.
-        ``exchange`` is that of notifications.
+        ``exchange`` is that of notifications; ``own`` the target of a worker that the broker lets declare nothing but its own queues.
         Raises ``Invalid`` for a URL of another kind, ``Unavailable`` when no broker answers or it refuses us.
         """
         links = Link(url, world, "publishing"), Link(url, world, "consuming")
-        bus = cls(*links, world, prefetch=prefetch, max_tries=max_tries, probe_seconds=probe_seconds, exchange=exchange)
+        bus = cls(*links, world, prefetch=prefetch, max_tries=max_tries, probe_seconds=probe_seconds, exchange=exchange, own=own)
         try:
             await asyncio.gather(*(link.first(FIRST_SECONDS) for link in links))
             await bus._publisher.ready(FIRST_SECONDS)
@@ -88,7 +114,7 @@ class AmqpBus:
         self._refuse_when_closed()
         queue = work_queue(target)
         parcel = Parcel(checked(frame), message_id=self._world.uuid(), delivery_mode=DeliveryMode.PERSISTENT)
-        await self._publisher.send(parcel, key=queue.name, queue=queue, seconds=CAST_SECONDS)
+        await self._publisher.send(parcel, exchange=exchange_of(target), key=queue.name, queue=queue, seconds=CAST_SECONDS)
         self.messages_sent += 1
 
     async def call(self, target: str, message: Message, *, timeout: float) -> Message:
@@ -172,7 +198,7 @@ class AmqpBus:
         """Send a question that the broker forgets after ``timeout``."""
         queue = calls_queue(target)
         parcel = Parcel(frame, message_id=self._world.uuid(), reply_to=reply_to, correlation_id=question, expiration=timeout)
-        await self._publisher.send(parcel, key=queue.name, queue=queue, seconds=timeout)
+        await self._publisher.send(parcel, exchange=exchange_of(target), key=queue.name, queue=queue, seconds=timeout)
         self.messages_sent += 1
 
     def _refuse_when_closed(self) -> None:
@@ -210,7 +236,8 @@ class AmqpBus:
         _log.error("bus.parked", target=target, type=type_of(frame), letter=letter, reason=reason(error))
 
     async def _try_later(self, target: str, incoming: AbstractIncomingMessage, tries: int) -> None:
-        """A copy waits in the broker and falls back into the queue that its routing key names."""
+        """A copy waits in the broker and falls back into the queue."""
+        waiting = retry_queue(target)
         parcel = Parcel(
             incoming.body,
             message_id=incoming.message_id,
@@ -218,7 +245,7 @@ class AmqpBus:
             expiration=retry_delay(self._world, tries),
             delivery_mode=DeliveryMode.PERSISTENT,
         )
-        await self._publisher.send(parcel, exchange=RETRIES[retry_level(tries)], key=work_queue(target).name, seconds=CAST_SECONDS)
+        await self._publisher.send(parcel, exchange=waiting.name, queue=waiting, seconds=CAST_SECONDS)
 
     async def _attend_question(self, handler: Handler, incoming: AbstractIncomingMessage, hands: Hands) -> None:
         try:
@@ -232,7 +259,7 @@ class AmqpBus:
         """A caller that is gone gets no answer, and nobody minds."""
         parcel = Parcel(sealed(answer), message_id=self._world.uuid(), correlation_id=incoming.correlation_id)
         try:
-            await self._publisher.send(parcel, key=incoming.reply_to or "", mandatory=False, seconds=REPLY_SECONDS)
+            await self._publisher.send(parcel, exchange=REPLIES, key=incoming.reply_to or "", mandatory=False, seconds=REPLY_SECONDS)
         except Unavailable:
             _log.info("bus.answer_lost", type=type_of(incoming.body))
         else:
@@ -292,7 +319,7 @@ class _Replies:
         for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(Unavailable("The connection to the message broker was cut before the answer came. Try again."))
-        queue = await own_queue(f"nova.replies.{self._bus._world.uuid()}").declare(channel)
+        queue = await own_queue(f"nova.replies.{self._bus._world.uuid()}", REPLIES).declare(channel)
         self._queue = queue.name
         return queue
 

@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from nova_async.bus.amqp.link import BROKEN, quietly
 from nova_async.bus.amqp.publisher import Publisher
-from nova_async.bus.amqp.topology import DEAD_LETTERS, WORK, work_queue
+from nova_async.bus.amqp.topology import DEAD_LETTERS, RETRY, WORK, exchange_of, work_queue
 from nova_async.bus.dead_letters import KEPT, DeadLetter, missing, type_of
 from nova_async.bus.delivery import CAST_SECONDS, within
 from nova_async.errors import Unavailable
@@ -43,7 +43,7 @@ class AmqpDeadLetters:
             incoming, letter = await _find(taken, letter_id)
             parcel = Parcel(letter.frame, message_id=letter.id, delivery_mode=DeliveryMode.PERSISTENT)
             queue = work_queue(letter.target)
-            await self._publisher.send(parcel, key=queue.name, queue=queue, seconds=CAST_SECONDS)
+            await self._publisher.send(parcel, exchange=exchange_of(letter.target), key=queue.name, queue=queue, seconds=CAST_SECONDS)
             await incoming.ack()
             return letter
 
@@ -90,7 +90,7 @@ def letter_of(incoming: AbstractIncomingMessage) -> DeadLetter:
     by_broker = f"parked by the broker: {headers.get('x-first-death-reason', 'unknown')}"
     return DeadLetter(
         id=incoming.message_id or "",
-        target=headers.get("target") or queue.removeprefix(WORK),
+        target=headers.get("target") or queue.removeprefix(RETRY).removeprefix(WORK),
         type=type_of(incoming.body),
         reason=headers.get("reason") or by_broker,
         tries=headers.get("tries", 0),

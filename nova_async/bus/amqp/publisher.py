@@ -9,7 +9,7 @@ from aio_pika.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from nova_async.bus.amqp.link import BROKEN, Link, back_off, is_blocked, quietly
-from nova_async.bus.amqp.topology import QueueSpec, declare_fixed
+from nova_async.bus.amqp.topology import REPLIES, QueueSpec, declare_fixed
 from nova_async.bus.delivery import within
 from nova_async.errors import Unavailable
 from nova_async.world import World
@@ -21,12 +21,16 @@ AT_ONCE = 10_000  # messages in flight, or waiting for the broker to come back
 class Publisher:
     """One channel with confirms, opened again when it breaks."""
 
-    def __init__(self, link: Link, world: World, prepare: Callable[[AbstractChannel], Awaitable[None]] = declare_fixed) -> None:
+    def __init__(
+        self, link: Link, world: World, prepare: Callable[[AbstractChannel], Awaitable[None]] = declare_fixed, *, own: str = ""
+    ) -> None:
+        """``own``: the target whose queues alone we may declare; empty: all."""
         self._link = link
         self._world = world
         self._prepare = prepare  # declares what a new channel sends to
         self._channel: AbstractChannel | None = None
         self._connection: AbstractConnection | None = None
+        self._own = own
         self._declared: set[str] = set()
         self._opening = asyncio.Lock()
         self._in_flight = 0
@@ -49,7 +53,7 @@ class Publisher:
     async def probe(self, queue: str, seconds: float) -> bool:
         """Put an empty message into ``queue``; False when nothing can be sent now. Raises ``LookupError`` when there is no such queue."""
         try:
-            await self._attempt(seconds, Parcel(b"", message_id=self._world.uuid()), "", queue, None, True)
+            await self._attempt(seconds, Parcel(b"", message_id=self._world.uuid()), REPLIES, queue, None, True)
         except DeliveryError:
             raise LookupError(queue) from None
         except BROKEN:
@@ -90,7 +94,7 @@ class Publisher:
             channel = await within(self._world, seconds, self._open_channel())
         connection = self._connection
         try:
-            if queue is not None and queue.name not in self._declared:
+            if queue is not None and queue.name not in self._declared and queue.name.endswith(self._own):
                 await within(self._world, seconds, queue.declare(channel))
                 self._declared.add(queue.name)
             target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange

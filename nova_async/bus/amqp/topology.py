@@ -3,10 +3,15 @@
 =====================  ================  ==================================================================
 nova.work.<target>     quorum queue      casts; full: the sender is refused; dead letters go to nova.dead-letters
 nova.calls.<target>    classic queue     questions, each dropped when its caller's patience ends
-nova.retry.<n>         fanout + quorum   failed casts wait here, then fall back into the queue of their routing key
+nova.retry.<target>    fanout + quorum   failed casts wait here, then fall back into nova.work.<target>
+nova.conductors        direct exchange   leads to the queues of conductors, by their names
+nova.replies           direct exchange   leads to the queues of those who asked
 nova.dead-letters      fanout + quorum   parked messages, the oldest dropped first
 nova.topics            direct exchange   news; each subscriber binds an exclusive queue of its own
 =====================  ================  ==================================================================
+
+Workers write to the named exchanges only, and declare nothing but their own queues: so the broker can keep each of them from
+reading and writing what is another's (``certs.broker``). The application sends to workers through the default exchange.
 
 At-least-once dead-lettering and message time-to-live in quorum queues came with RabbitMQ 3.10.
 """
@@ -23,8 +28,10 @@ from nova_async.bus.delivery import RETRY_SECONDS, WAITING_LIMIT
 WORK = "nova.work."
 CALLS = "nova.calls."
 DEAD_LETTERS = "nova.dead-letters"
+RETRY = "nova.retry."
 TOPICS = "nova.topics"
-RETRIES = tuple(f"nova.retry.{number}" for number in range(len(RETRY_SECONDS)))
+CONDUCTORS = "nova.conductors"
+REPLIES = "nova.replies"
 
 WORK_LIMIT = 100_000
 CALLS_LIMIT = 1_000
@@ -40,16 +47,29 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = True
     exclusive: bool = False
     arguments: dict[str, Any]
+    exchange: str = ""  # it is bound to this one under its name, too
+    fanout: bool = False  # it has an exchange of its own name
 
     async def declare(self, channel: AbstractChannel) -> AbstractQueue:
-        return await channel.declare_queue(
+        queue = await channel.declare_queue(
             self.name, durable=self.durable, exclusive=self.exclusive, auto_delete=self.exclusive, arguments=self.arguments
         )
+        if self.fanout:
+            await queue.bind(await channel.declare_exchange(self.name, ExchangeType.FANOUT, durable=True), "")
+        if self.exchange:
+            await queue.bind(self.exchange, self.name)
+        return queue
+
+
+def exchange_of(target: str) -> str:
+    """Through which exchange a target's queues are reached; "" is the default one."""
+    return CONDUCTORS if target.partition(".")[0] == "conductor" else ""
 
 
 def work_queue(target: str) -> QueueSpec:
     return QueueSpec(
         name=WORK + target,
+        exchange=exchange_of(target),
         arguments={
             "x-queue-type": "quorum",
             "x-max-length": WORK_LIMIT,
@@ -64,32 +84,44 @@ def work_queue(target: str) -> QueueSpec:
 def calls_queue(target: str) -> QueueSpec:
     return QueueSpec(
         name=CALLS + target,
+        exchange=exchange_of(target),
         arguments={"x-max-length": CALLS_LIMIT, "x-overflow": "reject-publish", "x-expires": CALLS_IDLE_SECONDS * 1000},
     )
 
 
-def own_queue(name: str) -> QueueSpec:
+def retry_queue(target: str) -> QueueSpec:
+    """Each message says how long it waits; one that waits longer holds up those behind it."""
+    return QueueSpec(
+        name=RETRY + target,
+        fanout=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-message-ttl": int(max(RETRY_SECONDS) * 1000),
+            "x-max-length": WORK_LIMIT,
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": WORK + target,
+            "x-dead-letter-strategy": "at-least-once",
+        },
+    )
+
+
+def own_queue(name: str, exchange: str = "") -> QueueSpec:
     """A queue that lives and dies with the connection of its only reader; the oldest messages go first."""
-    return QueueSpec(name=name, durable=False, exclusive=True, arguments={"x-max-length": WAITING_LIMIT})
+    return QueueSpec(name=name, durable=False, exclusive=True, exchange=exchange, arguments={"x-max-length": WAITING_LIMIT})
+
+
+DEAD = QueueSpec(name=DEAD_LETTERS, fanout=True, arguments={"x-queue-type": "quorum", "x-max-length": KEPT, "x-delivery-limit": LOOKS})
 
 
 async def declare_fixed(channel: AbstractChannel) -> None:
     """Make what every deployment has, whoever comes first."""
-    await channel.declare_exchange(TOPICS, ExchangeType.DIRECT, durable=True)
-    await _declare_pair(channel, DEAD_LETTERS, {"x-max-length": KEPT, "x-delivery-limit": LOOKS})
-    for name, seconds in zip(RETRIES, RETRY_SECONDS, strict=True):
-        arguments = {
-            "x-message-ttl": int(seconds * 1000),
-            "x-max-length": WORK_LIMIT,
-            "x-overflow": "reject-publish",
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-strategy": "at-least-once",
-        }
-        await _declare_pair(channel, name, arguments)
+    for name in (TOPICS, CONDUCTORS, REPLIES):
+        await channel.declare_exchange(name, ExchangeType.DIRECT, durable=True)
+    await DEAD.declare(channel)
 
 
-async def _declare_pair(channel: AbstractChannel, name: str, arguments: dict[str, Any]) -> None:
-    """A fanout exchange and its only queue: routing keys stay free to say where a message came from."""
-    exchange = await channel.declare_exchange(name, ExchangeType.FANOUT, durable=True)
-    queue = await QueueSpec(name=name, arguments={"x-queue-type": "quorum", **arguments}).declare(channel)
-    await queue.bind(exchange, "")
+async def look_for_fixed(channel: AbstractChannel) -> None:
+    """For those who may not make it: it is there once an application has come. Raises ``ChannelNotFoundEntity``."""
+    for name in (TOPICS, CONDUCTORS, REPLIES, DEAD_LETTERS):
+        await channel.get_exchange(name)

@@ -26,6 +26,7 @@ INSERT = Query("workflows", "insert", WorkflowRow)
 INSERT_QUEUED = Query("workflows", "insert_queued", WorkflowRow)
 INSERT_FINISHED = Query[Any]("workflows", "insert_finished")
 QUEUED_OF = Query("workflows", "queued_of", WorkflowRow)
+CANCEL_QUEUED = Query[Any]("workflows", "cancel_queued")
 LIVE_OF = Query("workflows", "live_of", WorkflowRow)
 SIGNAL_LIVE = Query("workflows", "signal_live", WorkflowRow)
 SIGNAL_ONE = Query("workflows", "signal_one", WorkflowRow)
@@ -90,6 +91,11 @@ async def insert_finished(conn: Connection, id: str, kind: str, subject_id: str,
 
 async def queued_of(conn: Connection, subject_id: str) -> WorkflowRow | None:
     return await QUEUED_OF.maybe(conn, subject_id)
+
+
+async def cancel_queued(conn: Connection, id: str) -> int:
+    """How many it was: 0 when it waits no more."""
+    return await CANCEL_QUEUED.run(conn, id)
 
 
 async def live_of(conn: Connection, subject_id: str) -> WorkflowRow | None:

@@ -85,6 +85,16 @@ LEGAL: Final[dict[str, frozenset[str]]] = {
     "attach_volume": frozenset({ACTIVE, PAUSED, STOPPED, RESIZED, SOFT_DELETED, SHELVED, SHELVED_OFFLOADED}),
 }
 
+# What a hard reboot cuts short: the task_state that shows it, and the operation.
+REBOOT_OVER: Final[dict[str, str]] = {
+    REBOOTING: "reboot",
+    REBOOTING_HARD: "reboot",
+    PAUSING: "pause",
+    UNPAUSING: "unpause",
+    SUSPENDING: "suspend",
+    RESUMING: "resume",
+}
+
 _RESIZE: Final[dict[str | None, str]] = dict.fromkeys(("resize_prep", "resize_migrating", "resize_migrated", "resize_finish"), "RESIZE")
 _REBUILD: Final[dict[str | None, str]] = dict.fromkeys(("rebuilding", "rebuild_block_device_mapping", "rebuild_spawning"), "REBUILD")
 _REBOOT: Final[dict[str | None, str]] = dict.fromkeys((REBOOTING, "reboot_pending", "reboot_started"), "REBOOT")

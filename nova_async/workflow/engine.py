@@ -75,6 +75,7 @@ class Engine(Generic[P]):
         *,
         id: str | None = None,
         parent_id: str | None = None,
+        over: frozenset[str] = frozenset(),
         **input: Any,
     ) -> str:
         """See ``workflow.start.Starter``."""
@@ -84,11 +85,11 @@ class Engine(Generic[P]):
             if rows:
                 await self._made(conn, rows)
                 return rows[0].id
-            if not self.definitions[kind].forced_through:
-                raise Conflict("Another operation on this server is still running.")
-            if queued := await self._queue_behind(conn, new, subject_id):
+            if not self.definitions[kind].forced_through and not over:
+                break
+            if queued := await self._queue_behind(conn, new, subject_id, over):
                 return queued
-        raise Conflict("Another operation on this server is still running.")
+        raise Conflict(BUSY)
 
     async def begin_many(self, conn: Connection, ctx: Context, kind: str, subject_ids: list[str], **input: Any) -> list[str]:
         """See ``workflow.start.Starter``."""
@@ -124,20 +125,35 @@ class Engine(Generic[P]):
         """This process, if it has room for so many."""
         return self.process if self._accepting and len(self._running) + len(self._begun) + count <= self.workers else None
 
-    async def _queue_behind(self, conn: Connection, new: New, subject_id: str) -> str | None:
-        live = await workflows.signal_live(conn, subject_id, new.kind, new.kind)
+    async def _queue_behind(self, conn: Connection, new: New, subject_id: str, over: frozenset[str]) -> str | None:
+        """Cancel what is live, and wait for its end. None when it has ended. The caller's transaction takes all back after ``Conflict``."""
+        urgent = self.definitions[new.kind].forced_through
+        live = await workflows.signal_live(conn, subject_id, new.kind, new.kind if urgent else "")
         if live is None:
             return None
-        if live.kind == new.kind:
+        if urgent and live.kind == new.kind:
             return live.id
+        if not urgent and live.kind not in over:
+            raise Conflict(BUSY)
         made = await workflows.insert_queued(conn, new, self.world.uuid(), subject_id)
+        if made is None and urgent and await self._displace(conn, subject_id):
+            made = await workflows.insert_queued(conn, new, self.world.uuid(), subject_id)
         if made and self.witness:
             await self.witness.begun(conn, made)
         queued = made or await workflows.queued_of(conn, subject_id)
         if queued is None:
             return None
+        if not urgent and queued.kind != new.kind:
+            raise Conflict(BUSY)
         self._to_signal[queued.id] = live.id
         return queued.id
+
+    async def _displace(self, conn: Connection, subject_id: str) -> bool:
+        """Cancel what waits for the subject, unless it too must get through."""
+        queued = await workflows.queued_of(conn, subject_id)
+        if queued is None or self.definitions[queued.kind].forced_through:
+            return False
+        return await workflows.cancel_queued(conn, queued.id) > 0
 
     async def record(self, conn: Connection, ctx: Context, kind: str, subject_id: str, message: str = "") -> None:
         """See ``workflow.start.Starter``."""
@@ -161,7 +177,7 @@ class Engine(Generic[P]):
             if row is not None and row.owner == self.process and self._accepting:
                 self._start(row)
             elif live := self._to_signal.pop(id, None):
-                self.signalled(live, "delete")
+                self.signalled(live, "cancel")
                 self._tell(live)
             else:
                 self._wake.set()
@@ -613,4 +629,5 @@ class Engine(Generic[P]):
             self._start(promoted)
 
 
+BUSY = "Another operation on this server is still running."
 STOPPED: Any = object()  # a step that a signal ended early

@@ -7,11 +7,13 @@ from nova_async.db import Connection
 
 
 class Starter(Protocol):
-    async def begin(self, conn: Connection, ctx: Context, kind: str, subject_id: str, **input: Any) -> str:
+    async def begin(
+        self, conn: Connection, ctx: Context, kind: str, subject_id: str, *, over: frozenset[str] = frozenset(), **input: Any
+    ) -> str:
         """Insert the workflow ``kind`` (an action's name: create, delete, stop ...) for a subject; returns its id.
 
         Raises ``Conflict`` while another operation on the subject is live. ``delete`` never conflicts: it cancels what is
-        live and runs after it. A second delete returns the id of the first.
+        live and runs after it. A second delete returns the id of the first. ``over`` names kinds which this one cancels likewise.
         """
         ...
 

@@ -27,6 +27,10 @@ VALUES ($1, $2, $3, 'done', $4, $5, $6, now())
 -- The workflow of a subject that waits for its turn. $1 subject
 SELECT * FROM workflows WHERE subject_id = $1 AND state = 'queued'
 
+-- cancel_queued --
+-- Something more urgent takes its place. $1 id
+UPDATE workflows SET state = 'cancelled', finished_at = now(), updated_at = now() WHERE id = $1 AND state = 'queued'
+
 -- live_of --
 -- The live workflow of a subject. $1 subject
 SELECT * FROM workflows WHERE subject_id = $1 AND state IN ('running', 'waiting', 'undoing')

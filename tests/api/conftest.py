@@ -82,8 +82,10 @@ class RowStarter:
     recorded: list[tuple[str, str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
-    async def begin(self, conn: Connection, ctx: Context, kind: str, subject_id: str, **given: Any) -> str:
-        queued = kind == "delete" and await conn.fetchval(
+    async def begin(
+        self, conn: Connection, ctx: Context, kind: str, subject_id: str, *, over: frozenset[str] = frozenset(), **given: Any
+    ) -> str:
+        queued = (kind == "delete" or over) and await conn.fetchval(
             "SELECT count(*) FROM workflows WHERE subject_id = $1 AND state IN ('running', 'waiting', 'undoing')", subject_id
         )
         if kind == "delete":

@@ -64,7 +64,10 @@ ACTIONS: dict[str, Action] = {
     "start": action(202, "stopped", "start", body={"os-start": None}, placed=True, first=True),
     "stop": action(202, "active error", "stop", body={"os-stop": None}, placed=True, first=True),
     "reboot soft": action(202, "active", "reboot", body={"reboot": {"type": "SOFT"}}),
-    "reboot hard": action(202, "active stopped paused suspended error", "reboot", body={"reboot": {"type": "HARD"}}),
+    "reboot hard": action(
+        *(202, "active stopped paused suspended error", "reboot"),
+        **{"body": {"reboot": {"type": "HARD"}}, "tasks": frozenset({None, "rebooting_hard"})},
+    ),
     "pause": action(202, "active", "pause", body={"pause": None}),
     "unpause": action(202, "paused", "unpause", body={"unpause": None}),
     "suspend": action(202, "active", "suspend", body={"suspend": None}),
@@ -145,7 +148,6 @@ ACTIONS: dict[str, Action] = {
     "remove security group": anytime(404, body={"removeSecurityGroup": {"name": "g"}}, held=False),
     "injectNetworkInfo": anytime(202, body={"injectNetworkInfo": None}, caller="admin"),
 }
-# Nova begins a hard reboot over another, and over what pauses, resumes and the like; here that has to end first.
 HELD = {name: what for name, what in ACTIONS.items() if what.held and what.caller != "admin"}
 UNHELD = {name: what for name, what in ACTIONS.items() if not what.held}
 

@@ -9,6 +9,7 @@ import pytest
 from nova_async.db import Database, workflows
 from nova_async.errors import Error, Invalid
 from nova_async.model.power import PowerState
+from nova_async.model.states import REBOOT_OVER
 from tests.cloud import Cloud, cloud
 
 
@@ -199,3 +200,25 @@ async def test_many_servers_at_once_all_become_active(two):
     await two.settle()
     assert {(await two.server(s)).vm_state for s in servers} == {"active"}
     assert {(await two.server(s)).host for s in servers} == {"host1", "host2"}
+
+
+@pytest.mark.parametrize("kind", sorted(set(REBOOT_OVER.values())))
+async def test_a_hard_reboot_cuts_short_what_hangs(two, kind):
+    server = await two.boot()
+    await two.settle()
+    for earlier in {"unpause": ["pause"], "resume": ["suspend"]}.get(kind, ()):
+        await two.begin(earlier, server)
+        await two.settle()
+    faults = two.faults[(await two.server(server)).host]
+    faults.hang(kind)
+    stuck = await two.begin(kind, server, **({"type": "SOFT"} if kind == "reboot" else {}))
+    await two.until(lambda: faults.waiting(kind))
+    hard = await two.begin("reboot", server, over=frozenset(REBOOT_OVER.values()), type="HARD")
+    assert (await two.server(server)).task_state == "rebooting_hard"
+    faults.release(kind)
+    await two.settle()
+    row = await two.server(server)
+    assert (row.vm_state, row.task_state, row.power_state, row.fault) == ("active", None, 1, None)
+    async with two.database.connection() as conn:
+        states = {workflow.id: workflow.state for workflow in await workflows.of_subject(conn, server)}
+    assert (states[stuck], states[hard]) == ("cancelled", "done")

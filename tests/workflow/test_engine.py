@@ -181,6 +181,64 @@ async def test_delete_waits_for_what_is_past_its_point_of_no_return(bench):
     assert bench.log == ["turn", "finish", "remove"]
 
 
+async def test_an_operation_cuts_short_those_that_it_names_and_runs_after_them(bench):
+    async def hang(run: Any) -> None:
+        await asyncio.sleep(60)
+
+    press = Definition(kind="press", steps=steps(step(noting("press"))))
+    other = Definition(kind="other", steps=steps(step(noting("never"))))
+    async with bench.engine(three(middle=hang), press, other) as engine:
+        made, subject = await bench.begin(engine, "make")
+        await bench.until(lambda: "second" in bench.log)
+        for over in (frozenset(), frozenset({"press"})):
+            with pytest.raises(Conflict):
+                await bench.begin(engine, "press", subject, over=over)
+        assert (await bench.row(made)).signal is None
+        pressed, _ = await bench.begin(engine, "press", subject, over=frozenset({"make"}))
+        again, _ = await bench.begin(engine, "press", subject, over=frozenset({"make"}))
+        with pytest.raises(Conflict):
+            await bench.begin(engine, "other", subject, over=frozenset({"make"}))
+        await engine.idle()
+    assert again == pressed
+    assert ((await bench.row(made)).state, (await bench.row(pressed)).state) == ("cancelled", "done")
+    assert bench.log == ["first", "second", "un-second", "un-first", "press"]
+
+
+async def test_an_operation_that_may_cut_short_others_just_begins_where_none_is(bench):
+    press = Definition(kind="press", steps=steps(step(noting("press"))))
+    async with bench.engine(press) as engine:
+        first, subject = await bench.begin(engine, "press", over=frozenset({"press"}))
+        await engine.idle()
+        second, _ = await bench.begin(engine, "press", subject, over=frozenset({"press"}))
+        await engine.idle()
+    assert first != second
+    assert bench.log == ["press", "press"]
+
+
+async def test_delete_takes_the_place_of_what_waits(bench):
+    go_on = asyncio.Event()
+
+    async def last(run: Any) -> None:
+        await go_on.wait()
+
+    make = Definition(
+        kind="make", steps=steps(step(noting("turn"), point_of_no_return=True), step(noting("finish", last), undo=noting("never")))
+    )
+    press = Definition(kind="press", steps=steps(step(noting("never"))))
+    delete = Definition(kind="delete", steps=steps(step(noting("remove"))), forced_through=True)
+    async with bench.engine(make, press, delete) as engine:
+        _, subject = await bench.begin(engine, "make")
+        await bench.until(lambda: "finish" in bench.log)
+        pressed, _ = await bench.begin(engine, "press", subject, over=frozenset({"make"}))
+        deleted, _ = await bench.begin(engine, "delete", subject)
+        go_on.set()
+        await engine.idle()
+    pressed_row = await bench.row(pressed)
+    assert (pressed_row.state, pressed_row.finished_at is not None) == ("cancelled", True)
+    assert (await bench.row(deleted)).state == "done"
+    assert bench.log == ["turn", "finish", "remove"]
+
+
 async def test_a_forced_workflow_is_tried_until_it_is_done(bench):
     left = [3]
 

@@ -1,7 +1,7 @@
 """What is done to a server by ``POST /servers/{id}/action``: begun here, finished by a workflow."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from nova_async.bus.messages.compute import ConsoleOutput, GetConsoleOutput
 from nova_async.db import Connection, hosts, instances
 from nova_async.errors import Conflict, Unavailable, Unsupported
 from nova_async.model.instances import Instance
+from nova_async.model.states import REBOOT_OVER
 from nova_async.policy import servers as policy
 from nova_async.sealed import seal
 
@@ -31,8 +32,9 @@ async def stop(request: Request) -> None:
 
 
 async def reboot(request: Request) -> None:
+    """A hard one cuts short what else is being done with the guest's power."""
     kind = request.body["reboot"]["type"].upper()
-    await begin(request, "reboot", rule=f"reboot {kind.lower()}", type=kind)
+    await begin(request, "reboot", rule=f"reboot {kind.lower()}", over=REBOOT_OVER if kind == "HARD" else None, type=kind)
 
 
 async def pause(request: Request) -> None:
@@ -153,13 +155,14 @@ async def beginning(
     locks: bool = True,
     placed: bool = False,
     idle: bool = True,
+    over: Mapping[str, str] | None = None,
     **given: Any,
 ) -> AsyncIterator[Beginning]:
     """As ``begin``; what the block writes is written in the same transaction, before the workflow's row.
 
     ``word`` is what texts call the action, ``rule`` its name in ``LEGAL``, where they are not ``kind``. ``locks``: a locked
-    server refuses it; ``placed``: so does one on no host, whatever its state; ``idle``: and one that something is being done with.
-    The block may still fill a dict in ``given``.
+    server refuses it; ``placed``: so does one on no host, whatever its state; ``idle``: and one that something is being done with,
+    unless its task_state is in ``over``, which names the operation that is cut short then. The block may still fill a dict in ``given``.
     """
     server = target(request)
     async with request.parts.database.transaction() as conn:
@@ -168,9 +171,12 @@ async def beginning(
             refuse_locked(request, server, state)
         if placed:
             refuse_nowhere(server)
-        refuse_illegal(server, state, word or kind, rule or kind, idle=idle)
+        cut_short = server.task_state is not None and server.task_state in (over or {})
+        refuse_illegal(server, state, word or kind, rule or kind, idle=idle and not cut_short)
         begun = Beginning(conn)
         yield begun
+        if over and cut_short:
+            given["over"] = frozenset(over.values())
         begun.workflow_id = await request.parts.starter.begin(conn, request.ctx, kind, server.uuid, **given)
     request.parts.starter.go([begun.workflow_id])
 

@@ -170,7 +170,7 @@ class App:
         self.images: BuiltinImages = images
 
         conductor = self.conductor = Conductor(
-            config, world, database, self.bus, images, networks, name=self._name(), alone=not config.database.url
+            config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url
         )
         networks.on_change = conductor.desk.ports_changed
         parts = ApiParts(
@@ -182,6 +182,7 @@ class App:
             tokens=identity,
             images=images,
             networks=networks,
+            volumes=volumes,
             hosts=conductor.table,
         )
         self.policy = parts.policy

@@ -1,6 +1,7 @@
 """A small cloud inside the test: conductor, fake hosts, built-in networks and images, on a real database."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from nova_async.context import Context, service_context
 from nova_async.db import Database, instances
 from nova_async.services.image.builtin import BuiltinImages
 from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.volume import Wanted
+from nova_async.services.volume.builtin import BuiltinVolumes
 from nova_async.virt.fake import FakeDriver, Faults
 from nova_async.world import RealWorld
 
@@ -34,6 +37,7 @@ class Cloud:
         self.conductor: Conductor
         self.images: BuiltinImages
         self.networks: BuiltinNetworks
+        self.volumes: BuiltinVolumes
         self.image_id = ""
         self.drivers: dict[str, FakeDriver] = {}
         self.faults: dict[str, Faults] = {}
@@ -43,7 +47,8 @@ class Cloud:
     # -- parts
 
     async def start_conductor(self, name: str = "app", **fault_points: Any) -> asyncio.Task[None]:
-        self.conductor = Conductor(self.config, self.world, self.database, self.bus, self.images, self.networks, name=name, alone=True)
+        services = (self.images, self.networks, self.volumes)
+        self.conductor = Conductor(self.config, self.world, self.database, self.bus, *services, name=name, alone=True)
         serving = asyncio.Event()
         task = asyncio.create_task(self.conductor.run(serving))
         await asyncio.wait({task, asyncio.create_task(serving.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -70,17 +75,17 @@ class Cloud:
 
     async def insert(self, **columns: Any) -> str:
         """A server's row, as the API makes it."""
-        uuid = self.world.uuid()
+        server = self.world.uuid()
         async with self.database.connection() as conn:
             flavor = next(f for f in (await conn.fetch("SELECT to_jsonb(f) FROM flavors f WHERE name = 'm1.tiny'")))[0]
             row = {
-                "uuid": uuid, "project_id": USER.project_id, "user_id": USER.user_id, "reservation_id": "r-1", "display_name": "one",
+                "uuid": server, "project_id": USER.project_id, "user_id": USER.user_id, "reservation_id": "r-1", "display_name": "one",
                 "hostname": "one", "image_id": self.image_id, "flavor": flavor, "flavor_id": flavor["id"], "vcpus": flavor["vcpus"],
                 "memory_mb": flavor["memory_mb"], "network_requests": await self._nets(),
             } | columns  # fmt: skip
             names = ", ".join(row)
             await conn.execute(f"INSERT INTO instances ({names}) VALUES ({', '.join(f'${i + 1}' for i in range(len(row)))})", *row.values())
-        return uuid
+        return server
 
     async def _nets(self) -> list[dict[str, Any]]:
         return [msgspec.to_builtins(r) for r in await self.networks.check(USER, None, [], 1)]
@@ -96,9 +101,20 @@ class Cloud:
         await self.begin("create", server)
         return server
 
-    async def server(self, uuid: str) -> instances.Instance:
+    async def volume(self, size: int = 1) -> str:
+        """The id of a new empty volume that is ready to be attached."""
+        made = await self.volumes.create(USER, self.world.uuid(), Wanted(size=size))
+        await self.volumes.jobs.idle()
+        return made.id
+
+    async def server(self, server: str) -> instances.Instance:
         async with self.database.connection() as conn:
-            return (await instances.by_ids(conn, [uuid]))[uuid]
+            return (await instances.by_ids(conn, [server]))[server]
+
+    async def servers(self) -> list[instances.Instance]:
+        """All that live."""
+        async with self.database.connection() as conn:
+            return await instances.newest_first(conn, {}, 1000)
 
     async def sealing_key(self, host: str) -> str:
         async with self.database.connection() as conn:
@@ -127,6 +143,12 @@ class Cloud:
         return found + [f"INV-25 port {row['id']} belongs to no live server" for row in lost]
 
 
+def device(**fields: Any) -> dict[str, Any]:
+    """A volume among a server's block devices: an empty one that is made with the server and goes with it, unless told."""
+    made = {"source": "blank", "size": 1, "device": "/dev/vdb", "delete_on_termination": True}
+    return {"id": str(uuid.uuid4()), "kind": "volume", "boot_index": None, "tag": None} | made | fields
+
+
 async def stop(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -143,6 +165,8 @@ async def cloud(database: Database, state: Path, *, hosts: int = 2, bus: Bus | N
     made.images = await BuiltinImages.open(database, config, world)
     made.networks = await BuiltinNetworks.open(database, config, world)
     await made.networks.bootstrap()
+    made.volumes = await BuiltinVolumes.open(database, config, world, made.images)
+    volumes = asyncio.create_task(made.volumes.run())
     await bootstrap.flavors(database)
     made.image_id = (await made.images.ensure_blank(service_context("req-boot"))).id
     made.journal = Journal(state / "journal.jsonl")
@@ -156,6 +180,8 @@ async def cloud(database: Database, state: Path, *, hosts: int = 2, bus: Bus | N
         for host in list(made.workers):
             await made.stop_host(host)
         await stop(conductor)
+        await stop(volumes)
         await made.journal.close()
         await made.bus.close()
+        await made.volumes.close()
         await made.images.close()

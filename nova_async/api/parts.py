@@ -13,6 +13,7 @@ from nova_async.notifications.outbox import Outbox
 from nova_async.policy import RULES, Policy
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
+from nova_async.services.volume import VolumeService
 from nova_async.services.web import Identity
 from nova_async.workflow.start import Starter
 from nova_async.world import World
@@ -28,6 +29,7 @@ class Parts:
     tokens: Identity
     images: ImageService
     networks: NetworkService
+    volumes: VolumeService
     hosts: Liveness
     policy: Policy = field(init=False)
     turns: "Turns" = field(init=False)

@@ -53,6 +53,7 @@ from nova_async.api.handlers import (
     usage,
     usage_audits,
     versions,
+    volume_proxies,
 )
 from nova_async.api.route import Route, removed
 from nova_async.api.schemas import actions as action_schemas
@@ -74,6 +75,7 @@ from nova_async.api.schemas import server_interfaces as interface_schemas
 from nova_async.api.schemas import server_metadata as metadata_schemas
 from nova_async.api.schemas import server_shares as share_schemas
 from nova_async.api.schemas import server_tags as tag_schemas
+from nova_async.api.schemas import server_volumes as volume_schemas
 from nova_async.api.schemas import servers as server_schemas
 from nova_async.api.schemas import services as service_schemas
 from nova_async.api.schemas import usage as usage_schemas
@@ -135,11 +137,13 @@ from nova_async.policy import server_passwords as password_policy
 from nova_async.policy import server_scheduling as scheduling_policy
 from nova_async.policy import server_shares as share_policy
 from nova_async.policy import server_tags as tag_policy
+from nova_async.policy import server_volumes as volume_policy
 from nova_async.policy import servers as server_policy
 from nova_async.policy import services as service_policy
 from nova_async.policy import usage as usage_policy
 from nova_async.policy import usage_audits as audit_policy
 from nova_async.policy import versions as version_policy
+from nova_async.policy import volume_proxies as volume_proxy_policy
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
@@ -462,15 +466,17 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/servers/{server_id}/remote-consoles", server_consoles.create, "Open a remote console.",
           since=V.REMOTE_CONSOLES, policy=server_policy.REMOTE_CONSOLES, target="server", body=action_schemas.REMOTE_CONSOLE,
           view=console_views.CREATED, also=(501,)),
-    Route("GET", "/servers/{server_id}/os-volume_attachments", server_volumes.attachments, "List the volumes of a server.",
-          policy=server_policy.VOLUMES_LIST, target="server", view=volume_views.LIST),
+    Route("GET", "/servers/{server_id}/os-volume_attachments", server_volumes.index, "List the volumes of a server.",
+          policy=volume_policy.LIST, target="server", query=volume_schemas.LIST, view=volume_views.LIST),
     Route("POST", "/servers/{server_id}/os-volume_attachments", server_volumes.attach, "Attach a volume.",
-          success={V.BASE: 200, V.ATTACH_IN_BACKGROUND: 202}, policy=server_policy.VOLUMES_ATTACH, target="server",
-          body=action_schemas.ATTACH_VOLUME, view=volume_views.ATTACHED),
-    Route("GET", "/servers/{server_id}/os-volume_attachments/{id}", server_volumes.attachment, "Show a volume of a server.",
-          policy=server_policy.VOLUMES_SHOW, target="server", view=volume_views.SHOW),
-    Route("DELETE", "/servers/{server_id}/os-volume_attachments/{id}", server_volumes.attachment, "Detach a volume.", success=202,
-          policy=server_policy.VOLUMES_DETACH, target="server"),
+          success={V.BASE: 200, V.ATTACH_IN_BACKGROUND: 202}, policy=volume_policy.CREATE, target="server", body=volume_schemas.ATTACH,
+          view=volume_views.ATTACHED),
+    Route("GET", "/servers/{server_id}/os-volume_attachments/{id}", server_volumes.show, "Show a volume of a server.",
+          policy=volume_policy.SHOW, target="server", query=volume_schemas.SHOW, view=volume_views.SHOW),
+    Route("PUT", "/servers/{server_id}/os-volume_attachments/{id}", server_volumes.update, "Change or swap a volume of a server.",
+          success=202, policy=volume_policy.UPDATE, target="later", body=volume_schemas.UPDATE, also=(409,)),
+    Route("DELETE", "/servers/{server_id}/os-volume_attachments/{id}", server_volumes.delete, "Detach a volume.", success=202,
+          policy=volume_policy.DELETE, target="server"),
     Route("GET", "/servers/{server_id}/os-server-password", server_passwords.show, "Read the password that the guest posted, encrypted.",
           policy=password_policy.SHOW, target="server", view=password_views.SHOW),
     Route("DELETE", "/servers/{server_id}/os-server-password", server_passwords.clear, "Forget the password.", success=204,
@@ -519,6 +525,30 @@ ROUTES: tuple[Route, ...] = (
           until=V.NO_IMAGE_METADATA - 1, body=metadata_schemas.ONE, view=metadata_views.ONE, also=(403,)),
     Route("DELETE", "/images/{image_id}/metadata/{id}", images.delete_metadata_item, "Delete a property of an image.",
           until=V.NO_IMAGE_METADATA - 1, success=204, also=(403,)),
+    Route("GET", "/os-volumes", volume_proxies.volumes, "List volumes.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.LIST, query=volume_schemas.PAGE, view=volume_views.VOLUMES),
+    Route("POST", "/os-volumes", volume_proxies.create, "Make a volume.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.CREATE, body=volume_schemas.CREATE_VOLUME, view=volume_views.VOLUME, also=(404,)),
+    Route("GET", "/os-volumes/detail", volume_proxies.volumes, "List volumes with details.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.DETAIL, query=volume_schemas.PAGE, view=volume_views.VOLUMES),
+    Route("GET", "/os-volumes/{id}", volume_proxies.volume, "Show a volume.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.SHOW, view=volume_views.VOLUME),
+    Route("DELETE", "/os-volumes/{id}", volume_proxies.delete, "Delete a volume.", until=V.NO_PROXIES - 1, success=202,
+          policy=volume_proxy_policy.DELETE),
+    Route("GET", "/os-snapshots", volume_proxies.snapshots, "List snapshots of volumes.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.SNAPSHOTS_LIST, query=volume_schemas.PAGE, view=volume_views.SNAPSHOTS),
+    Route("POST", "/os-snapshots", volume_proxies.create_snapshot, "Make a snapshot of a volume.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.SNAPSHOTS_CREATE, body=volume_schemas.CREATE_SNAPSHOT, view=volume_views.SNAPSHOT),
+    Route("GET", "/os-snapshots/detail", volume_proxies.snapshots, "List snapshots of volumes with details.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.SNAPSHOTS_DETAIL, query=volume_schemas.PAGE, view=volume_views.SNAPSHOTS),
+    Route("GET", "/os-snapshots/{id}", volume_proxies.snapshot, "Show a snapshot of a volume.", until=V.NO_PROXIES - 1,
+          policy=volume_proxy_policy.SNAPSHOTS_SHOW, view=volume_views.SNAPSHOT),
+    Route("DELETE", "/os-snapshots/{id}", volume_proxies.delete_snapshot, "Delete a snapshot of a volume.", until=V.NO_PROXIES - 1,
+          success=202, policy=volume_proxy_policy.SNAPSHOTS_DELETE),
+    Route("POST", "/os-assisted-volume-snapshots", volume_proxies.assist, "Take part in a snapshot of a volume.",
+          policy=volume_policy.SNAPSHOT_CREATE, body=volume_schemas.SNAPSHOT),
+    Route("DELETE", "/os-assisted-volume-snapshots/{id}", volume_proxies.assist_deletion, "Take part in deleting a snapshot of a volume.",
+          success=204, policy=volume_policy.SNAPSHOT_DELETE, query=volume_schemas.DELETE_SNAPSHOT),
     Route("GET", "/os-networks", network_proxies.networks, "List networks.",
           until=V.NO_PROXIES - 1, policy=network_policy.NETWORKS_LIST, view=network_views.NETWORKS),
     Route("GET", "/os-networks/{id}", network_proxies.network, "Show a network.",

@@ -8,11 +8,14 @@ import msgspec
 from nova_async.bus.messages.compute import (
     AbortLive,
     AttachPort,
+    AttachVolume,
     Command,
     ConfirmMove,
     CrashDump,
     Destroy,
     DetachPort,
+    DetachVolume,
+    ExtendVolume,
     FinishLive,
     FinishMove,
     LiveMigrate,
@@ -31,6 +34,7 @@ from nova_async.bus.messages.compute import (
     Snapshot,
     Spawn,
     Suspend,
+    SwapVolume,
     Unpause,
     Unrescue,
 )
@@ -96,5 +100,9 @@ OPERATIONS: dict[type[Command], Operation] = {
     SetPassword: lambda t, c, progress: t.driver.set_password(c.guest, t.key.open(c.sealed)),
     AttachPort: lambda t, c, progress: t.driver.attach_port(c.guest, c.generation, c.port_id),
     DetachPort: lambda t, c, progress: t.driver.detach_port(c.guest, c.generation, c.port),
+    AttachVolume: lambda t, c, progress: t.driver.attach_volume(c.guest, c.generation, c.volume),
+    DetachVolume: lambda t, c, progress: t.driver.detach_volume(c.guest, c.generation, c.volume),
+    SwapVolume: lambda t, c, progress: t.driver.swap_volume(c.guest, c.generation, c.old, c.new, progress),
+    ExtendVolume: lambda t, c, progress: t.driver.extend_volume(c.guest, c.volume),
     CrashDump: lambda t, c, progress: t.driver.crash_dump(c.instance_id),
 }

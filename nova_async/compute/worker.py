@@ -44,7 +44,7 @@ from nova_async.errors import Conflict, Error, Invalid, NotFound, Unavailable
 from nova_async.model.power import PowerState
 from nova_async.sealed import SealingKey
 from nova_async.services.image import ImageService
-from nova_async.virt.driver import Driver, GuestEvent
+from nova_async.virt.driver import Driver, GuestEvent, GuestInfo
 from nova_async.world import World
 
 logger = log.get("compute")
@@ -143,9 +143,7 @@ class Worker:
                 await self.world.sleep(min(10.0, 0.1 * 2.0**tries) * (0.5 + self.world.random.random() / 2))
 
     async def _register(self) -> None:
-        guests = tuple(
-            GuestState(instance_id=g.instance_id, power_state=g.power_state, generation=g.generation) for g in await self.driver.guests()
-        )
+        guests = tuple(_told(guest) for guest in await self.driver.guests())
         message = await self._registration(guests)
         answer = await self.bus.call("conductor", message, timeout=15)
         assert isinstance(answer, HostAccepted)
@@ -269,9 +267,7 @@ class Worker:
         return Console(address=await self.driver.console(message.instance_id, message.console_type))
 
     async def _list(self) -> GuestList:
-        guests = [
-            GuestState(instance_id=g.instance_id, power_state=g.power_state, generation=g.generation) for g in await self.driver.guests()
-        ]
+        guests = [_told(guest) for guest in await self.driver.guests()]
         strays = [name for name in await self.driver.stray_files() if not self._busy(name)]
         return GuestList(host=self.host, guests=tuple(guests), stray_files=tuple(strays))
 
@@ -451,3 +447,7 @@ class Worker:
                     await self.bus.cast(job.reply_to, message)
                 except Unavailable:
                     break
+
+
+def _told(guest: GuestInfo) -> GuestState:
+    return GuestState(instance_id=guest.instance_id, power_state=guest.power_state, generation=guest.generation, volumes=guest.volumes)

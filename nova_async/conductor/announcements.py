@@ -76,6 +76,10 @@ ANNOUNCED: dict[str, Moments] = {
     "restore": phases("restore"),
     "attach_interface": phases("interface_attach", fails=True),
     "detach_interface": phases("interface_detach"),
+    "attach_volume": phases("volume_attach", fails=True),
+    "detach_volume": phases("volume_detach"),
+    "swap_volume": phases("volume_swap", fails=True),
+    "extend_volume": {},  # Nova tells nobody
 }
 RECORDED = {"lock": ("instance.lock",), "unlock": ("instance.unlock",)}
 ELSEWHERE = ("scheduler.", "compute_task.")

@@ -11,6 +11,7 @@ from nova_async.conductor.announcements import Announcer
 from nova_async.conductor.commands import HostCommands
 from nova_async.conductor.hosts import HostDesk
 from nova_async.conductor.parts import Parts
+from nova_async.conductor.reconcilers.attachments import AttachmentsReconciler
 from nova_async.conductor.reconcilers.claims import ClaimsReconciler
 from nova_async.conductor.reconcilers.due import DueReconciler
 from nova_async.conductor.reconcilers.guests import GuestsReconciler
@@ -25,6 +26,7 @@ from nova_async.scheduler.decide import Scheduler
 from nova_async.scheduler.hosts import HostTable
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
+from nova_async.services.volume import VolumeService
 from nova_async.workflow.engine import Engine
 from nova_async.workflow.faults import FaultPoints
 from nova_async.world import World
@@ -47,6 +49,7 @@ class Conductor:
         bus: Bus,
         images: ImageService,
         networks: NetworkService,
+        volumes: VolumeService,
         *,
         name: str,
         alone: bool,
@@ -80,9 +83,10 @@ class Conductor:
         self.desk = HostDesk(database, bus, self.table, self.engine, networks, world)
         self.guests = GuestsReconciler(database, bus, self.desk)
         self.claims = ClaimsReconciler(database, world)
+        self.attachments = AttachmentsReconciler(database, volumes, world)
         self.due = DueReconciler(config, database, self.engine, world)
         self.auditor = UsageAuditor(config, database, world)
-        self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks)
+        self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks, volumes)
 
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled; ``ready`` is set once requests may come."""
@@ -95,6 +99,7 @@ class Conductor:
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.guests), name="reconcile-guests")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.due), name="reconcile-due")
+                group.create_task(self._every(self.config.conductor.reconcile_seconds, self.attachments), name="reconcile-attachments")
                 group.create_task(self._every(60.0, self.auditor), name="audit-usage")
                 group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")
                 group.create_task(self._every(30.0, self._tell_processes, first=0.0), name="process-report")

@@ -9,7 +9,7 @@ from nova_async.context import service_context
 from nova_async.db import topologies
 from nova_async.metadata.documents import config_drive_files
 from nova_async.metadata.instances import metadata_of
-from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec
+from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
 from nova_async.model.instances import Instance
 from nova_async.model.topology import Fit
 from nova_async.scheduler.guest_topology import Wish
@@ -36,6 +36,7 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
         memory_mib=instance.memory_mb,
         root_gib=int(flavor.get("root_gb", 0)),
         disks=tuple(_extra_disks(flavor)),
+        volumes=tuple(volume_spec(device) for device in instance.volumes if device.get("attachment_id")),
         extra_specs={k: str(v) for k, v in (flavor.get("extra_specs") or {}).items()},
         image=await _image_of(parts, instance),
         ports=ports,
@@ -63,6 +64,21 @@ async def _image_of(parts: Parts, instance: Instance) -> ImageRef | None:
     if kept and kept["id"] == instance.image_id:
         return msgspec.convert(kept, ImageRef)
     return image_ref(await parts.images.get(service_context("req-" + parts.world.uuid()), instance.image_id))
+
+
+def volume_spec(device: dict[str, Any]) -> VolumeSpec:
+    """A volume that is held for its server (see ``conductor/volumes.py``)."""
+    return VolumeSpec(
+        volume_id=device["volume_id"],
+        attachment_id=device["attachment_id"],
+        device=device["device"],
+        bus=device.get("bus") or "virtio",
+        boot_index=device.get("boot_index"),
+        size_gib=int(device.get("size") or 0),
+        read_only=bool(device.get("read_only")),
+        shared=bool(device.get("shared")),
+        tag=device.get("tag"),
+    )
 
 
 def _extra_disks(flavor: dict[str, Any]) -> list[DiskSpec]:

@@ -6,7 +6,7 @@ so open operations and unfinished servers are violations too.
 
 from nova_async.bus import Bus
 from nova_async.bus.messages.compute import GuestList, ListGuests
-from nova_async.db import Database, moves, placements, server_groups, topologies
+from nova_async.db import Database, instances, moves, placements, server_groups, server_volumes, topologies
 from nova_async.model import states
 from nova_async.model.power import PowerState
 
@@ -30,6 +30,7 @@ async def check_invariants(
     async with database.connection() as conn:
         for b in await placements.imbalances(conn):
             found.append(f"INV-20 {b.host} {b.resource_class}: used {b.used}, claims {b.claimed}, capacity {b.capacity}")
+        found += [f"INV-24 {p.instance_id}: {p.problem}" for p in await server_volumes.violations(conn) if settled]
         found += [f"INV-23 group {p.instance_id}: {p.problem}" for p in await server_groups.violations(conn)]
         found += [f"INV-20 {p.instance_id}: {p.problem}" for p in await topologies.violations(conn)]
         if settled:
@@ -71,4 +72,9 @@ async def _places(database: Database, lists: list[GuestList], settled: bool) -> 
                     found.append(f"INV-14 {server} is active, its guest's power state is {seen.power_state}")
                 elif seen is not None and seen.generation != row.generation:
                     found.append(f"INV-11 {server}: the guest's placement is {seen.generation}, the row's {row.generation}")
+            known = await instances.by_ids(conn, list(here.keys() & rows.keys()))
+            for server, instance in known.items():
+                wanted, has = {d["volume_id"] for d in instance.volumes if d.get("attachment_id")}, here[server].volumes
+                if has is not None and set(has) != wanted:
+                    found.append(f"INV-24 {server}: its row has volumes {sorted(wanted)}, its guest {sorted(has)}")
     return found

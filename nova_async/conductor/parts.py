@@ -8,6 +8,7 @@ from nova_async.db import Database
 from nova_async.scheduler.decide import Scheduler
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
+from nova_async.services.volume import VolumeService
 from nova_async.workflow.run import Run as EngineRun
 from nova_async.world import World
 
@@ -21,6 +22,7 @@ class Parts:
     scheduler: Scheduler
     images: ImageService
     networks: NetworkService
+    volumes: VolumeService
 
 
 Run = EngineRun[Parts]

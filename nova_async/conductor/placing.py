@@ -8,13 +8,12 @@ import msgspec
 
 from nova_async import errors
 from nova_async.conductor.parts import Run
-from nova_async.conductor.requests import request_for
+from nova_async.conductor.requests import claimed_by, request_for
 from nova_async.conductor.servers import instance_of
 from nova_async.db import Connection, hosts, moves, topologies
 from nova_async.scheduler import numa
 from nova_async.scheduler.guest_topology import Wish
 from nova_async.scheduler.request import Candidate, Decision, Request
-from nova_async.scheduler.resources import resources_of
 from nova_async.workflow.steps import GiveUp
 
 RACES = 5  # decisions before we believe that no host has room
@@ -90,7 +89,7 @@ async def gave_back(run: Run, conn: Connection, host_id: str, flavor: dict[str, 
     instance, table = await instance_of(run, conn), run.parts.scheduler.table
     wish = Wish(flavor or instance.flavor, instance.image_properties)
     if wish.says_nothing():
-        table.took(host_id, resources_of(flavor or instance.flavor, instance.image_properties), -1)
+        table.took(host_id, claimed_by(instance, flavor), -1)
     elif state := table.by_id.get(host_id):  # what it had of cells and devices is known to the rows alone
         table.load(await hosts.all(conn, [state.name]))
 

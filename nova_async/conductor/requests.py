@@ -18,7 +18,7 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
     return Request(
         instance_id=instance.uuid,
         project_id=instance.project_id,
-        resources=resources_of(instance.flavor, instance.image_properties),
+        resources=claimed_by(instance),
         required_traits=traits_of(extra_specs, "required"),
         forbidden_traits=traits_of(extra_specs, "forbidden"),
         zone=instance.pinned_zone,
@@ -39,6 +39,14 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
         devices=devices(instance.flavor, instance.image_properties, run.parts.config.pci.alias),
         alike=await _alike(run, conn, instance) if run.parts.scheduler.compares_images else {},
     )
+
+
+def claimed_by(instance: Instance, flavor: dict[str, Any] | None = None) -> dict[str, int]:
+    """What a server takes of its host: one that boots from a volume has no root disk there. ``flavor``: if not the present one."""
+    sizes = flavor or instance.flavor
+    if instance.root_volume is not None:
+        sizes = sizes | {"root_gb": 0}
+    return resources_of(sizes, instance.image_properties)
 
 
 def _named(hints: dict[str, Any]) -> list[str]:

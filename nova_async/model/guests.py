@@ -77,6 +77,20 @@ class LiveProgress(msgspec.Struct, frozen=True, kw_only=True):
         return (total - self.memory_remaining - self.disk_remaining) * 100 // total if total else None
 
 
+class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume that a guest has. Its host asks the volume service, by the attachment, how to reach it: that may be secret."""
+
+    volume_id: str
+    attachment_id: str
+    device: str  # as users name it: /dev/vdb
+    bus: str = "virtio"
+    boot_index: int | None = None  # 0: the guest boots from it
+    size_gib: int = 0
+    read_only: bool = False
+    shared: bool = False  # several guests may have it
+    tag: str | None = None
+
+
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about a guest that its host needs; nothing of it is secret.
 
@@ -101,7 +115,12 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     extra_specs: dict[str, str] = msgspec.field(default_factory=dict)
     image: ImageRef | None = None
     ports: tuple[PortSpec, ...] = ()
+    volumes: tuple[VolumeSpec, ...] = ()
     config_drive: bool = False
     config_drive_files: dict[str, bytes] = msgspec.field(default_factory=dict)
     created_at: str = ""
     fit: Fit | None = None  # its CPUs, cells, pages and PCI devices on this host; None: the host's choice
+
+    @property
+    def boots_from_volume(self) -> bool:
+        return any(volume.boot_index == 0 for volume in self.volumes)

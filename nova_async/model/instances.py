@@ -55,7 +55,7 @@ class Instance(msgspec.Struct, kw_only=True):
     server_groups: list[str] = []  # ids of the groups that it is in, where one server was asked for
     network_requests: list[dict[str, Any]]  # NetworkRequest as plain fields
     security_groups: list[str]
-    block_devices: list[dict[str, Any]]
+    block_devices: list[dict[str, Any]]  # {kind: swap, ephemeral, volume; size ...}; those of volumes: see conductor/volumes.py
     ports: list[dict[str, Any]]  # PortSpec as bound, as plain fields
     trusted_certs: list[str] | None = None
     injected_files: list[dict[str, str]]
@@ -66,6 +66,16 @@ class Instance(msgspec.Struct, kw_only=True):
     launched_at: datetime | None = None
     terminated_at: datetime | None = None
     deleted: bool = False
+
+    @property
+    def volumes(self) -> list[dict[str, Any]]:
+        """The block devices that are volumes, or are to become some."""
+        return [device for device in self.block_devices if device.get("kind") == "volume"]
+
+    @property
+    def root_volume(self) -> dict[str, Any] | None:
+        """The volume that it boots from; None for a server with a disk of its host's."""
+        return next((device for device in self.volumes if device.get("boot_index") == 0), None)
 
     @property
     def name(self) -> str:

@@ -82,6 +82,8 @@ LEGAL: Final[dict[str, frozenset[str]]] = {
     "trigger_crash_dump": frozenset({ACTIVE, PAUSED, RESCUED, RESIZED, ERROR}),
     "attach_interface": frozenset({ACTIVE, PAUSED, STOPPED}),
     "detach_interface": frozenset({ACTIVE, PAUSED, STOPPED}),
+    "swap_volume": frozenset({ACTIVE, PAUSED, RESIZED}),
+    "detach_volume": frozenset({ACTIVE, PAUSED, STOPPED, RESIZED, SOFT_DELETED, SHELVED, SHELVED_OFFLOADED}),
     "attach_volume": frozenset({ACTIVE, PAUSED, STOPPED, RESIZED, SOFT_DELETED, SHELVED, SHELVED_OFFLOADED}),
 }
 

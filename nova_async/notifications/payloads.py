@@ -166,8 +166,8 @@ def ip(port: Facts, fixed: Facts) -> Payload:
 
 
 def block_device(device: Facts) -> Payload:
-    names = ("device_name", "boot_index", "delete_on_termination", "volume_id", "tag")
-    return thing("BlockDevicePayload", "1.0", {name: device.get(name) for name in names})
+    names = ("boot_index", "delete_on_termination", "volume_id", "tag")
+    return thing("BlockDevicePayload", "1.0", {"device_name": device.get("device")} | {name: device.get(name) for name in names})
 
 
 # -- what fails

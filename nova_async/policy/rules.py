@@ -25,11 +25,13 @@ from nova_async.policy import (
     server_scheduling,
     server_shares,
     server_tags,
+    server_volumes,
     servers,
     services,
     usage,
     usage_audits,
     versions,
+    volume_proxies,
 )
 from nova_async.policy.rule import Rule
 
@@ -73,6 +75,8 @@ RULES: tuple[Rule, ...] = (
     *migrations.RULES,
     *server_migrations.RULES,
     *server_shares.RULES,
+    *server_volumes.RULES,
+    *volume_proxies.RULES,
     *usage.RULES,
     *usage_audits.RULES,
     *external_events.RULES,

@@ -69,10 +69,6 @@ ADD_FLOATING_IP = "os_compute_api:os-floating-ips:add"
 REMOVE_FLOATING_IP = "os_compute_api:os-floating-ips:remove"
 REMOTE_CONSOLES = "os_compute_api:os-remote-consoles"
 DIAGNOSTICS = "os_compute_api:os-server-diagnostics"
-VOLUMES_LIST = "os_compute_api:os-volumes-attachments:index"
-VOLUMES_ATTACH = "os_compute_api:os-volumes-attachments:create"
-VOLUMES_SHOW = "os_compute_api:os-volumes-attachments:show"
-VOLUMES_DETACH = "os_compute_api:os-volumes-attachments:delete"
 TOPOLOGY = "compute:server:topology:index"
 TOPOLOGY_HOST = "compute:server:topology:host:index"
 
@@ -142,10 +138,6 @@ RULES = (
     Rule(REMOVE_FLOATING_IP, MEMBER, "Disassociate a floating IP from a server."),
     Rule(REMOTE_CONSOLES, MEMBER, "Open a remote console."),
     Rule(DIAGNOSTICS, ADMIN, "Show diagnostics of a server."),
-    Rule(VOLUMES_LIST, READER, "List a server's volumes."),
-    Rule(VOLUMES_ATTACH, MEMBER, "Attach a volume to a server."),
-    Rule(VOLUMES_SHOW, READER, "Show a volume of a server."),
-    Rule(VOLUMES_DETACH, MEMBER, "Detach a volume from a server."),
     Rule(TOPOLOGY, READER, "Show a server's NUMA topology."),
     Rule(TOPOLOGY_HOST, ADMIN, "See where on its host a server's NUMA cells are."),
     Rule(CROSS_CELL_RESIZE, NOBODY, "Resize a server into another cell."),

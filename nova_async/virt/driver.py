@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.model.topology import HostTopology
 
@@ -27,6 +27,7 @@ class GuestInfo(msgspec.Struct, frozen=True, kw_only=True):
     power_state: PowerState
     generation: int
     rescued: bool = False
+    volumes: tuple[str, ...] | None = None  # ids of those that it has; None: not looked at
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +200,30 @@ class Driver(Protocol):
 
     async def detach_port(self, guest: GuestSpec, generation: int, port: PortSpec) -> None:
         """Take a card away; ``guest`` does not name it any more. Succeeds when it is gone."""
+        ...
+
+    # Its volumes. ``guest.volumes`` are there when it is spawned, moved or started, too.
+
+    async def attach_volume(self, guest: GuestSpec, generation: int, volume: VolumeSpec) -> None:
+        """Give the guest one more volume, while it runs or for its next start; ``guest`` names it already. Safe to repeat."""
+        ...
+
+    async def detach_volume(self, guest: GuestSpec, generation: int, volume: VolumeSpec) -> None:
+        """Take a volume away, and end this host's way to it. Returns when the guest has let go; succeeds when it is gone.
+
+        Raises ``Conflict`` when the guest does not let go.
+        """
+        ...
+
+    async def swap_volume(self, guest: GuestSpec, generation: int, old: VolumeSpec, new: VolumeSpec, progress: Progress) -> None:
+        """Copy ``old`` to ``new`` under the running guest, and let it go on with ``new``; what is swapped already stays so.
+
+        When it fails the guest has ``old``.
+        """
+        ...
+
+    async def extend_volume(self, guest: GuestSpec, volume: VolumeSpec) -> None:
+        """Let the guest see that a volume has ``volume.size_gib`` now; one that is off sees it at its next start."""
         ...
 
     async def crash_dump(self, instance_id: str) -> None: ...

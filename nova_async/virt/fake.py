@@ -16,7 +16,7 @@ import msgspec
 
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.model.topology import Fit, HostTopology
 from nova_async.services.image.blank import blank_qcow2
@@ -138,6 +138,7 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     moved: bool = False  # it has left
     fit: Fit | None = None
     notes: list[str] = msgspec.field(default_factory=lambda: ["boot"])
+    volumes: list[str] = msgspec.field(default_factory=list)  # ids, in the order in which they came
 
 
 class FakeDriver:
@@ -260,6 +261,7 @@ class FakeDriver:
         else:
             known.generation = max(known.generation, generation)
             known.saved = False
+            known.volumes = _volumes(guest)
             await self._boot(known)
         self.faults.done("reboot")
 
@@ -438,6 +440,35 @@ class FakeDriver:
         self._find(guest.instance_id)
         self.faults.done("detach_port")
 
+    async def attach_volume(self, guest: GuestSpec, generation: int, volume: VolumeSpec) -> None:
+        await self.faults.before("attach_volume", guest.instance_id, self._world)
+        known = self._find(guest.instance_id)
+        if volume.volume_id not in known.volumes:
+            await self._set_volumes(known, [*known.volumes, volume.volume_id])
+        self.faults.done("attach_volume")
+
+    async def detach_volume(self, guest: GuestSpec, generation: int, volume: VolumeSpec) -> None:
+        await self.faults.before("detach_volume", guest.instance_id, self._world)
+        known = self._find(guest.instance_id)
+        await self._set_volumes(known, [v for v in known.volumes if v != volume.volume_id])
+        self.faults.done("detach_volume")
+
+    async def swap_volume(self, guest: GuestSpec, generation: int, old: VolumeSpec, new: VolumeSpec, progress: Progress) -> None:
+        await self.faults.before("swap_volume", guest.instance_id, self._world)
+        known = self._find(guest.instance_id)
+        if new.volume_id not in known.volumes:
+            if known.power_state not in (PowerState.RUNNING, PowerState.PAUSED) or old.volume_id not in known.volumes:
+                raise Conflict(f"Server {guest.instance_id} does not run with volume {old.volume_id}.")
+            progress(0, "copying the volume")
+            await self._set_volumes(known, [new.volume_id if v == old.volume_id else v for v in known.volumes])
+        self.faults.done("swap_volume")
+
+    async def extend_volume(self, guest: GuestSpec, volume: VolumeSpec) -> None:
+        await self.faults.before("extend_volume", guest.instance_id, self._world)
+        if volume.volume_id not in self._find(guest.instance_id).volumes:
+            raise NotFound(f"Server {guest.instance_id} does not have volume {volume.volume_id}.")
+        self.faults.done("extend_volume")
+
     async def crash_dump(self, instance_id: str) -> None:
         await self.faults.before("crash_dump", instance_id, self._world)
         _note(self._find(instance_id), "nmi")
@@ -491,7 +522,8 @@ class FakeDriver:
             generation=generation,
             vcpus=guest.vcpus,
             memory_mib=guest.memory_mib,
-            disk_gib=guest.root_gib,
+            disk_gib=0 if guest.boots_from_volume else guest.root_gib,
+            volumes=_volumes(guest),
             fit=guest.fit,
         )
         self._guests[guest.instance_id] = made
@@ -519,6 +551,7 @@ class FakeDriver:
             raise Conflict(f"Cannot start server {guest.instance_id}: it is paused.")
         elif known.power_state is not PowerState.RUNNING:
             known.generation = max(known.generation, generation)
+            known.volumes = _volumes(guest)
             await self._boot(known)
 
     async def _boot(self, guest: FakeGuest) -> None:
@@ -544,12 +577,27 @@ class FakeDriver:
         if self._journal:
             await self._journal.write(msgspec.json.encode(guest))
 
+    async def _set_volumes(self, guest: FakeGuest, volumes: list[str]) -> None:
+        guest.volumes = volumes
+        if self._journal:
+            await self._journal.write(msgspec.json.encode(guest))
+
     def _publish(self, guest: FakeGuest, state: PowerState) -> None:
         self._events.publish(GuestEvent(guest.instance_id, guest.generation, state))
 
 
 def _info(guest: FakeGuest) -> GuestInfo:
-    return GuestInfo(instance_id=guest.instance_id, name=guest.name, power_state=PowerState(guest.power_state), generation=guest.generation)
+    return GuestInfo(
+        instance_id=guest.instance_id,
+        name=guest.name,
+        power_state=PowerState(guest.power_state),
+        generation=guest.generation,
+        volumes=tuple(guest.volumes),
+    )
+
+
+def _volumes(guest: GuestSpec) -> list[str]:
+    return [volume.volume_id for volume in guest.volumes]
 
 
 async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:

@@ -104,6 +104,8 @@ def _on_a_server(route: Route, caller: str, thing: Thing) -> Expected:
     """Servers of others are as if they were not there, whatever the caller's roles."""
     if not _sees(caller, thing):
         return Expected(frozenset({404}), f"Instance {thing.id} could not be found.")
+    if route.path.endswith("/os-volume_attachments/{id}") and route.method == "PUT":  # with another volume than the path's: a swap
+        return _by_policy(replace(route, policy="os_compute_api:os-volumes-attachments:swap"), caller, None)
     return _by_policy(route, caller, thing.owner)
 
 

@@ -20,10 +20,11 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Connection, Database
 from nova_async.db.embedded import EmbeddedPostgres
-from nova_async.errors import Conflict, Invalid, NotFound, Unauthorized, Unavailable
+from nova_async.errors import Conflict, Invalid, NotFound, TooLarge, Unauthorized, Unavailable
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.services.image import Image
 from nova_async.services.network import NetworkRequest
+from nova_async.services.volume import Snapshot, Volume, Wanted
 from nova_async.world import RealWorld
 from tests.api.contract import breach
 from tests.conftest import TEMPLATE
@@ -36,6 +37,7 @@ MISSING_PROJECT = "00000000000000000000000000000000"
 IMAGE = "70a599e0-31e7-49b7-b260-868f441e862b"
 SMALL_IMAGE = "155d900f-4e14-4e4c-a73d-069cbf4541e6"
 QUEUED_IMAGE = "a2459075-d96c-40d5-893e-577ff92e721c"
+VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 NETWORK = "6be775fa-6c0c-4f0a-9d1c-0b7e9a6a4b1c"
 PORTS = [
     {
@@ -210,6 +212,72 @@ class OneNetwork:
         return []
 
 
+def volume(volume_id: str, **fields: Any) -> Volume:
+    made = {"status": "available", "size": 1, "project_id": PROJECT, "availability_zone": "nova", "volume_type": "files"}
+    return Volume(id=volume_id, **made | fields)  # type: ignore[arg-type]
+
+
+@dataclass
+class ShelfOfVolumes:
+    """Remembers what is held for whom: attachment -> (volume, server)."""
+
+    shelf: dict[str, Volume] = field(default_factory=lambda: {VOLUME: volume(VOLUME, bootable=True)})
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    held: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    async def get(self, ctx: Context, volume_id: str) -> Volume:
+        found = self.shelf.get(volume_id)
+        if found is None or (found.project_id != ctx.project_id and not ctx.is_admin):
+            raise NotFound(f"Volume {volume_id} could not be found.")
+        return found
+
+    async def create(self, ctx: Context, key: str, wanted: Wanted) -> Volume:
+        if wanted.size > 1000:
+            raise TooLarge("VolumeSizeExceedsAvailableQuota: too much.")
+        made = volume(str(uuid.uuid4()), name=wanted.name, size=wanted.size, project_id=ctx.project_id, status="creating")
+        self.shelf[made.id] = made
+        return made
+
+    async def delete(self, ctx: Context, volume_id: str) -> None:
+        if self.shelf[volume_id].status != "available":
+            raise Invalid("Invalid volume: Volume status must be available.")
+        del self.shelf[volume_id]
+
+    async def has_type(self, ctx: Context, name: str) -> bool:
+        return name == "files"
+
+    async def find(self, ctx: Context) -> list[Volume]:
+        return [found for found in self.shelf.values() if found.project_id == ctx.project_id]
+
+    async def snapshot(self, ctx: Context, snapshot_id: str) -> Snapshot:
+        if snapshot_id not in self.snapshots:
+            raise NotFound(f"Snapshot {snapshot_id} could not be found.")
+        return self.snapshots[snapshot_id]
+
+    async def create_snapshot(self, ctx: Context, key: str, volume_id: str, name: str, description: str) -> Snapshot:
+        source = await self.get(ctx, volume_id)
+        made = Snapshot(id=str(uuid.uuid4()), volume_id=volume_id, name=name, description=description, status="creating", size=source.size)
+        self.snapshots[made.id] = made
+        return made
+
+    async def delete_snapshot(self, ctx: Context, snapshot_id: str) -> None:
+        del self.snapshots[snapshot_id]
+
+    async def find_snapshots(self, ctx: Context) -> list[Snapshot]:
+        return list(self.snapshots.values())
+
+    async def reserve(self, ctx: Context, volume_id: str, instance_id: str) -> str:
+        found = await self.get(ctx, volume_id)
+        self.shelf[volume_id] = msgspec.structs.replace(found, status="reserved", holders={instance_id: None})
+        attachment = str(uuid.uuid4())
+        self.held[attachment] = (volume_id, instance_id)
+        return attachment
+
+    async def free(self, ctx: Context, attachment_id: str) -> None:
+        volume_id, _ = self.held.pop(attachment_id)
+        self.shelf[volume_id] = msgspec.structs.replace(self.shelf[volume_id], status="available", holders={})
+
+
 @dataclass
 class Hosts:
     up: set[str] = field(default_factory=lambda: {"host1"})
@@ -279,6 +347,7 @@ class Api:
         self.starter: RowStarter
         self.images: ShelfOfImages
         self.networks: OneNetwork
+        self.volumes: ShelfOfVolumes
         self.hosts: Hosts
         self.bus: OneHostBus
         self.database: Database
@@ -389,11 +458,12 @@ def config() -> Config:
 @pytest.fixture
 async def api(database: Database, world: RealWorld, config: Config) -> AsyncIterator[Api]:
     starter, images, networks, hosts, bus = RowStarter(database, world), ShelfOfImages(), OneNetwork(), Hosts(), OneHostBus()
-    parts = Parts(config, world, database, bus, starter, TableOfTokens(), images, networks, hosts)  # type: ignore[arg-type]
+    volumes = ShelfOfVolumes()
+    parts = Parts(config, world, database, bus, starter, TableOfTokens(), images, networks, volumes, hosts)  # type: ignore[arg-type]
     outer = web.Application()
     outer.add_subapp("/compute", application(parts))
     async with TestClient(TestServer(outer)) as client:
         api = Api(client)
         api.parts, api.starter, api.images, api.networks, api.hosts, api.bus = parts, starter, images, networks, hosts, bus
-        api.database = database
+        api.volumes, api.database = volumes, database
         yield api

@@ -31,7 +31,8 @@ async def test_of_fifty_at_once_exactly_as_many_are_made_as_the_limit_leaves(api
     await api.flavor("1")
     parts = api.parts
     twin = Parts(
-        *(parts.config, parts.world, parts.database, parts.bus, parts.starter, parts.tokens, parts.images, parts.networks, parts.hosts)
+        *(parts.config, parts.world, parts.database, parts.bus, parts.starter, parts.tokens, parts.images, parts.networks, parts.volumes),
+        parts.hosts,
     )
     outer = web.Application()
     outer.add_subapp("/compute", application(twin))

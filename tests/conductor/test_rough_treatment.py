@@ -16,7 +16,7 @@ from nova_async.db import Database
 from nova_async.sealed import seal
 from nova_async.workflow.faults import FaultPoints
 from nova_async.workflow.steps import Definition, Step
-from tests.cloud import USER, Cloud, cloud
+from tests.cloud import USER, Cloud, cloud, device
 
 STEPS = [pytest.param(d, s, id=f"{d.kind}-{s.name}") for d in DEFINITIONS for s in d.steps]
 BEFORE = {  # what a server must have gone through before the operation may begin
@@ -30,11 +30,15 @@ BEFORE = {  # what a server must have gone through before the operation may begi
     "restore": ("create", "softDelete"),
     "confirmResize": ("create", "resize"),
     "revertResize": ("create", "resize"),
+    "detach_volume": ("create", "attach_volume"),
+    "swap_volume": ("create", "attach_volume"),
+    "extend_volume": ("create", "attach_volume"),
 }
 ENDS = {  # where the server is when all went well
     **dict.fromkeys(("create", "start", "reboot", "unpause", "resume", "rebuild", "unrescue", "unshelve", "restore"), "active"),
     **dict.fromkeys(("createImage", "createBackup", "changePassword", "trigger_crash_dump"), "active"),
     **dict.fromkeys(("attach_interface", "detach_interface", "confirmResize", "revertResize", "live-migration", "evacuate"), "active"),
+    **dict.fromkeys(("attach_volume", "detach_volume", "swap_volume", "extend_volume"), "active"),
     "stop": "stopped",
     "pause": "paused",
     "suspend": "suspended",
@@ -91,12 +95,21 @@ async def one(database: Database, tmp_path: Path) -> AsyncIterator[Cloud]:
         assert await made.violations() == []
         left = await made.images.owned(USER, USER.project_id, {})
         assert [image.status for image in left if image.status != "active"] == []
+        await made.volumes.jobs.idle()
+        held = {
+            d["volume_id"]: "in-use" if server.host else "reserved"
+            for server in await made.servers()
+            for d in server.volumes
+            if d.get("attachment_id")
+        }
+        for volume in await made.volumes.find(USER):
+            assert volume.status == held.get(volume.id, "available"), volume
 
 
 async def prepared(made: Cloud, kind: str) -> str:
     """A server that may go through this; what it is made to shelve stays on its host where it is offloaded later."""
     made.config.compute.shelved_offload_seconds = -1 if kind == "shelveOffload" else 0
-    server = await made.insert()
+    server = await made.insert(block_devices=[device()])
     for earlier in BEFORE.get(kind, ("create",)):
         await made.begin(earlier, server, **await given(made, earlier, server))
         await made.settle()
@@ -122,6 +135,12 @@ async def given(made: Cloud, kind: str, server: str) -> dict[str, Any]:
             return {"wish": msgspec.to_builtins(wish)}
         case "detach_interface":
             return {"port_id": row.ports[0]["id"]}
+        case "attach_volume":
+            return {"device": device(source="volume", volume_id=await made.volume(), device="/dev/vdc", delete_on_termination=False)}
+        case "detach_volume" | "extend_volume":
+            return {"volume_id": row.volumes[-1]["volume_id"]}
+        case "swap_volume":
+            return {"old_volume_id": row.volumes[-1]["volume_id"], "new_volume_id": await made.volume(2), "new_size": 2}
     return {}
 
 

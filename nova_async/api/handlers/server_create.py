@@ -12,8 +12,9 @@ import msgspec
 
 from nova_async import quota
 from nova_async.api.handlers import server_topology
-from nova_async.api.handlers.block_devices import checked_devices
+from nova_async.api.handlers.block_devices import check_sizes
 from nova_async.api.handlers.boot_images import bootable, check_fit
+from nova_async.api.handlers.boot_volumes import Root, check_root, name_devices, resolve
 from nova_async.api.handlers.scheduler_hints import checked, group_of
 from nova_async.api.handlers.server_quota import checked_limits, counted, over_quota
 from nova_async.api.request import Request
@@ -47,6 +48,7 @@ class Wish(msgspec.Struct, kw_only=True):
     body: dict[str, Any]
     hints: dict[str, Any]
     key: str | None  # the caller's own name for this request
+    devices: list[dict[str, Any]] = []  # block devices beside an image's own disk
 
 
 async def create(request: Request) -> dict[str, Any]:
@@ -56,6 +58,8 @@ async def create(request: Request) -> dict[str, Any]:
     if wish.key is not None and (earlier := await _earlier(request, ids[0])):
         return _answer_again(request, wish, earlier)
     image = await _image(request, wish)
+    wish.devices, root = await resolve(request, wish.body, image, wish.most)
+    image = None if root else image
     wish.networks = await request.parts.networks.check(request.ctx, wish.networks, wish.security_groups, wish.most)
     password = wish.body.get("adminPass") or request.parts.world.secret(9)
     reservation = f"r-{request.parts.world.uuid()[:8]}"
@@ -63,10 +67,13 @@ async def create(request: Request) -> dict[str, Any]:
         prepared = await _prepare(request, conn, wish)
         if wish.key is not None and (earlier := (await instances.by_ids(conn, ids[:1])).get(ids[0])):
             return _answer_again(request, wish, earlier)
-        check_fit(request, prepared.flavor, image)
-        server_topology.check(request, prepared.flavor, image.properties)
+        if root is not None:
+            check_root(root, prepared.flavor)
+        elif image is not None:
+            check_fit(request, prepared.flavor, image)
+        server_topology.check(request, prepared.flavor, _properties(image, root))
         limits, own = checked_limits(request, prepared, wish.body)
-        shared = _columns(request, wish, image, prepared, reservation)
+        shared = _columns(request, wish, image, root, prepared, reservation)
         made = await instances.insert(conn, shared, ids, names, hostnames, counted(limits), counted(own), wish.least)
         if not made.made:
             raise over_quota(prepared.flavor, (wish.least, wish.most), limits, own, made)
@@ -188,12 +195,11 @@ def _network(asked: dict[str, Any]) -> NetworkRequest:
 UUID = re.compile(r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$")
 
 
-async def _image(request: Request, wish: Wish) -> Image:
-    """The image to boot from, ready to be used. Raises ``Invalid`` in Nova's words."""
+async def _image(request: Request, wish: Wish) -> Image | None:
+    """The image to boot from, ready to be used; None where block devices say what is booted from. Raises ``Invalid`` in Nova's words."""
     if not wish.image_id:
         if wish.body.get("block_device_mapping") or wish.body.get("block_device_mapping_v2"):
-            checked_devices(wish.body, None)
-            raise Invalid("Servers that boot from a volume are not possible here: this cloud has no volume service. Give an imageRef.")
+            return None
         raise Invalid("Missing imageRef attribute")
     return await bootable(request, wish.image_id)
 
@@ -237,9 +243,11 @@ async def _join_group(request: Request, conn: Any, wish: Wish, limits: dict[str,
         raise QuotaExceeded("Quota exceeded, too many servers in group")
 
 
-def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, reservation: str) -> dict[str, Any]:
-    """What the servers of one request share."""
-    body, flavor, properties = wish.body, prepared.flavor, image.properties
+def _columns(request: Request, wish: Wish, image: Image | None, root: Root | None, prepared: Prepared, reservation: str) -> dict[str, Any]:
+    """What the servers of one request share. One that boots from a volume has no image."""
+    body, flavor, properties = wish.body, prepared.flavor, _properties(image, root)
+    check_sizes(wish.devices, flavor)
+    name_devices(wish.devices, properties, flavor)
     disk_config = body.get("OS-DCF:diskConfig")
     return {
         "project_id": request.ctx.project_id,
@@ -248,7 +256,7 @@ def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, res
         "display_description": body.get("description") if request.has(V.DESCRIPTION) else wish.name,
         "availability_zone": wish.zone,
         "pinned_zone": wish.zone,
-        "image_id": image.id,
+        "image_id": image.id if image else None,
         "image_properties": properties,
         "kernel_id": properties.get("kernel_id", ""),
         "ramdisk_id": properties.get("ramdisk_id", ""),
@@ -265,15 +273,19 @@ def _columns(request: Request, wish: Wish, image: Image, prepared: Prepared, res
         "access_ip_v4": address(body.get("accessIPv4")),
         "access_ip_v6": address(body.get("accessIPv6")),
         "metadata": body.get("metadata") or {},
-        "system_metadata": {"image": msgspec.to_builtins(image_ref(image))},
+        "system_metadata": {"image": msgspec.to_builtins(image_ref(image))} if image else {},
         "tags": list(dict.fromkeys(body.get("tags") or ())),
         "scheduler_hints": wish.hints,
         "network_requests": msgspec.to_builtins(wish.networks or []),
         "security_groups": wish.security_groups or ["default"],
-        "block_devices": checked_devices(body, flavor),
+        "block_devices": wish.devices,
         "trusted_certs": body.get("trusted_image_certificates"),
         "injected_files": [{"path": f.get("path", ""), "contents": f.get("contents", "")} for f in body.get("personality") or ()],
     }
+
+
+def _properties(image: Image | None, root: Root | None) -> dict[str, str]:
+    return image.properties if image else root.properties if root else {}
 
 
 def _names(request: Request, wish: Wish) -> tuple[list[str], list[str], list[str]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from nova_async.api.schema import Literal, Query, Schema, first, since, until
 from nova_async.api.schemas import BOOLEAN, DESCRIPTION, METADATA, NAME, NOT_NEGATIVE, TEXT, UUID, body
-from nova_async.api.schemas.servers import DISK_CONFIG, FQDN, HOST, HOSTNAME, IP, IPV4, IPV6, TAG, TRUSTED_CERTIFICATES, USER_DATA
+from nova_async.api.schemas.servers import DISK_CONFIG, FQDN, HOST, HOSTNAME, IP, IPV4, IPV6, TRUSTED_CERTIFICATES, USER_DATA
 from nova_async.api.versions import V
 
 
@@ -205,20 +205,6 @@ REMOTE_CONSOLE = Schema(
             },
             "protocol",
             "type",
-        ),
-    )
-)
-ATTACH_VOLUME = Schema(
-    body(
-        "volumeAttachment",
-        _fields(
-            {
-                "volumeId": UUID,
-                "device": {"type": ["string", "null"], "maxLength": 255, "pattern": "(^/dev/x{0,1}[a-z]{0,1}d{0,1})([a-z]+)[0-9]*$"},
-                "tag": since(V.ATTACH_TAGS, TAG),
-                "delete_on_termination": since(V.DELETE_ON_TERMINATION, BOOLEAN),
-            },
-            "volumeId",
         ),
     )
 )

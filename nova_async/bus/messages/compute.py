@@ -10,7 +10,7 @@ import msgspec
 
 from nova_async.bus.messages import Message, message
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec, VolumeSpec
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -222,6 +222,39 @@ class DetachPort(Command, frozen=True, kw_only=True):
 
 
 @message
+class AttachVolume(Command, frozen=True, kw_only=True):
+    """Give a guest one more volume; ``guest`` has it already."""
+
+    guest: GuestSpec
+    volume: VolumeSpec
+
+
+@message
+class DetachVolume(Command, frozen=True, kw_only=True):
+    """Take a volume from a guest, and end the host's way to it; ``guest`` does not have it any more."""
+
+    guest: GuestSpec
+    volume: VolumeSpec
+
+
+@message
+class SwapVolume(Command, frozen=True, kw_only=True):
+    """Copy a volume of a running guest to another one, which takes its place; ``guest`` has the new one already."""
+
+    guest: GuestSpec
+    old: VolumeSpec
+    new: VolumeSpec
+
+
+@message
+class ExtendVolume(Command, frozen=True, kw_only=True):
+    """A volume of a guest is larger now (``volume.size_gib``): let the guest see it."""
+
+    guest: GuestSpec
+    volume: VolumeSpec
+
+
+@message
 class CrashDump(Command, frozen=True, kw_only=True):
     """Make the guest's system dump itself (a non-maskable interrupt)."""
 
@@ -318,6 +351,7 @@ class GuestState(Message, frozen=True, kw_only=True):
     instance_id: str
     power_state: int
     generation: int = 0
+    volumes: tuple[str, ...] | None = None  # ids of those that the guest has; None: the host does not say
 
 
 @message

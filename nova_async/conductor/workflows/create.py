@@ -15,15 +15,19 @@ from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back, take_host, told
 from nova_async.conductor.requests import request_for
 from nova_async.conductor.servers import fault, instance_of
-from nova_async.db import Connection, hosts, placements
+from nova_async.conductor.volumes import Device, held, hold, key_of, let_go
+from nova_async.db import Connection, hosts, placements, server_volumes
 from nova_async.model import states
 from nova_async.model.guests import PortSpec
 from nova_async.model.power import PowerState
 from nova_async.scheduler.request import Candidate
 from nova_async.services.network import NetworkRequest
-from nova_async.workflow.steps import Definition, GiveUp, TryAgain, step, steps
+from nova_async.services.volume import Wanted
+from nova_async.workflow.steps import Definition, GiveUp, TryAgain, Wait, step, steps
 
 logger = log.get("conductor.create")
+MAKING = frozenset({"creating", "downloading"})  # states of a volume that is not ready yet
+MAKING_SECONDS = 0.5  # between two looks at it
 USERS_FAULT = (errors.Invalid, errors.NotFound, errors.Forbidden, errors.Unsupported)  # no other host would help
 
 
@@ -77,10 +81,59 @@ def has_no_network(run: Run) -> bool:
     return "instance" in run.memo and not run.memo["instance"].network_requests
 
 
+async def make_volumes(run: Run) -> list[Device] | Wait:
+    """Those that are to be made are made, and all are kept for the server and reached by its host. The result has all devices."""
+    instance, claimed = await instance_of(run), run.results["claim_host"]
+    found = [await _volume_of(run, device) for device in instance.block_devices]
+    made = [device for device in found if device is not None]
+    if len(made) < len(found):
+        return Wait(MAKING_SECONDS)
+    return [await hold(run, device, claimed["host"]) if device.get("kind") == "volume" else device for device in made]
+
+
+async def _volume_of(run: Run, device: Device) -> Device | None:
+    """The device with its volume, ready to be had; None while that is still being made."""
+    if device.get("kind") != "volume" or device["source"] == "volume":
+        return device
+    wanted = Wanted(
+        size=int(device["size"]),
+        volume_type=device.get("volume_type"),
+        image_id=device.get("image_id"),
+        snapshot_id=device.get("snapshot_id"),
+    )
+    volume = await run.parts.volumes.create(run.ctx, key_of(device, run.subject_id), wanted)
+    if volume.status in MAKING:
+        return None
+    if volume.status.startswith("error"):
+        raise errors.Invalid(f"Volume {volume.id} did not finish being created; its status is {volume.status}.")
+    return device | {"volume_id": volume.id, "shared": volume.multiattach}
+
+
+async def release_volumes(run: Run) -> None:
+    """Nothing is held for the server; what was made for it goes, unless another host is tried."""
+    await let_go(run)
+    if not run.results.get("retry"):
+        for device in (await instance_of(run)).volumes:
+            if device["source"] != "volume" and (made := await run.parts.volumes.made(run.ctx, key_of(device, run.subject_id))):
+                await run.parts.volumes.discard(run.ctx, made.id)
+
+
+async def complete_volumes(run: Run) -> None:
+    for device in held(run.results["make_volumes"]):
+        await run.parts.volumes.complete(run.ctx, device["attachment_id"])
+
+
+def has_no_volumes(run: Run) -> bool:
+    """Known only where the row has been read in this process; else the steps find nothing to do."""
+    return "instance" in run.memo and not run.memo["instance"].volumes
+
+
 async def spawn(run: Run) -> None:
     """The host makes disks, plugs ports, defines the guest and starts it."""
     instance, claimed = await instance_of(run), run.results["claim_host"]
     ports = tuple(msgspec.convert(p, PortSpec) for p in run.results.get("bind_ports", []))
+    if devices := run.results.get("make_volumes"):
+        instance = msgspec.structs.replace(instance, block_devices=devices)
     try:
         guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"])
         await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)
@@ -107,6 +160,8 @@ async def announce(run: Run, conn: Connection) -> None:
     root = "/dev/" + {"scsi": "sda", "sata": "sda", "ide": "hda"}.get(str(instance.image_properties.get("hw_disk_bus", "virtio")), "vda")
     if not await placements.activate(conn, run.subject_id, claimed["generation"], PowerState.RUNNING, ports, root):
         raise errors.Conflict("The server was deleted or placed anew while it was built.")
+    if devices := run.results.get("make_volumes"):
+        await server_volumes.set_devices(conn, run.subject_id, devices)
     table = run.parts.scheduler.table
     if (state := table.by_id.get(claimed["host_id"])) and state.row.failed_builds:
         table.failed(claimed["host_id"], await hosts.count_failed_build(conn, claimed["host_id"], False))
@@ -137,7 +192,9 @@ CREATE = Definition(
     steps=steps(
         step(claim_host, undo=release_host, task_state=states.SCHEDULING, deadline=120, in_transaction=True, undo_in_transaction=True),
         step(bind_ports, undo=unbind_ports, task_state=states.NETWORKING, deadline=120, skip=has_no_network),
+        step(make_volumes, undo=release_volumes, task_state=states.BLOCK_DEVICE_MAPPING, deadline=1800, skip=has_no_volumes),
         step(spawn, undo=destroy_guest, task_state=states.SPAWNING, deadline=1800),
+        step(complete_volumes, task_state=states.SPAWNING, deadline=120, skip=has_no_volumes),
         step(announce, task_state=states.SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
     failed=mark_error,

@@ -6,6 +6,7 @@ from nova_async.conductor.commands import HostDown
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back
 from nova_async.conductor.servers import instance_of
+from nova_async.conductor.volumes import delete_quietly, let_go
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Error, NotFound
 from nova_async.model import states
@@ -43,6 +44,18 @@ async def unbind_ports(run: Run) -> None:
         await run.parts.networks.unbind(run.ctx, instance_id=run.subject_id)
 
 
+async def free_volumes(run: Run) -> None:
+    """All are given back, and those go that were to go with the server."""
+    await let_go(run)
+    for device in (await instance_of(run)).volumes:
+        if device.get("delete_on_termination") and device.get("volume_id"):
+            await delete_quietly(run, device["volume_id"])
+
+
+def has_no_volumes(run: Run) -> bool:
+    return "instance" in run.memo and not run.memo["instance"].volumes
+
+
 async def forget_shelf(run: Run) -> None:
     """The image that a shelved server waited in. One that cannot be deleted stays its owner's."""
     instance = await instance_of(run)
@@ -78,6 +91,7 @@ DELETE = Definition(
         step(destroy_guest, task_state=states.DELETING, deadline=300),
         step(destroy_old_guest, task_state=states.DELETING, deadline=300, skip=was_not_resized),
         step(unbind_ports, task_state=states.DELETING, deadline=120),
+        step(free_volumes, task_state=states.DELETING, deadline=300, skip=has_no_volumes),
         step(forget_shelf, task_state=states.DELETING, deadline=120, skip=is_not_on_shelf),
         step(bury, task_state=states.DELETING, deadline=120, in_transaction=True, joined=True),
     ),

@@ -12,6 +12,7 @@ from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back, request_to_move, take_host
 from nova_async.conductor.servers import instance_of, leave_to_host, mark_error
+from nova_async.conductor.volumes import bring_to
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Conflict
 from nova_async.model import states
@@ -97,6 +98,8 @@ async def announce(run: Run, conn: Connection) -> None:
 
 
 async def _ports_to(run: Run, place: dict[str, Any]) -> list[dict[str, Any]]:
+    """The volumes go with the ports."""
+    await bring_to(run, place["host"])
     ports = await run.parts.networks.move(
         run.ctx, instance_id=run.subject_id, host=place["host"], availability_zone=place["availability_zone"] or ""
     )

@@ -12,6 +12,7 @@ from nova_async.conductor.commands import HostDown
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import claim_beside, gave_back
 from nova_async.conductor.servers import failed_forward, fault, forward, guest_now, instance_of, leave_to_host, note_fault
+from nova_async.conductor.volumes import bring_to
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Conflict, Error, Unsupported
 from nova_async.model import states
@@ -48,6 +49,7 @@ async def settle_where_it_is(run: Run) -> None:
 
 async def prepare(run: Run) -> dict[str, Any]:
     claimed = run.results["claim_destination"]
+    await bring_to(run, claimed["host"])  # the source keeps its way until the guest has left
     fields = {"from_host": claimed["source"]["host"], "block": run.input.get("block_migration")}
     fields["guest"] = await guest_now(run, claimed["generation"])
     return await run.parts.commands.run(run, claimed["host"], PrepareLive, generation=claimed["generation"], **fields)
@@ -61,6 +63,7 @@ async def clear_or_keep(run: Run) -> None:
         await leave_to_host(run, claimed["host"], FinishLive, generation=claimed["generation"], undo=True, **fields)
     else:
         await leave_to_host(run, claimed["host"], Destroy, generation=claimed["generation"], undo=True)
+        await bring_to(run, claimed["source"]["host"])
 
 
 async def migrate(run: Run) -> None:

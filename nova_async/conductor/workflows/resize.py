@@ -11,6 +11,7 @@ from nova_async.bus.messages.compute import Destroy, FinishMove, PowerOff, Power
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import claim_beside, release_beside
 from nova_async.conductor.servers import guest_now, instance_of, leave_to_host, note_fault, seconds_to_shut_down
+from nova_async.conductor.volumes import bring_to
 from nova_async.db import Connection, moves
 from nova_async.errors import Conflict, Invalid
 from nova_async.model import states
@@ -122,6 +123,8 @@ async def _moved_guest(run: Run, ports: list[dict[str, Any]] | None = None) -> G
 
 
 async def _ports_to(run: Run, place: dict[str, Any]) -> list[dict[str, Any]]:
+    """The volumes go with the ports."""
+    await bring_to(run, place["host"])
     ports = await run.parts.networks.move(
         run.ctx, instance_id=run.subject_id, host=place["host"], availability_zone=place["availability_zone"] or ""
     )

@@ -8,6 +8,7 @@ from nova_async.bus.messages.compute import ConfirmMove, Destroy, RevertMove
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back
 from nova_async.conductor.servers import failed_forward, fault, forward, guest_now, leave_to_host, note_fault
+from nova_async.conductor.volumes import bring_to
 from nova_async.db import Connection, moves, placements
 from nova_async.errors import Conflict
 from nova_async.model import states
@@ -52,6 +53,7 @@ async def clear_destination(run: Run) -> None:
 
 async def bind_ports(run: Run) -> list[dict[str, Any]]:
     was = run.results["decide"]
+    await bring_to(run, was["old_host"])
     ports = await run.parts.networks.move(
         run.ctx, instance_id=run.subject_id, host=was["old_host"], availability_zone=was["old_zone"] or ""
     )

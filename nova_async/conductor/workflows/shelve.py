@@ -19,6 +19,7 @@ from nova_async.conductor.servers import (
     own_image,
     seconds_to_shut_down,
 )
+from nova_async.conductor.volumes import bring_to
 from nova_async.conductor.workflows.snapshot import check_image, delete_image, send_image
 from nova_async.db import Connection, instances, moves, placements
 from nova_async.errors import Conflict, Error, NotFound
@@ -93,6 +94,7 @@ async def destroy_guest(run: Run) -> None:
 async def free_ports(run: Run) -> list[dict[str, Any]]:
     """The ports stay the server's, on no host."""
     instance = await instance_of(run)
+    await bring_to(run, "")
     ports = await run.parts.networks.move(run.ctx, instance_id=instance.uuid, host="", availability_zone=instance.availability_zone or "")
     return [msgspec.to_builtins(p) for p in ports]
 
@@ -144,7 +146,9 @@ def is_on_its_host(run: Run) -> bool:
 
 
 async def bind_ports(run: Run) -> list[dict[str, Any]]:
+    """The volumes go with the ports."""
     claimed = run.results["claim_host"]
+    await bring_to(run, claimed["host"])
     ports = await run.parts.networks.move(
         run.ctx, instance_id=run.subject_id, host=claimed["host"], availability_zone=claimed["availability_zone"]
     )

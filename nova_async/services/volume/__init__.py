@@ -8,7 +8,7 @@ from nova_async.context import Context
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """A volume's record. ``holders``: ids of the servers that it is attached to (or kept for)."""
+    """A volume's record. ``holders``: servers that it is attached to (or kept for), and as what."""
 
     id: str
     name: str = ""
@@ -24,7 +24,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     image_metadata: dict[str, str] = msgspec.field(default_factory=dict)
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
-    holders: tuple[str, ...] = ()
+    holders: dict[str, str | None] = msgspec.field(default_factory=dict)
     snapshot_id: str | None = None
     created_at: str = ""
 
@@ -56,6 +56,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     zone: str | None = None
     image_id: str | None = None
     snapshot_id: str | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class VolumeService(Protocol):
@@ -70,8 +71,20 @@ class VolumeService(Protocol):
         """Begin to make a volume. Raises ``QuotaExceeded``, ``TooLarge``."""
         ...
 
+    async def made(self, ctx: Context, key: str) -> Volume | None:
+        """What was made with this key; None when nothing was, or when it is gone."""
+        ...
+
     async def delete(self, ctx: Context, volume_id: str) -> None:
         """Safe to repeat; a volume that is gone is no error."""
+        ...
+
+    async def discard(self, ctx: Context, volume_id: str) -> None:
+        """As ``delete``, in whatever state the volume is: nobody wants what was made for nothing."""
+        ...
+
+    async def has_type(self, ctx: Context, name: str) -> bool:
+        """Whether there is a volume type of this name or id that the caller may use."""
         ...
 
     async def find(self, ctx: Context) -> list[Volume]:
@@ -99,6 +112,10 @@ class VolumeService(Protocol):
 
         Returns the attachment's id: a new one when the service makes one for another host than before.
         """
+        ...
+
+    async def disconnect(self, ctx: Context, attachment_id: str) -> str:
+        """No host reaches the volume, which is still kept for the server. Safe to repeat; returns as ``connect``."""
         ...
 
     async def complete(self, ctx: Context, attachment_id: str) -> None:

@@ -66,6 +66,15 @@ class Attachments:
             await self._follow(conn, row.volume_id)
             return await self._seen(conn, ctx, row.id)
 
+    async def disconnect(self, ctx: Context, attachment_id: str) -> AttachmentRow:
+        """Kept for the server, and reached by no host."""
+        async with self._database.transaction() as conn:
+            row = await self._seen(conn, ctx, attachment_id)
+            await self._volume(conn, ctx, row.volume_id)
+            await rows.connect(conn, row.id, "reserved", None, None)
+            await self._follow(conn, row.volume_id)
+            return await self._seen(conn, ctx, row.id)
+
     async def complete(self, ctx: Context, attachment_id: str) -> None:
         rules.writer(ctx)
         async with self._database.transaction() as conn:

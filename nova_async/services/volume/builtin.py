@@ -70,15 +70,35 @@ class BuiltinVolumes:
             zone=wanted.zone,
             image_id=wanted.image_id,
             snapshot_id=wanted.snapshot_id,
+            metadata=wanted.metadata,
         )
         return volume_of(await self.volumes.create(ctx, asked, str(uuid.uuid5(NAMES, key))))
 
+    async def made(self, ctx: Context, key: str) -> Volume | None:
+        try:
+            return await self.get(ctx, str(uuid.uuid5(NAMES, key)))
+        except NotFound:
+            return None
+
     async def delete(self, ctx: Context, volume_id: str) -> None:
+        await self._delete(ctx, volume_id, force=False)
+
+    async def discard(self, ctx: Context, volume_id: str) -> None:
+        await self._delete(ctx, volume_id, force=True)
+
+    async def _delete(self, ctx: Context, volume_id: str, *, force: bool) -> None:
         try:
             if (await self.volumes.get(ctx, volume_id)).status != "deleting":
-                await self.volumes.delete(ctx, volume_id)
+                await self.volumes.delete(ctx, volume_id, force=force)
         except NotFound:
             return
+
+    async def has_type(self, ctx: Context, name: str) -> bool:
+        try:
+            await self.types.get(ctx, name)
+        except NotFound:
+            return False
+        return True
 
     async def find(self, ctx: Context) -> list[Volume]:
         return [volume_of(row) for row in await self.volumes.listing(ctx)]
@@ -104,6 +124,9 @@ class BuiltinVolumes:
 
     async def connect(self, ctx: Context, attachment_id: str, connector: dict[str, Any], mountpoint: str) -> str:
         return (await self.holders.connect(self._own(ctx), attachment_id, connector, mountpoint)).id
+
+    async def disconnect(self, ctx: Context, attachment_id: str) -> str:
+        return (await self.holders.disconnect(self._own(ctx), attachment_id)).id
 
     async def complete(self, ctx: Context, attachment_id: str) -> None:
         await self.holders.complete(self._own(ctx), attachment_id)
@@ -157,7 +180,7 @@ def volume_of(row: VolumeRow) -> Volume:
         read_only=row.read_only,
         image_metadata=row.image_metadata,
         metadata=row.metadata,
-        holders=tuple(a["instance_id"] for a in row.attachments if a["instance_id"]),
+        holders={a["instance_id"]: a["mountpoint"] for a in row.attachments if a["instance_id"]},
         snapshot_id=row.snapshot_id,
         created_at=row.created_at.isoformat(),
     )

@@ -63,6 +63,8 @@ def layout(folder: Path, guest: GuestSpec) -> Files:
     bus = properties.get("hw_disk_bus", "virtio")
     if bus not in PREFIXES:
         raise Unsupported(f"The disk bus {bus} is not supported.")
+    if guest.volumes:
+        raise Unsupported("The libvirt driver cannot attach volumes.")
     disks = []
     if image or guest.root_gib:
         disks.append(Disk(path=folder / "disk", format="qcow2", target=target(bus, 0), bus=bus))

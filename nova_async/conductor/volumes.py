@@ -1,0 +1,93 @@
+"""A server's volumes, and how they are held for it at the volume service.
+
+A block device of the kind ``volume`` in a server's row: ``id`` (its own), ``source`` (volume, image, snapshot, blank), ``volume_id`` once
+there is one, ``attachment_id`` while the volume service holds it for the server, ``device`` (/dev/vdb), ``size`` (GiB), ``boot_index``,
+``delete_on_termination``, ``tag``, ``bus``, ``shared``, and, for one that is made, ``image_id``, ``snapshot_id``, ``volume_type``.
+"""
+
+from typing import Any
+
+from nova_async import log
+from nova_async.conductor.parts import Run
+from nova_async.conductor.servers import instance_of
+from nova_async.db import server_volumes
+from nova_async.errors import Error, NotFound, Unavailable
+
+Device = dict[str, Any]
+logger = log.get("conductor.volumes")
+
+
+def held(devices: list[Device]) -> list[Device]:
+    """Those that the volume service holds for their server."""
+    return [device for device in devices if device.get("kind") == "volume" and device.get("attachment_id")]
+
+
+def connector(run: Run, host: str) -> dict[str, Any]:
+    """What a volume service is told of a host, in os-brick's words."""
+    state = run.parts.scheduler.table.by_name.get(host)
+    facts = state.row.facts if state else {}
+    return {
+        "host": host,
+        "ip": state.row.address if state else "",
+        "platform": "x86_64",
+        "os_type": "linux",
+        "multipath": False,
+        "do_local_attach": False,
+        **({"initiator": facts["initiator"]} if facts.get("initiator") else {}),
+    }
+
+
+async def hold(run: Run, device: Device, host: str | None) -> Device:
+    """Keep the volume for the server, and let the host reach it; returns the device with its attachment. Safe to repeat."""
+    volumes = run.parts.volumes
+    attachment = device.get("attachment_id") or await volumes.reserve(run.ctx, device["volume_id"], run.subject_id)
+    if host is not None:
+        attachment = await volumes.connect(run.ctx, attachment, connector(run, host), device["device"])
+    return device | {"attachment_id": attachment}
+
+
+async def bring_to(run: Run, host: str) -> None:
+    """Let another host reach the server's volumes, or ("") none. The row follows where the volume service renames what it holds."""
+    instance = await instance_of(run)
+    before = held(instance.block_devices)
+    if not before:
+        return
+    renamed: dict[str, str] = {}
+    for device in before:
+        old = device["attachment_id"]
+        if host:
+            new = await run.parts.volumes.connect(run.ctx, old, connector(run, host), device["device"])
+            await run.parts.volumes.complete(run.ctx, new)
+        else:
+            new = await run.parts.volumes.disconnect(run.ctx, old)
+        if new != old:
+            renamed[old] = new
+    if renamed:
+        devices = [d | {"attachment_id": renamed.get(d["attachment_id"], d["attachment_id"])} if "attachment_id" in d else d
+                   for d in instance.block_devices]  # fmt: skip
+        async with run.parts.database.transaction() as conn:
+            await server_volumes.set_devices(conn, run.subject_id, devices)
+        instance.block_devices = devices
+
+
+async def let_go(run: Run, *, keep: frozenset[str] = frozenset()) -> None:
+    """The volume service holds nothing for the server any more, but the attachments to ``keep``. Safe to repeat."""
+    for attachment in await run.parts.volumes.attachments(run.ctx, run.subject_id):
+        if attachment.id not in keep:
+            await run.parts.volumes.free(run.ctx, attachment.id)
+
+
+async def delete_quietly(run: Run, volume_id: str) -> None:
+    """One that cannot be deleted (it has snapshots, say) stays its owner's."""
+    try:
+        await run.parts.volumes.delete(run.ctx, volume_id)
+    except (NotFound, Unavailable) as error:
+        if isinstance(error, Unavailable):
+            raise
+    except Error as error:
+        logger.warning("volume.left", volume=volume_id, error=error.message)
+
+
+def key_of(device: Device, server: str) -> str:
+    """The name under which the volume service is asked to make a device's volume, once. Servers made together share device ids."""
+    return f"server-volume/{server}/{device['id']}"

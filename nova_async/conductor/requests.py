@@ -4,6 +4,7 @@ from typing import Any
 
 from nova_async.conductor.parts import Run
 from nova_async.db import Connection, placements, server_groups
+from nova_async.model.image_properties import renamed
 from nova_async.model.instances import Instance
 from nova_async.scheduler.guest_topology import devices, topology
 from nova_async.scheduler.request import Request
@@ -31,7 +32,7 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
         extra_specs=extra_specs,
         image_id=instance.image_id,
         disk_format=(instance.system_metadata.get("image") or {}).get("disk_format"),
-        image_properties=instance.image_properties,
+        image_properties=renamed(instance.image_properties),
         hints=hints,
         hosts_of=await placements.hosts_of(conn, named) if (named := _named(hints)) else {},
         group=await server_groups.placed(conn, instance.uuid) if hints.get("group") else None,

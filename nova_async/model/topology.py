@@ -61,6 +61,7 @@ class GuestTopology(msgspec.Struct, frozen=True, kw_only=True):
     threads: str | None = None
     emulator: str | None = None
     realtime: tuple[int, ...] = ()
+    locked: bool = False  # its memory stays in the host's memory
 
     @property
     def is_pinned(self) -> bool:
@@ -115,6 +116,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     reserved: tuple[int, ...] = ()
     emulator: tuple[int, ...] = ()
     realtime: tuple[int, ...] = ()
+    locked: bool = False
 
     @property
     def exclusive(self) -> list[str]:

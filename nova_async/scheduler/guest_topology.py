@@ -15,8 +15,8 @@ TRUE: Final = frozenset({"1", "t", "true", "on", "y", "yes"})
 DEDICATED, SHARED, MIXED = "dedicated", "shared", "mixed"
 ISOLATE = "isolate"
 NAMES: Final = re.compile(
-    r"(hw:(numa_|cpu_policy|cpu_thread_policy|cpu_dedicated_mask|cpu_realtime|emulator_threads_policy|mem_page_size|pci_numa)"
-    r"|hw_(numa_|cpu_policy|cpu_thread_policy|cpu_realtime_mask|mem_page_size|pci_numa)"
+    r"(hw:(numa_|cpu_policy|cpu_thread_policy|cpu_dedicated_mask|cpu_realtime|emulator_threads_policy|mem_page_size|locked_memory|pci_numa)"
+    r"|hw_(numa_|cpu_policy|cpu_thread_policy|cpu_realtime_mask|mem_page_size|locked_memory|pci_numa)"
     r"|pci_passthrough:alias$|resources[1-9]?\d*:[VP]CPU$|trait([1-9]\d*)?:HW_CPU_HYPERTHREADING$)"
 )
 SIZES: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -51,7 +51,7 @@ def topology(flavor: Mapping[str, Any], image: Mapping[str, Any]) -> GuestTopolo
     policy = _with_resources(wish, policy, emulator)
     threads = _with_trait(wish, threads)
     _check_together(policy, threads, emulator, realtime, mask)
-    count, page_size = _cell_count(wish), _page_size(wish)
+    count, page_size, locked = _cell_count(wish), _page_size(wish), _locked(wish)
     if not (count or page_size or policy in (DEDICATED, MIXED)):
         return None
     dedicated = set(range(wish.vcpus)) if policy == DEDICATED else (mask or realtime) if policy == MIXED else set()
@@ -59,7 +59,14 @@ def topology(flavor: Mapping[str, Any], image: Mapping[str, Any]) -> GuestTopolo
         GuestCell(cpus=tuple(sorted(cpus)), dedicated=tuple(sorted(cpus & dedicated)), memory_mib=memory)
         for cpus, memory in _cells(wish, count or 1)
     )
-    return GuestTopology(cells=cells, page_size=page_size, threads=threads, emulator=emulator, realtime=tuple(sorted(realtime)))
+    return GuestTopology(
+        cells=cells,
+        page_size=page_size,
+        threads=threads,
+        emulator=emulator,
+        realtime=tuple(sorted(realtime)),
+        locked=locked,
+    )
 
 
 def devices(flavor: Mapping[str, Any], image: Mapping[str, Any], aliases: Iterable[DeviceSpec]) -> tuple[DeviceRequest, ...]:
@@ -182,7 +189,7 @@ def _dedicated_mask(wish: Wish) -> set[int]:
 
 
 def _realtime(wish: Wish, emulator: str | None) -> set[int]:
-    if str(wish.specs.get("hw:cpu_realtime") or "").strip().lower() not in TRUE:
+    if not _true(str(wish.specs.get("hw:cpu_realtime") or "")):
         return set()
     flavors, images = wish.both("cpu_realtime_mask")
     every = set(range(wish.vcpus))
@@ -299,6 +306,20 @@ def _page_size(wish: Wish) -> str | None:
     if size not in (ANY, LARGE):
         raise Invalid(f"Page size {images} forbidden against '{flavors}'")
     return _size(images)
+
+
+def _locked(wish: Wish) -> bool:
+    """Whether the host may not swap the guest's memory out."""
+    flavors, images = wish.both("locked_memory")
+    if flavors and images and _true(flavors) != _true(images):
+        raise Invalid(f"Image property 'hw_locked_memory' ({images}) contradicts the flavor's 'hw:locked_memory' ({flavors}).")
+    if _true(flavors or images) and not any(wish.both("mem_page_size")):
+        raise Invalid("locked_memory value in image or flavor is forbidden when mem_page_size is not set.")
+    return _true(flavors or images)
+
+
+def _true(text: str) -> bool:
+    return text.strip().lower() in TRUE
 
 
 def _size(text: str) -> str:

@@ -143,6 +143,7 @@ def _fit(host: HostTopology, wanted: GuestTopology, cells: list[_Placed], device
         reserved=reserved,
         emulator=tuple(sorted(emulator)),
         realtime=wanted.realtime,
+        locked=wanted.locked,
     )
 
 

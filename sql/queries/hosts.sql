@@ -53,6 +53,7 @@ WHERE service_id = $1
 -- delete --
 -- Forget a host that holds nothing. $1 service id
 DELETE FROM hosts h WHERE h.service_id = $1 AND NOT EXISTS (SELECT FROM allocations a WHERE a.host_id = h.id)
+  AND NOT EXISTS (SELECT FROM topologies t WHERE t.host_id = h.id)
 
 -- count_failed_build --
 -- A build failed ($2 true) or succeeded there; returns the count. $1 host id

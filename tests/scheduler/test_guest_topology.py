@@ -98,6 +98,8 @@ def test_cells(specs, image, cells) -> None:
         ({"resources:PCPU": "2", "resources:VCPU": "2"}, {}, "use one or the other"),
         ({"resources:PCPU": "3"}, {}, "exactly flavor.vcpus PCPUs"),
         ({"resources:PCPU": "4", "hw:emulator_threads_policy": "isolate"}, {}, "exactly flavor.vcpus + 1 PCPUs"),
+        ({"hw:locked_memory": "yes"}, {}, "forbidden when mem_page_size is not set"),
+        ({"hw:locked_memory": "yes", "hw:mem_page_size": "large"}, {"hw_locked_memory": "no"}, "contradicts the flavor's"),
         ({"hw:mem_page_size": "3X"}, {}, "Invalid memory page size '3X'"),
         ({}, {"hw_mem_page_size": "large"}, "Page size large forbidden against '<empty>'"),
         ({"hw:mem_page_size": "2MB"}, {"hw_mem_page_size": "1GB"}, "Page size 1GB forbidden against '2MB'"),

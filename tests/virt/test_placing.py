@@ -19,6 +19,7 @@ FITS = {
     "one cell": Fit(cells=(FittedCell(host_cell=0, cpus=(0, 1, 2, 3), memory_mib=512, shared=(0, 1, 2, 3)),)),
     "pinned": Fit(cells=(PINNED, FLOATING), emulator=(4, 12)),
     "devices": Fit(devices=(FittedDevice(alias="gpu", address="0000:81:00.1"), FittedDevice(alias="gpu", address="0000:82:1f.7"))),
+    "locked": Fit(cells=(PINNED, FLOATING), locked=True),
     "realtime": Fit(cells=(PINNED, FLOATING), reserved=(5,), emulator=(5,), realtime=(1,)),
 }
 
@@ -29,7 +30,8 @@ def test_libvirts_schema_accepts_it(fit: Fit | None, host: xml.Host, tmp_path: P
     if shutil.which("virt-xml-validate") is None or shutil.which("xmllint") is None:
         pytest.skip("virt-xml-validate is not installed")
     file = tmp_path / "domain.xml"
-    file.write_text(domain(spec(fit=fit), host))
+    limits = {"quota:cpu_shares": "512", "quota:cpu_period": "10000", "quota:cpu_quota": "5000"}
+    file.write_text(domain(spec(fit=fit, extra_specs=limits), host))
     checked = subprocess.run(["virt-xml-validate", str(file), "domain"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
 

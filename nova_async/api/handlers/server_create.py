@@ -23,6 +23,7 @@ from nova_async.api.versions import V
 from nova_async.db import instances, server_groups
 from nova_async.db.instances import Prepared
 from nova_async.errors import Invalid, QuotaExceeded
+from nova_async.model.image_properties import renamed
 from nova_async.model.instances import Instance
 from nova_async.policy import servers as policy
 from nova_async.services.image import Image, image_ref
@@ -248,7 +249,7 @@ def _columns(request: Request, wish: Wish, image: Image | None, root: Root | Non
     body, flavor, properties = wish.body, prepared.flavor, _properties(image, root)
     check_sizes(wish.devices, flavor)
     name_devices(wish.devices, properties, flavor)
-    disk_config = body.get("OS-DCF:diskConfig")
+    disk_config, present = body.get("OS-DCF:diskConfig"), renamed(properties)
     return {
         "project_id": request.ctx.project_id,
         "user_id": request.ctx.user_id,
@@ -264,12 +265,12 @@ def _columns(request: Request, wish: Wish, image: Image | None, root: Root | Non
         "flavor_id": flavor["id"],
         "vcpus": flavor["vcpus"],
         "memory_mb": flavor["memory_mb"],
-        "root_device_name": properties.get("root_device_name") or f"/dev/{DISK_PREFIX.get(properties.get('hw_disk_bus', ''), 'vd')}a",
+        "root_device_name": present.get("img_root_device_name") or f"/dev/{DISK_PREFIX.get(properties.get('hw_disk_bus', ''), 'vd')}a",
         "key_name": prepared.key["name"] if prepared.key else None,
         "key_data": prepared.key,
         "user_data": body.get("user_data"),
         "config_drive": truth(body.get("config_drive", False)) or properties.get("img_config_drive") == "mandatory",
-        "auto_disk_config": disk_config == "AUTO" if disk_config else properties.get("auto_disk_config", "").lower() == "true",
+        "auto_disk_config": disk_config == "AUTO" if disk_config else present.get("hw_auto_disk_config", "").lower() == "true",
         "access_ip_v4": address(body.get("accessIPv4")),
         "access_ip_v6": address(body.get("accessIPv6")),
         "metadata": body.get("metadata") or {},

@@ -6,6 +6,7 @@ from typing import Any
 from nova_async.api.request import Request
 from nova_async.db import topologies
 from nova_async.errors import Invalid
+from nova_async.model.cpu_topology import chosen
 from nova_async.model.topology import FittedCell
 from nova_async.policy import servers as policy
 from nova_async.scheduler.guest_topology import devices, topology
@@ -14,6 +15,10 @@ from nova_async.scheduler.guest_topology import devices, topology
 def check(request: Request, flavor: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
     """Raises ``Invalid`` in Nova's words for NUMA cells, CPU policies, pages or PCI devices that no host could give."""
     topology(flavor, properties)
+    try:
+        chosen(int(flavor["vcpus"]), flavor.get("extra_specs") or {}, properties)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
     devices(flavor, properties, request.parts.config.pci.alias)
 
 

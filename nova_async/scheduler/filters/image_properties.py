@@ -1,15 +1,13 @@
 """What the image wants of the hypervisor."""
 
+import re
+
 from nova_async.scheduler.filters.base import Filter
 from nova_async.scheduler.hosts import HostState, HostTable, Hypervisor, Mask, hypervisor_of
 from nova_async.scheduler.request import Request
 
-NAMES = {  # image property -> its names of old
-    "hw_architecture": ("hw_architecture", "architecture"),
-    "img_hv_type": ("img_hv_type", "hypervisor_type"),
-    "hw_vm_mode": ("hw_vm_mode", "vm_mode"),
-    "img_hv_requested_version": ("img_hv_requested_version", "hypervisor_version_requires"),
-}
+NAMES = ("hw_architecture", "img_hv_type", "hw_vm_mode", "img_hv_requested_version")
+VERSION = re.compile(r"\d{1,6}(\.\d{1,6})*")
 SAME = {"amd64": "x86_64", "x64": "x86_64", "xen": "xen", "kvm": "kvm", "qemu": "qemu", "pv": "xen", "hv": "hvm", "baremetal": "ironic"}
 
 
@@ -21,7 +19,7 @@ class ImagePropertiesFilter(Filter):
 
     def applies(self, request: Request) -> bool:
         default = self.options.image_properties_default_architecture
-        return bool(default) or any(old in request.image_properties for names in NAMES.values() for old in names)
+        return bool(default) or any(name in request.image_properties for name in NAMES)
 
     def mask(self, table: HostTable, request: Request) -> Mask | None:
         return table.by_hypervisor(lambda hypervisor: self._verdict(hypervisor, request) is None)
@@ -42,7 +40,7 @@ class ImagePropertiesFilter(Filter):
 
 
 def _named(request: Request, name: str) -> str | None:
-    found = next((request.image_properties[old] for old in NAMES[name] if old in request.image_properties), None)
+    found = request.image_properties.get(name)
     return None if found is None else SAME.get(str(found).lower(), str(found).lower())
 
 
@@ -51,10 +49,12 @@ def _suits(wanted: list[str | None], kind: tuple[str, ...]) -> bool:
 
 
 def _version_in(version: int, wanted: str) -> bool:
-    """``wanted`` is a list such as ``>=6.0,<8``; ``version`` is major * 1000000 + minor * 1000 + release."""
+    """``wanted`` is a list such as ``>=6.0,<8``; nothing satisfies other texts. ``version``: major * 1000000 + minor * 1000 + release."""
     for part in wanted.replace(" ", "").split(","):
         sign = next((s for s in (">=", "<=", "!=", "==", ">", "<", "=") if part.startswith(s)), "==")
-        digits = [int(d) for d in part.removeprefix(sign).split(".") if d.isdigit()]
+        if not VERSION.fullmatch(part.removeprefix(sign)):
+            return False
+        digits = [int(d) for d in part.removeprefix(sign).split(".")][:3]
         digits += [0] * (3 - len(digits))
         number = digits[0] * 1_000_000 + digits[1] * 1000 + digits[2]
         holds = {">=": version >= number, "<=": version <= number, "!=": version != number, ">": version > number, "<": version < number}

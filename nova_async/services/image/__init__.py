@@ -8,6 +8,7 @@ import msgspec
 from nova_async.context import Context
 from nova_async.errors import Invalid
 from nova_async.model.guests import ImageRef
+from nova_async.model.image_properties import renamed
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ def image_ref(image: Image) -> ImageRef:
         sha512=image.os_hash_value or "",
         min_disk_gib=image.min_disk,
         virtual_size_bytes=image.virtual_size or image.size,
-        properties=image.properties,
+        properties=renamed(image.properties),
     )
 
 

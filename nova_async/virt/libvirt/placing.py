@@ -31,6 +31,16 @@ def guest_threads(guest: GuestSpec) -> int:
     return min((cell.threads for cell in cells), default=1)
 
 
+CPU_LIMITS = {"shares": "cpu_shares", "period": "cpu_period", "quota": "cpu_quota"}  # of cputune, from quota:*
+
+
+def limit(root: Element, guest: GuestSpec) -> None:
+    """How much of its CPUs the guest may use, wherever it runs."""
+    for tag, name in CPU_LIMITS.items():
+        if value := guest.extra_specs.get(f"quota:{name}"):
+            SubElement(_child(root, "cputune"), tag).text = value
+
+
 def _pin(root: Element, fit: Fit) -> None:
     tune = _child(root, "cputune")
     for cell in fit.cells:
@@ -60,10 +70,9 @@ def _memory(root: Element, fit: Fit) -> None:
         for size, nodes in _by_size(large).items():
             SubElement(pages, "page", size=str(size), unit="KiB", nodeset=told(nodes))
     if fit.realtime:
-        backing = _child(root, "memoryBacking")
-        SubElement(backing, "nosharepages")
-        if backing.find("locked") is None:
-            SubElement(backing, "locked")
+        SubElement(_child(root, "memoryBacking"), "nosharepages")
+    if fit.realtime or fit.locked:
+        SubElement(_child(root, "memoryBacking"), "locked")
 
 
 def _by_size(cells: list[tuple[int, FittedCell]]) -> dict[int, list[int]]:

@@ -7,8 +7,9 @@ from xml.etree.ElementTree import Element, SubElement
 import msgspec
 
 from nova_async import __version__
-from nova_async.errors import Error, Unsupported
+from nova_async.errors import Error, Invalid, Unsupported
 from nova_async.model.consoles import SERIAL, SPICE, VNC
+from nova_async.model.cpu_topology import CpuTopology, chosen
 from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.virt.libvirt import placing
 from nova_async.virt.libvirt.disks import Disk, Files
@@ -75,6 +76,7 @@ def domain(guest: GuestSpec, generation: int, files: Files, host: Host) -> str:
     _text(root, "on_crash", "destroy")
     _devices(root, guest, files, host)
     if host.virt_type != "test":
+        placing.limit(root, guest)
         placing.place(root, guest, host.shared_cpus)
     return Tree.tostring(root, encoding="unicode")
 
@@ -186,22 +188,12 @@ def _cpu(root: Element, guest: GuestSpec, host: Host) -> None:
     SubElement(cpu, "topology", sockets=str(sockets), cores=str(cores), threads=str(threads))
 
 
-def _topology(guest: GuestSpec) -> tuple[int, int, int]:
-    """Sockets, cores, threads: as the flavor or the image wants them if they give the right product, else all sockets.
-
-    Threads that were not asked for are those of the host's cores that the guest has for itself.
-    """
-    properties = guest.image.properties if guest.image else {}
-
-    def wanted(part: str) -> int:
-        text = guest.extra_specs.get(f"hw:cpu_{part}") or properties.get(f"hw_cpu_{part}") or "0"
-        return int(text) if text.isdigit() else 0
-
-    cores, threads = wanted("cores") or 1, wanted("threads") or placing.guest_threads(guest)
-    sockets = wanted("sockets") or max(1, guest.vcpus // (cores * threads))
-    if sockets * cores * threads != guest.vcpus:
-        return guest.vcpus, 1, 1
-    return sockets, cores, threads
+def _topology(guest: GuestSpec) -> CpuTopology:
+    """Threads that nobody asked for are those of the host's cores that the guest has for itself."""
+    try:
+        return chosen(guest.vcpus, guest.extra_specs, guest.image.properties if guest.image else {}, placing.guest_threads(guest))
+    except ValueError as error:
+        raise Invalid(str(error)) from None
 
 
 def _clock(root: Element, guest: GuestSpec, host: Host) -> None:

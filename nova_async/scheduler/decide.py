@@ -4,6 +4,7 @@ All hosts are judged at once where a filter can do that; only hosts still in the
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ Stage = tuple[str, Mask | None, Reason]  # name, verdict on all hosts or None, r
 EXAMPLES = 20  # refusals told by name when the server found a host
 ALL = 1000  # and when it did not
 THOROUGH = 20  # of those so many are held against every filter, not only against the first that refuses
-LAST = ("PciPassthroughFilter", "NUMATopologyFilter")  # asked at the end, whether the options name them or not
+LAST = ("PciPassthroughFilter", "NUMATopologyFilter")  # asked of the best that are left, whether the options name them or not
 FEW = 16  # so many best hosts are picked one after the other
 
 
@@ -51,13 +52,20 @@ class Scheduler:
         refused: list[tuple[str, Mask, Reason]] = []
         stages = list(self._stages(request))
         for name, mask, reason in stages:
+            if name in LAST:
+                continue
             verdict = mask if mask is not None else self._one_by_one(left, request, reason)
             out = left & ~verdict
             if out.any():
                 counts[name] = int(np.count_nonzero(out))
                 refused.append((name, out, reason))
                 left &= verdict
-        candidates = self._ranked(left, request)
+        passed = None
+        if late := [(name, reason) for name, _, reason in stages if name in LAST]:
+            passed, late_refused = self._lay(left, request, late)
+            refused += late_refused
+            counts |= {name: int(np.count_nonzero(out)) for name, out, _ in late_refused}
+        candidates = self._ranked(left, request, passed)
         room = EXAMPLES if candidates else ALL
         for name, out, reason in refused:
             for i in _first(out, max(0, room - len(refusals))):
@@ -91,7 +99,7 @@ class Scheduler:
         if (providers := isolated_groups(request.extra_specs)) > 1:
             yield "RequestGroups", np.zeros(len(table), bool), lambda h, r: f"the flavor wants {providers} providers apart, a host is one"
         yield "Capacity", table.fitting(request.resources), _capacity
-        for name, last in self._topology:  # host by host, so after all that judges many at once; forced hosts too must have room
+        for name, last in self._topology:  # of forced hosts too
             if last.applies(request):
                 yield name, None, last.reason
 
@@ -101,12 +109,47 @@ class Scheduler:
             verdict[i] = reason(self.table.states[i], request) is None
         return verdict
 
-    def _ranked(self, left: Mask, request: Request) -> list[Candidate]:
+    def _lay(self, left: Mask, request: Request, late: list[tuple[str, Reason]]) -> tuple[set[int], list[tuple[str, Mask, Reason]]]:
+        """What takes time for each host is asked of the best first, until enough have passed; those that do not are taken out of ``left``.
+
+        Returns the rows of those that passed, and the refused ones by filter.
+        """
+        states, passed, batch = self.table.states, set[int](), self._wanted
+        refused = {name: np.zeros(len(self.table), bool) for name, _ in late}
+        known: dict[Any, str | None] = {}  # hosts that are alike have one verdict
+        while left.any():
+            weights, rows, _ = weighers.total(self._weighers, self.table, left, int(np.count_nonzero(left)), request)
+            best = [i if rows is None else int(rows[i]) for i in _best(weights, min(int(np.count_nonzero(left)), batch))]
+            for i in best:
+                if i in passed:
+                    continue
+                alike = states[i].alike
+                if alike not in known:
+                    known[alike] = next((name for name, reason in late if reason(states[i], request)), None)
+                if name := known[alike]:
+                    left[i], refused[name][i] = False, True
+                else:
+                    passed.add(i)
+            if passed.issuperset(best[: self._wanted]):  # none that came first was refused: the order holds
+                break
+            batch *= 2
+        return passed, [(name, refused[name], reason) for name, reason in late if refused[name].any()]
+
+    @property
+    def _wanted(self) -> int:
+        """So many hosts are chosen from, and told."""
+        return self.subset + self.options.alternates
+
+    def _ranked(self, left: Mask, request: Request, passed: set[int] | None) -> list[Candidate]:
+        """The best of those in ``left``; of these only the rows in ``passed``, unless it is None."""
         count = int(np.count_nonzero(left))
         if not count:
             return []
         weights, rows, most = weighers.total(self._weighers, self.table, left, count, request)
-        best = _best(weights, min(count, self.subset + self.options.alternates))
+        if passed is not None:
+            places = np.isin(np.arange(len(self.table)) if rows is None else rows, list(passed))
+            weights[~places], count = -np.inf, len(passed)
+        best = _best(weights, min(count, self._wanted))
         if self.options.shuffle_best_same_weighed_hosts:
             equal = np.flatnonzero(weights == weights[best[0]])
             best = list(dict.fromkeys([self.world.random.choice(equal.tolist()), *best]))

@@ -70,9 +70,10 @@ class Hypervisor(NamedTuple):
     version: int
 
 
+MOST_DEVICES = 99  # beyond, hosts are alike: there is no shortage
 COLUMNS = (
     *("enabled", "seen", "zone", "instances", "operations", "failed_builds", "version", "membership", "trait_set", "hypervisor", "cell"),
-    "devices",
+    "fewer_devices",
 )
 
 
@@ -100,18 +101,17 @@ class HostState:
 
     membership: Membership
 
-    def __init__(self, row: HostRow, index: int) -> None:
+    def __init__(self, row: HostRow, topology: HostTopology, index: int) -> None:
         self.index = index
-        self.take(row)
+        self.take(row, topology)
         self.seen: float | None = None  # by our own monotonic clock
         self.seen_at: datetime | None = None
         self.stopping = False
 
-    def take(self, row: HostRow) -> None:
+    def take(self, row: HostRow, topology: HostTopology) -> None:
         """Its rows as they are now."""
-        self.row = row
+        self.row, self.topology = row, topology
         self.traits = frozenset(row.traits)
-        self.topology = msgspec.convert(row.facts.get("topology") or {}, HostTopology)
         self.used = Used(msgspec.convert(row.fits, list[Fit])) if row.fits else Used()
 
     @property
@@ -126,6 +126,11 @@ class HostState:
     @property
     def facts(self) -> dict[str, Any]:
         return self.row.facts
+
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """The same of hosts with equal cells and devices of which the same is used."""
+        return id(self.topology), self.used.key, self.ratios
 
     @property
     def ratios(self) -> Ratios:
@@ -166,13 +171,14 @@ class HostTable:
         self.hypervisor: Ints = np.zeros(0, np.int64)
         self.hypervisors: Kinds[Hypervisor] = Kinds()
         self.cell: Ints = np.zeros(0, np.int64)
-        self.devices: Floats = np.zeros(0, np.float32)  # free PCI devices
+        self.fewer_devices: Floats = np.zeros(0, np.float32)  # 0 without a free PCI device, -99 with so many or more
         self.any_devices = False
         self.cells: Kinds[str] = Kinds()
         self.memberships: list[Membership] = []
         self._zones: Kinds[str] = Kinds()
         self._membership_of: dict[tuple[int, ...], Membership] = {}
         self._labels: dict[int, Label] = {}
+        self._topologies: dict[bytes, HostTopology] = {b"": HostTopology()}  # of hosts that are alike, kept once
         self.any_failed = False
         self.keys: set[str] = set()  # of the metadata of all aggregates
         self._busy: dict[str, set[str]] = {}  # operation of this process -> ids of the hosts where it works
@@ -192,7 +198,7 @@ class HostTable:
             if state := self.by_id.get(row.id):
                 self.by_name.pop(state.name, None)
                 self.by_node.pop(state.node, None)
-                state.take(row)
+                state.take(row, self._topology_of(row))
                 self._fill(state)
         self._append(new)
 
@@ -336,7 +342,7 @@ class HostTable:
             return
         start, extra = len(self.states), len(rows)
         for row in rows:
-            state = HostState(row, len(self.states))
+            state = HostState(row, self._topology_of(row), len(self.states))
             self.states.append(state)
             self.by_id[row.id] = state
         for name in COLUMNS:
@@ -370,8 +376,16 @@ class HostTable:
         self._count_devices(state)
 
     def _count_devices(self, state: HostState) -> None:
-        self.devices[state.index] = len(free_devices(state.topology, state.used.devices)) if state.topology.devices else 0
+        free = len(free_devices(state.topology, state.used.devices)) if state.topology.devices else 0
+        self.fewer_devices[state.index] = -min(free, MOST_DEVICES)
         self.any_devices = self.any_devices or bool(state.topology.devices)
+
+    def _topology_of(self, row: HostRow) -> HostTopology:
+        told = row.facts.get("topology")
+        text = msgspec.json.encode(told) if told else b""
+        if text not in self._topologies:
+            self._topologies[text] = msgspec.json.decode(text, type=HostTopology)
+        return self._topologies[text]
 
     def _stock(self, resource: str, state: HostState) -> None:
         total, reserved, ratio, used = state.row.inventory.get(resource, (0, 0, 1.0, 0))

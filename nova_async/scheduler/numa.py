@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nova_async.model.topology import (
     ANY,
@@ -40,10 +40,20 @@ class Used:
         self.devices: set[str] = set()
         self.floating: dict[int, int] = {}  # host cell -> floating guest CPUs
         self.memory: dict[tuple[int, int | None], int] = {}  # host cell, page size -> MiB
+        self._key: tuple[Any, ...] | None = ()
         for fit in fits:
             self.add(fit)
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The same where the same is held."""
+        if self._key is None:
+            held = tuple(sorted(self.memory.items(), key=str))
+            self._key = (frozenset(self.cpus), frozenset(self.devices), tuple(sorted(self.floating.items())), held)
+        return self._key
+
     def add(self, fit: Fit) -> None:
+        self._key = None
         self.cpus.update(fit.reserved)
         self.devices.update(device.address for device in fit.devices)
         for cell in fit.cells:

@@ -5,10 +5,13 @@ import time
 from datetime import UTC, datetime
 from random import Random
 
+import msgspec
+
 from nova_async.config import SchedulerSection
 from nova_async.model.aggregates import Label
 from nova_async.model.hosts import HostRow
 from nova_async.model.server_groups import Group
+from nova_async.model.topology import Device, DeviceRequest, DeviceSpec, GuestCell, GuestTopology, HostCell, HostTopology
 from nova_async.scheduler.decide import Scheduler
 from nova_async.scheduler.hosts import HostTable
 from nova_async.scheduler.request import Request
@@ -17,16 +20,26 @@ from nova_async.world import RealWorld
 BUDGETS_MS = {1_000: "0.3", 10_000: "0.3", 100_000: "1"}
 REPEATS = 300
 WISH = {"VCPU": 2, "MEMORY_MB": 4096, "DISK_GB": 20}
+PINNED = GuestTopology(cells=(GuestCell(cpus=(0, 1), dedicated=(0, 1), memory_mib=4096),))
+CARD = (DeviceRequest(alias="gpu", count=1, specs=(DeviceSpec(name="gpu", vendor_id="10de", product_id="1eb8"),), policy="legacy"),)
 MORE_FILTERS = (
     *("AggregateInstanceExtraSpecsFilter", "AggregateImagePropertiesIsolation", "AggregateMultiTenancyIsolation"),
     *("AggregateTypeAffinityFilter", "IoOpsFilter", "AggregateNumInstancesFilter", "DifferentHostFilter"),
 )
 
 
+CELLS = msgspec.to_builtins(
+    HostTopology(
+        cells=tuple(HostCell(id=n, memory_mib=65_536, dedicated=tuple(range(n * 16, n * 16 + 16))) for n in range(2)),
+        devices=tuple(Device(address=f"0000:01:00.{n}", vendor_id="10de", product_id="1eb8", numa_node=n % 2) for n in range(4)),
+    )
+)
+
+
 def main() -> None:
     print(f"{'one decision over':<66} {'p50 / p95':>18}   budget")
     for hosts in BUDGETS_MS:
-        table = made(hosts)
+        table, with_cells = made(hosts), made(hosts, cells=True)
         plain = SchedulerSection()
         every = SchedulerSection(filters=(*plain.filters, *MORE_FILTERS))
         for what, options, request in (
@@ -36,10 +49,12 @@ def main() -> None:
             ("an anti-affinity group of 20, a required trait", plain, Request(
                 instance_id="s", resources=WISH, required_traits=frozenset({"COMPUTE_NODE"}),
                 group=Group(policy="anti-affinity", members={f"host{n}": 1 for n in range(20)}))),
+            ("two CPUs and a device of its own", plain, Request(
+                instance_id="s", resources={"PCPU": 2, "MEMORY_MB": 4096, "DISK_GB": 20}, topology=PINNED, devices=CARD)),
             ("all filters on aggregates too", every, Request(
                 instance_id="s", resources=WISH, extra_specs={"aggregate_instance_extra_specs:ssd": "true"})),
         ):  # fmt: skip
-            p50, p95 = measured(Scheduler(options, table, RealWorld()), request)
+            p50, p95 = measured(Scheduler(options, with_cells if request.topology else table, RealWorld()), request)
             print(f"{hosts:>7} hosts, {what:<50} {p50:>9.2f} / {p95:.2f} ms   {BUDGETS_MS[hosts]} ms", flush=True)
 
 
@@ -56,8 +71,11 @@ def measured(scheduler: Scheduler, request: Request) -> tuple[float, float]:
     return statistics.median(times), statistics.quantiles(times, n=20)[-1]
 
 
-def made(count: int, seed: int = 1) -> HostTable:
-    """Hosts of three sizes, differently full, one in fifty disabled, in ten zones and twenty aggregates."""
+def made(count: int, seed: int = 1, cells: bool = False) -> HostTable:
+    """Hosts of three sizes, differently full, one in fifty disabled, in ten zones and twenty aggregates.
+
+    ``cells``: one in four has dedicated CPUs and devices.
+    """
     random, now, table = Random(seed), datetime.now(UTC), HostTable(RealWorld(), 1e9)
     table.label([Label(id=n, name=f"rack{n}", metadata={"ssd": "true"} if n % 2 else {"max_instances_per_host": "40"}) for n in range(20)])
     rows = []
@@ -72,7 +90,11 @@ def made(count: int, seed: int = 1) -> HostTable:
                 service_id="",
                 availability_zone=f"zone-{n % 10}",
                 disabled=n % 50 == 0,
-                facts={"supported_instances": [["x86_64", "kvm", "hvm"], ["i686", "kvm", "hvm"]], "hypervisor_version": 9001000},
+                facts={
+                    "supported_instances": [["x86_64", "kvm", "hvm"], ["i686", "kvm", "hvm"]],
+                    "hypervisor_version": 9001000,
+                    "topology": CELLS if cells and n % 4 == 0 else None,
+                },
                 traits=["COMPUTE_NODE", "HW_CPU_X86_AVX"],
                 created_at=now,
                 updated_at=now,
@@ -80,6 +102,7 @@ def made(count: int, seed: int = 1) -> HostTable:
                     "VCPU": [size, 0, 4.0, int(size * 4 * load)],
                     "MEMORY_MB": [size * 4096, 512, 1.0, int(size * 4000 * load)],
                     "DISK_GB": [size * 50, 0, 1.0, int(size * 50 * load)],
+                    **({"PCPU": [32, 0, 1.0, 0]} if cells and n % 4 == 0 else {}),
                 },
                 instances=int(40 * load),
                 aggregates=[n % 20],

@@ -1,9 +1,16 @@
 """Decisions: who is left, in which order, and what is said of the others."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from nova_async.errors import Invalid
+from nova_async.model.hosts import HostRow
 from nova_async.model.server_groups import Group
+from nova_async.model.topology import Fit, FittedCell, GuestCell, GuestTopology, HostCell, HostTopology
+from nova_async.scheduler import numa
+from nova_async.scheduler.request import Request
 from tests.scheduler.hosts import decide, request, row, table
 
 
@@ -245,3 +252,49 @@ def test_a_weigher_that_is_not_there_is_named() -> None:
         decide(table(), weighers=("HeightWeigher",))
     with pytest.raises(Invalid, match=r"scheduler\.multipliers"):
         decide(table(), multipliers={"HeightWeigher": 1.0})
+
+
+def of_cells(name: str, memory: int, full: bool = False, **fields: Any) -> HostRow:
+    """A host with one cell of four dedicated CPUs, free or given away."""
+    cell = HostCell(id=0, memory_mib=memory, dedicated=(0, 1, 2, 3))
+    given = Fit(cells=(FittedCell(host_cell=0, cpus=(0, 1, 2), memory_mib=1, pins=((0, 0), (1, 1), (2, 3))),))
+    facts = {"topology": msgspec.to_builtins(HostTopology(cells=(cell,)))}
+    inventory = {"PCPU": [8, 0, 1.0, 0], "VCPU": [8, 0, 4.0, 0], "MEMORY_MB": [memory, 0, 1.0, 0], "DISK_GB": [100, 0, 1.0, 0]}
+    return row(name, facts=facts, inventory=inventory, fits=[msgspec.to_builtins(given)] if full else [], **fields)
+
+
+def pinned(**fields: Any) -> Request:
+    wanted = GuestTopology(cells=(GuestCell(cpus=(0, 1), dedicated=(0, 1), memory_mib=64),))
+    return request(topology=wanted, resources={"PCPU": 2, "MEMORY_MB": 64}, **fields)
+
+
+@pytest.mark.parametrize("full", [0, 1, 3, 4, 5, 17, 58, 60])
+def test_hosts_without_free_cpus_are_passed_over_however_many_come_first(full) -> None:
+    hosts = table(*(of_cells(f"h{n:02}", 8192 - n, full=n < full) for n in range(60)))
+    decision = decide(hosts, pinned())
+    assert hosts_of(decision) == [f"h{n:02}" for n in range(full, min(60, full + 4))]
+    assert decision.counts.get("NUMATopologyFilter", 0) == full
+    if full:
+        assert decision.refusals["h00"].reason.endswith("dedicated CPUs: needs 2, 1 of 4 free")
+
+
+def test_equal_hosts_of_which_not_all_were_looked_at_take_turns_among_those_that_were() -> None:
+    hosts = table(*(of_cells(f"h{n:02}", 8192, full=n % 2 == 0) for n in range(40)))
+    drawn = {hosts_of(decide(hosts, pinned(), shuffle_best_same_weighed_hosts=True))[0] for _ in range(60)}
+    assert len(drawn) > 1
+    assert all(int(name[1:]) % 2 for name in drawn)
+
+
+def test_a_forced_host_must_have_the_cpus_too() -> None:
+    hosts = table(of_cells("full", 8192, full=True), of_cells("free", 4096))
+    assert hosts_of(decide(hosts, pinned(forced_host="free"))) == ["free"]
+    assert decide(hosts, pinned(forced_host="full")).counts == {"RequestedHost": 1, "NUMATopologyFilter": 1}
+
+
+def test_hosts_that_give_cpus_away_are_seen_to_have_fewer() -> None:
+    hosts = table(of_cells("a", 8192), of_cells("b", 4096))
+    for left in (["a", "b"], ["a", "b"], ["b"]):
+        assert hosts_of(decide(hosts, pinned())) == left
+        given = numa.fit(hosts.states[0].topology, hosts.states[0].used, pinned().topology)
+        if isinstance(given, Fit):
+            hosts.fitted("id-a", given)

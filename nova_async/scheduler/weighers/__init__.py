@@ -60,10 +60,7 @@ def failed_builds(table: HostTable, request: Request) -> Floats | None:
 
 def spare_devices(table: HostTable, request: Request) -> Floats | None:
     """Hosts with few or no free PCI devices first: the others are kept for servers that want many."""
-    return -np.minimum(table.devices, MOST_DEVICES) if table.any_devices else None
-
-
-MOST_DEVICES = 99  # beyond, hosts are alike: there is no shortage
+    return table.fewer_devices if table.any_devices else None
 
 
 def cross_cell(table: HostTable, request: Request) -> Floats | None:

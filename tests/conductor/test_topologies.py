@@ -14,9 +14,11 @@ from nova_async.config import Fake, FakeDevices
 from nova_async.db import Database, topologies
 from nova_async.errors import Error
 from nova_async.model.topology import Fit
+from nova_async.scheduler.guest_topology import devices, topology
+from nova_async.scheduler.numa import Used, fit
 from nova_async.virt.fake_topology import made as made_of
 from nova_async.workflow.faults import FaultPoints
-from tests.cloud import Cloud, cloud
+from tests.cloud import USER, Cloud, cloud, stop
 
 SHAPE = Fake(vcpus=10, memory_mib=8192, cells=2, large_pages=512, devices=(FakeDevices(vendor_id="10de", product_id="1eb8", count=3),))
 OPTIONS = {
@@ -187,6 +189,47 @@ async def test_an_evacuated_server_gets_its_own_anew(two):
     assert (row.vm_state, row.host != host) == ("active", True)
     assert two.drivers[row.host]._guests[server].fit == await fit_of(two, server)
     await two.start_host(host, vcpus=10, memory_mib=8192, topology=made_of(SHAPE))
+
+
+async def test_two_processes_that_do_not_know_of_each_other_give_nothing_twice(two):
+    """Each has a view of the hosts of its own, which the other's claims make out of date."""
+    first = two.conductor
+    other = await two.start_conductor("other")
+    second = two.conductor
+    try:
+        servers = [await insert(two, specs) for specs in (PINNED, KINDS[3], KINDS[4]) for _ in range(5)]
+        for number, server in enumerate(servers):
+            engine = (first, second)[number % 2].engine
+            async with two.database.transaction() as conn:
+                id = await engine.begin(conn, USER, "create", server)
+            engine.go([id])
+        await first.engine.idle(30.0)
+        await second.engine.idle(30.0)
+        rows = [await two.server(server) for server in servers]
+        assert {row.vm_state for row in rows} == {"active", "error"}
+        async with two.database.connection() as conn:
+            hosts = await conn.fetch("SELECT id::text AS id FROM hosts")
+            left = [await topologies.held(conn, row["id"]) for row in hosts]
+        for row in rows:  # who got nothing would get nothing now either
+            if row.vm_state == "error":
+                cells, cards = topology(row.flavor, {}), devices(row.flavor, {}, two.config.pci.alias)
+                assert all(isinstance(fit(host, Used(fits), cells, cards), str) for host, fits in left)
+        await check_fits(two)
+    finally:
+        two.conductor = first
+        await stop(other)
+
+
+async def test_an_unshelved_server_gets_its_own_anew(two):
+    server = await booted(two, KINDS[3])
+    kinds = {"instance_uuid": server, "image_type": "snapshot"}
+    image = await two.images.create(USER, "kept", disk_format="qcow2", container_format="bare", properties=kinds)
+    await done(two, "shelve", server, image_id=image.id)
+    assert ((await two.server(server)).vm_state, await fit_of(two, server)) == ("shelved_offloaded", None)
+    await done(two, "unshelve", server)
+    row = await two.server(server)
+    assert (row.vm_state, two.drivers[row.host]._guests[server].fit) == ("active", await fit_of(two, server))
+    assert await fit_of(two, server) is not None
 
 
 @pytest.mark.parametrize("seed", range(3))

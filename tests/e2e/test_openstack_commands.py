@@ -302,12 +302,12 @@ def test_servers_are_deleted_and_restored(openstack: OpenStack, ground: str) -> 
     assert {row["name"] for row in openstack.show("usage show")["Servers"]} == {"one"}
 
 
-def test_what_needs_a_service_that_is_not_there_is_refused(openstack: OpenStack, ground: str) -> None:
+def test_what_is_not_there_is_refused_by_name(openstack: OpenStack, ground: str) -> None:
     openstack(f"{ground} two")
     assert openstack.reaches("two", "ACTIVE")
     assert openstack.show("server volume list two") == []
     for command in ("add volume", "remove volume", "volume set --preserve-on-termination", "volume update --preserve-on-termination"):
-        openstack(f"server {command} two none", refused="block-storage")
+        openstack(f"server {command} two none", refused="No Volume found")
     assert openstack.show("server share list two") == []
     for command in ("add share", "remove share", "share show"):
         openstack(f"server {command} two none", refused="shared-file-system")

@@ -194,6 +194,7 @@ def test_a_server_is_described(openstack: OpenStack, ground: str) -> None:
     shown = openstack.show("server show one")
     assert (shown["properties"], shown["tags"], shown["description"]) == ({}, [], "")
     openstack("server set --password secret one")
+    assert openstack.reaches("one", "ACTIVE")
     openstack("server set --auto-approve --state error one")
     assert openstack.reaches("one", "ERROR")
     openstack("server set --auto-approve --state active one")

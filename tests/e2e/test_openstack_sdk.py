@@ -195,6 +195,7 @@ def test_a_server_is_switched(compute: Compute, server: Any) -> None:
     assert compute.find_server("one").is_locked
     compute.unlock_server(server)
     compute.change_server_password(server, "secret")
+    assert compute.reaches(server, "ACTIVE")
     assert not compute.get_server_password(server)
     compute.clear_server_password(server)
     compute.trigger_server_crash_dump(server)
@@ -237,7 +238,7 @@ def test_interfaces_and_security_groups(compute: Compute, old: Compute, server: 
     compute.delete_server_interface(port.port_id, server, ignore_missing=False)
     assert has_networks(compute, server, blue=1)
     for method in ("add_floating_ip_to_server", "remove_floating_ip_from_server"):
-        with pytest.raises(exceptions.NotFoundException, match="(?i)floating IP not found"):
+        with pytest.raises(exceptions.NotFoundException, match=r"(?i)floating IP not found"):
             getattr(old, method)(server, "192.0.2.9")
 
     group = network.create_security_group(name="strict")

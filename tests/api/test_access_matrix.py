@@ -22,7 +22,7 @@ from nova_async.api.request import Request
 from nova_async.api.route import Route
 from nova_async.api.routes import ROUTES
 from nova_async.api.versions import LATEST, V
-from nova_async.policy import RULES
+from nova_async.policy import RULES, Policy
 from nova_async.policy.rule import ADMIN, ANY, MANAGER, MEMBER, NOBODY, READER, SELF, SERVICE, Rule
 from nova_async.policy.rules import BASIC
 from tests.api.access import OPEN, OURS, PASSED, WHO, Expected, Thing, expected, useless
@@ -212,6 +212,30 @@ async def test_everybody_gets_what_is_due_to_them(api: Api, hollow: Api, tmp_pat
     with capsys.disabled():
         print(f"\naccess matrix: {len(table)} cells, {len(found)} wrong")
     assert not found, "\n".join(found[:40])
+
+
+async def test_an_operators_file_closes_and_opens_every_row(api: Api, hollow: Api, tmp_path: Path) -> None:
+    """Where nobody may, the administrator is refused by the policy's name; where everybody may, somebody without a role passes."""
+    servers = owned({PROJECT: await api.server("member"), OTHER_PROJECT: await api.server("stranger")})
+    rows = [row for row in ROUTES if row.handler is not None and row.policy is not None and not useless(row)]
+    file, names, faults = tmp_path / "policy.yaml", {row.policy for row in rows}, []
+    async with true_services(api, tmp_path):
+        things = await ground(api, tmp_path) | {"servers": servers, "os-volumes_boot": servers}
+        for rule, caller in ((NOBODY, "admin"), (ANY, "nobody")):
+            file.write_text("".join(f'"{name}": "{rule}"\n' for name in names))
+            api.parts.policy = Policy(RULES, str(file))
+            for row in rows:
+                if rule == ANY and row.target == "later" and row.method != "GET":
+                    continue
+                version = min(row.until, int(LATEST))
+                sent = body(row, version) if row.method in ("POST", "PUT") else None
+                thing = things[row.path.split("/")[1]][0] if "{" in row.path else None
+                client = api if row.target == "later" else hollow
+                answer = await client.ask(row.method, concrete(row.path, thing), caller, f"2.{version}", sent)
+                due = (answer.status, told(answer)) == (403, f"Policy doesn't allow {row.policy} to be performed.")
+                if not due if rule == NOBODY else answer.status in (401, 403):
+                    faults.append((row.method, row.path, row.action, caller, answer))
+    assert not faults, faults[:20]
 
 
 def test_every_row_has_a_policy_of_novas() -> None:

@@ -79,9 +79,10 @@ def test_flavors(nova: Managers) -> None:
     flavor.set_keys({"hw:cpu_policy": "shared", "a": "b"})
     flavor.unset_keys(["a"])
     assert (nova.flavors.get(flavor.id).description, flavor.get_keys()) == ("other", {"hw:cpu_policy": "shared"})
-    nova.flavor_access.add_tenant_access(flavor, "7" * 32)
-    assert [access.tenant_id for access in nova.flavor_access.list(flavor=flavor)] == ["7" * 32]
-    nova.flavor_access.remove_tenant_access(flavor, "7" * 32)
+    project = nova.client.client.session.get_project_id()
+    nova.flavor_access.add_tenant_access(flavor, project)
+    assert [access.tenant_id for access in nova.flavor_access.list(flavor=flavor)] == [project]
+    nova.flavor_access.remove_tenant_access(flavor, project)
     assert [f.name for f in nova.flavors.list(is_public=False)] == ["small"]
     nova.flavors.delete(flavor)
     assert nova.flavors.list(is_public=False) == []

@@ -71,9 +71,10 @@ def test_flavors(compute: Compute) -> None:
     compute.delete_flavor_extra_specs_property(flavor, "a")
     assert compute.fetch_flavor_extra_specs(flavor).extra_specs == {"hw:cpu_policy": "shared"}
     assert (compute.get_flavor(flavor.id).description, compute.find_flavor("small").id) == ("words", flavor.id)
-    compute.flavor_add_tenant_access(flavor, "7" * 32)
-    assert [row["tenant_id"] for row in compute.get_flavor_access(flavor)] == ["7" * 32]
-    compute.flavor_remove_tenant_access(flavor, "7" * 32)
+    project = compute.connection.current_project_id
+    compute.flavor_add_tenant_access(flavor, project)
+    assert [row["tenant_id"] for row in compute.get_flavor_access(flavor)] == [project]
+    compute.flavor_remove_tenant_access(flavor, project)
     assert compute.get_flavor_access(flavor) == []
     assert {f.name for f in compute.flavors(is_public=False)} == {"small"}
     compute.delete_flavor(flavor, ignore_missing=False)

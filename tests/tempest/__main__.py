@@ -17,10 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nova_async.virt import testguest
+from nova_async.world import RealWorld
 from tests.tempest import conf
 
 TOOLS = Path(".venv-tempest/bin").absolute()
 READY_SECONDS, STOP_SECONDS = 120, 60
+# Real guests live in namespaces of their own, with their network and daemons, and end with them. Needs root.
+APART = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", 'ip link set lo up && "$@"', "sh")
 
 # What an operator would tell a cloud that Tempest is to be run against.
 CLOUD = f"""\
@@ -30,14 +34,22 @@ filters = {json.dumps(conf.FILTERS)}
 instances = 50
 cores = 100
 """
+ONE_HOST = """\
+[compute]
+allow_resize_to_same_host = true
+"""
 
 
 def main() -> int:
     options = _options()
     folder: Path = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    if options.virt == "libvirt" and not options.apart:
+        asyncio.run(testguest.build(folder / "testguest", RealWorld(), install=True))
     if options.cloud:
         return _test(options, folder, options.cloud.absolute())
+    if options.virt == "libvirt" and not options.apart:
+        return subprocess.run([*APART, sys.executable, "-m", "tests.tempest", "--apart", *sys.argv[1:]]).returncode
     with _cloud(options, folder) as clouds:
         return _test(options, folder, clouds)
 
@@ -48,7 +60,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cloud", type=Path, help="the clouds.yaml of a cloud that runs; without it one is started")
     parser.add_argument("--listen", default="127.0.0.1:8798")
     parser.add_argument("--virt", default="fake")
-    parser.add_argument("--hosts", type=int, default=2)
+    parser.add_argument("--hosts", type=int, default=2, help="of the cloud; one that is started with real guests has one")
+    parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--regex", default=r"^tempest\.api\.compute")
     parser.add_argument("--min-microversion", default="2.1")
     parser.add_argument("--concurrency", default="2")
@@ -60,7 +73,7 @@ def _cloud(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
     """A new cloud in ``folder``, stopped at the end; gives its ``clouds.yaml``."""
     state, settings = folder / "cloud", folder / "nova-async.toml"
     shutil.rmtree(state, ignore_errors=True)
-    settings.write_text(CLOUD)
+    settings.write_text(CLOUD if options.virt == "fake" else CLOUD + ONE_HOST)
     told = ["--config", settings, "--state-dir", state, "--listen", options.listen, "--virt", options.virt, "--no-first-guest"]
     hosts = ["--hosts", str(options.hosts)] if options.virt == "fake" else []
     process = subprocess.Popen([sys.executable, "-m", "nova_async", "up", *told, *hosts], stdout=subprocess.PIPE, text=True)
@@ -90,7 +103,8 @@ def _test(options: argparse.Namespace, folder: Path, clouds: Path) -> int:
         registry = ["--workspace-path", str(folder / "workspace.yaml")]
         subprocess.run([TOOLS / "tempest", "init", *registry, str(workspace)], check=True, stdout=subprocess.DEVNULL)
     hosts = options.hosts if options.cloud or options.virt == "fake" else 1
-    asyncio.run(conf.write(workspace / "etc" / "tempest.conf", clouds, hosts, options.min_microversion))
+    guest = folder / "testguest" / testguest.IMAGE if options.virt == "libvirt" else None
+    asyncio.run(conf.write(workspace / "etc" / "tempest.conf", clouds, hosts, options.min_microversion, guest))
     environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     run = [TOOLS / "tempest", "run", "--regex", options.regex, "--concurrency", options.concurrency]
     subprocess.run(run, cwd=workspace, env=environment, stdout=subprocess.DEVNULL)

@@ -1,5 +1,6 @@
 """``tempest.conf`` for a running cloud: what it has is asked of the cloud itself, what Tempest needs is made there."""
 
+import asyncio
 import configparser
 import json
 from pathlib import Path
@@ -15,13 +16,23 @@ from nova_async.services.image.blank import blank_qcow2
 ADMIN = "nova-async-admin"
 IMAGES = ("tempest", "tempest-alt")
 IMAGE_MIB = 64
-FLAVORS = ({"name": "tempest", "ram": 128, "vcpus": 1, "disk": 1}, {"name": "tempest-alt", "ram": 192, "vcpus": 1, "disk": 1})
+FLAVORS = ({"name": "tempest", "ram": 192, "vcpus": 1, "disk": 1}, {"name": "tempest-alt", "ram": 256, "vcpus": 1, "disk": 1})
 EXTRA_FILTERS = ("DifferentHostFilter", "SameHostFilter")
 FILTERS = (*SchedulerSection().filters, *EXTRA_FILTERS)
 PUBLIC = {"name": "tempest-public", "router:external": True}
 PUBLIC_SUBNET = {"name": "tempest-public", "ip_version": 4, "cidr": "172.31.250.0/24", "enable_dhcp": False}
 SHARED_NETWORK = "private"  # where the tests' projects have no networks of their own, for want of routers
 CERTIFICATES = ("a5ebd3a2-1a3f-4f2c-8a5e-6a6f0d7c4b10", "0b3f4f0e-92c5-4d31-8f5c-3a9d1f0e7c22")  # names; signatures are not checked
+# A guest is reached at its own address, with the key of its key pair.
+LOGIN = {
+    "run_validation": True,
+    "connect_method": "fixed",
+    "network_for_ssh": SHARED_NETWORK,
+    "image_ssh_user": "root",
+    "image_alt_ssh_user": "root",
+    "ssh_timeout": 240,
+    "ping_timeout": 240,
+}
 MULTIATTACH = "tempest-multiattach"
 
 COMPUTE_FEATURES = {
@@ -47,12 +58,15 @@ COMPUTE_FEATURES = {
 }
 
 
-async def write(path: Path, clouds: Path, hosts: int, min_microversion: str) -> None:
-    """Make images, flavors and (where the services are there) a public network and a volume type; write the file."""
+async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, guest: Path | None) -> None:
+    """Make images, flavors and (where the services are there) a public network and a volume type; write the file.
+
+    ``guest`` is the disk of a guest that can be logged into; without one the disks are blank and nobody tries.
+    """
     url, login = _login(clouds)
     async with client_of(clouds, ADMIN) as admin:
         catalog = {s["type"] for s in (await admin.ask("GET", "/identity/v3/auth/catalog"))["catalog"]}
-        images = [await _image(admin, name) for name in IMAGES]
+        images = [await _image(admin, name, guest) for name in IMAGES]
         flavors = [await _flavor(admin, body) for body in FLAVORS]
         extensions = [e["alias"] for e in (await admin.ask("GET", "/network/v2.0/extensions"))["extensions"]]
         routers, volumes = "router" in extensions, bool(catalog & {"block-storage", "volumev3"})
@@ -71,7 +85,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str) -> 
             "tempest_roles": "member",
         },
         "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": login["region"]},
-        "identity-feature-enabled": {"application_credentials": True, "access_rules": True, "trust": True},
+        "identity-feature-enabled": {"application_credentials": True, "access_rules": False, "trust": False},
         "compute": {
             "image_ref": images[0],
             "image_ref_alt": images[1],
@@ -84,7 +98,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str) -> 
             "max_microversion": "latest",
             "min_compute_nodes": hosts,
             "build_interval": 1,
-            "build_timeout": 120,
+            "build_timeout": 120 if guest is None else 300,
         },
         "compute-feature-enabled": COMPUTE_FEATURES,
         "enforce_scope": {"nova": True},
@@ -101,7 +115,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str) -> 
         "volume-feature-enabled": {"backup": False, "manage_volume": False, "manage_snapshot": False},
         "placement": {"min_microversion": "1.0", "max_microversion": "latest"},
         "service_available": {"nova": True, "neutron": True, "glance": True, "cinder": volumes, "swift": False, "horizon": False},
-        "validation": {"run_validation": False},
+        "validation": LOGIN if guest else {"run_validation": False},
     }
     _store(path, sections)
 
@@ -113,13 +127,14 @@ def _login(clouds: Path) -> tuple[str, dict[str, str]]:
     return cloud["auth"]["auth_url"].partition("/identity")[0], {**cloud["auth"], "region": cloud["region_name"]}
 
 
-async def _image(admin: Client, name: str) -> str:
+async def _image(admin: Client, name: str, guest: Path | None) -> str:
     known = (await admin.ask("GET", f"/image/v2/images?name={name}&status=active"))["images"]
     if known:
         return str(known[0]["id"])
     body = {"name": name, "disk_format": "qcow2", "container_format": "bare", "visibility": "public"}
-    image = await admin.ask("POST", "/image/v2/images", body)
-    await admin.upload(f"/image/v2/images/{image['id']}/file", aiohttp.BytesPayload(blank_qcow2(IMAGE_MIB)))
+    image = await admin.ask("POST", "/image/v2/images", body | ({"hw_qemu_guest_agent": "yes"} if guest else {}))
+    data = await asyncio.to_thread(guest.read_bytes) if guest else blank_qcow2(IMAGE_MIB)
+    await admin.upload(f"/image/v2/images/{image['id']}/file", aiohttp.BytesPayload(data))
     return str(image["id"])
 
 

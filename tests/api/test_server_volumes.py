@@ -158,7 +158,8 @@ async def test_swapping_is_for_services_and_administrators(api) -> None:
 # -- at boot
 
 
-async def test_a_server_boots_from_a_volume(api) -> None:
+@pytest.mark.parametrize("image", ["", IMAGE])
+async def test_a_server_boots_from_a_volume_whatever_image_is_named_beside_it(api, image) -> None:
     await api.flavor("1", disk=0)
     api.volumes.shelf[VOLUME] = volume(
         VOLUME, bootable=True, size=3, image_metadata={"hw_disk_bus": "scsi", "min_disk": "2", "image_id": IMAGE}
@@ -166,7 +167,7 @@ async def test_a_server_boots_from_a_volume(api) -> None:
     root = {"uuid": VOLUME, "source_type": "volume", "destination_type": "volume", "boot_index": "0", "delete_on_termination": True}
     blank = {"source_type": "blank", "destination_type": "volume", "volume_size": 5, "volume_type": "files", "tag": "scratch"}
     made = await api.post(
-        "/servers", {"server": BODY | {"imageRef": "", "block_device_mapping_v2": [root, blank], "networks": "none"}}, version="2.96"
+        "/servers", {"server": BODY | {"imageRef": image, "block_device_mapping_v2": [root, blank], "networks": "none"}}, version="2.96"
     )
     assert made.status == 202, made
     kept = await devices(api)
@@ -206,6 +207,7 @@ async def test_an_image_may_stand_for_volumes(api) -> None:
 
 VOLUME_DEVICE = {"source_type": "volume", "destination_type": "volume", "uuid": VOLUME, "boot_index": 0}
 IMAGE_DEVICE = VOLUME_DEVICE | {"source_type": "image", "uuid": IMAGE}
+LOCAL_DEVICE = IMAGE_DEVICE | {"destination_type": "local"}
 SEQUENCE = "Boot sequence for the instance and image/block device mapping combination is not valid."
 
 
@@ -214,7 +216,7 @@ SEQUENCE = "Boot sequence for the instance and image/block device mapping combin
     [
         ({"imageRef": "", "block_device_mapping_v2": [VOLUME_DEVICE | {"boot_index": 1}]}, SEQUENCE),
         ({"imageRef": "", "block_device_mapping_v2": [VOLUME_DEVICE | {"boot_index": None}]}, SEQUENCE),
-        ({"block_device_mapping_v2": [VOLUME_DEVICE]}, SEQUENCE),
+        ({"block_device_mapping_v2": [LOCAL_DEVICE, VOLUME_DEVICE]}, SEQUENCE),
         ({"imageRef": "", "block_device_mapping_v2": [VOLUME_DEVICE, VOLUME_DEVICE | {"uuid": OTHER}]}, SEQUENCE),
         ({"imageRef": "", "block_device_mapping_v2": [VOLUME_DEVICE | {"uuid": MISSING}]}, f"failed to get volume {MISSING}."),
         ({"imageRef": "", "block_device_mapping_v2": [VOLUME_DEVICE | {"volume_type": "files"}]}, "volume type to existing volume"),

@@ -17,7 +17,7 @@ OF_VOLUMES = ("volume", "snapshot")  # sources that are volumes unless told othe
 
 
 def asked_devices(body: dict[str, Any], world: World, defined: list[Device] | None = None) -> list[Device]:
-    """The devices beside the disk that the image becomes. Raises ``Invalid``.
+    """The devices beside the disk that the image becomes; a volume may be booted from in its place. Raises ``Invalid``.
 
     ``defined``: what the image itself maps, in the body's form; a root among it takes the place of the one that clients send for an image.
     """
@@ -31,7 +31,8 @@ def asked_devices(body: dict[str, Any], world: World, defined: list[Device] | No
         new = [one for one in new if not (_index(one) == 0 and one.get("source_type") == "image")]
     asked = _of_old(old, image_given or root_mapped, world) if old else [_device(one, image_given, world) for one in new]
     devices = [device for device in (*mapped, *asked) if device is not None]
-    _check_sequence(devices, image_given and not root_mapped)
+    root_asked = any(device.get("boot_index") == 0 for device in devices)
+    _check_sequence(devices, image_given and (not root_asked or (not root_mapped and any(map(_is_images_own, new)))))
     return devices
 
 
@@ -59,6 +60,11 @@ def _check_sequence(devices: list[Device], image_boots: bool) -> None:
         raise Invalid(SEQUENCE)
     if devices and not indexes:
         raise Invalid(SEQUENCE)
+
+
+def _is_images_own(asked: dict[str, Any]) -> bool:
+    """The disk that the image becomes anyway, as clients write it."""
+    return asked.get("source_type") == "image" and asked.get("destination_type") == "local"
 
 
 def _index(asked: dict[str, Any]) -> int | None:

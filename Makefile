@@ -19,18 +19,19 @@ SEED ?= 1
 
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
 HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf dnsmasq-base nftables iproute2 genisoimage \
-	mtools openssh-client
+	mtools openssh-client curl
 BUILD_PACKAGES := libvirt-dev pkg-config gcc python3-dev python3-venv
 SERVER_PACKAGES := postgresql rabbitmq-server
 TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
-.PHONY: help install packages run test tempest fuzz check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test test-hosts tempest fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
 	@echo 'make run            install, then start everything on this machine'
 	@echo 'make test           install, then all tests ($(WORKERS) workers)'
+	@echo 'make test-hosts     all that needs several hosts with real guests (root); its rehearsal of deaths too, which make test leaves out'
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'
@@ -76,6 +77,10 @@ run: install
 
 test: install
 	$(PY) -m pytest -n $(WORKERS) --dist loadgroup
+
+# One lab for all of them, so one after another.
+test-hosts: install
+	$(PY) -m pytest -v -m 'hosts or qemu' tests/lab
 
 tempest: install $(TEMPEST)/.installed
 	$(PY) -m tests.tempest --regex '$(REGEX)' --min-microversion $(MIN_MICROVERSION) --virt $(VIRT) --hosts $(HOSTS) \

@@ -37,6 +37,7 @@ from nova_async.bus.messages.compute import (
 )
 from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
 from nova_async.compute.cpu_sets import divide
+from nova_async.compute.fence import Fence
 from nova_async.compute.journal import Journal, Key, key_of
 from nova_async.compute.operations import OPERATIONS, Tools
 from nova_async.config import Config
@@ -95,6 +96,7 @@ class Worker:
         self._spawning = asyncio.Semaphore(SPAWNS_AT_ONCE)
         self._revision = ""
         self._called_off: deque[str] = deque(maxlen=1000)  # workflows whose live migration shall not begin any more
+        self._fence = Fence(host, bus, world, config.compute.down_seconds)
         self._tools = Tools(driver, images, SealingKey())
 
     # -- life
@@ -195,7 +197,9 @@ class Worker:
             await self.world.sleep(self.config.compute.report_seconds * (0.8 + 0.2 * self.world.random.random()))
             try:
                 await self.bus.publish("hosts", HostReport(host=self.host, host_id=self.host_id, revision=self._revision))
+                self._fence.reported()
             except Unavailable as error:
+                self._fence.silent()
                 logger.warning("host.report_lost", error=error.message)
 
     async def _look_forever(self) -> None:
@@ -363,6 +367,7 @@ class Worker:
                 return self._ended(command, None, result)
             async with self._lock(command.instance_id):
                 self._check_generation(command)
+                await self._fence.check(command)
                 if isinstance(command, LiveMigrate) and command.workflow_id in self._called_off:
                     raise Conflict("The migration was aborted.")
                 if isinstance(command, Spawn):

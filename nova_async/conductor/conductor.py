@@ -95,6 +95,7 @@ class Conductor:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.engine.run(self._parts, alone=self.alone), name="workflow-engine")
                 group.create_task(self.desk.load_forever(), name="host-loader")
+                group.create_task(self.desk.returns.look_forever(), name="host-returns")
                 group.create_task(self.desk.refresh_ports_forever(), name="port-refresher")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.guests), name="reconcile-guests")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")

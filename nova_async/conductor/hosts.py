@@ -9,14 +9,17 @@ from nova_async.bus import Bus, Service
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import GuestState, RefreshPorts
 from nova_async.bus.messages.conductor import (
+    AskPlacement,
     HostAccepted,
     HostReport,
     HostsChanged,
     HostStopping,
+    Placement,
     PortsChanged,
     PowerChanged,
     RegisterHost,
 )
+from nova_async.conductor.returns import Returns
 from nova_async.context import service_context
 from nova_async.db import Database, aggregates, hosts, placements, workflows
 from nova_async.errors import Error, Invalid, Unavailable
@@ -36,6 +39,7 @@ class HostDesk:
 
     def __init__(self, database: Database, bus: Bus, table: HostTable, starter: Starter, networks: NetworkService, world: World) -> None:
         self.database, self.bus, self.table, self.starter, self.networks, self.world = database, bus, table, starter, networks, world
+        self.returns = Returns(bus, self.dead_guests, self._count)
         self._revisions: dict[str, str] = {}
         self._to_load: set[str] = set()
         self._changed: set[str] = set()
@@ -77,12 +81,18 @@ class HostDesk:
             self._changed.update(message.hosts)
             self._loading.set()
         elif isinstance(message, HostReport):
-            known = self.table.heard(message.host)
-            if not known or self._revisions.get(message.host) != message.revision:
-                self._revisions[message.host] = message.revision
-                self._to_load.add(message.host)
-                self._loading.set()
+            if message.host in self.table.by_name and not self.table.is_heard(message.host):
+                self.returns.heard(message)
+            else:
+                self._count(message)
         return None
+
+    def _count(self, report: HostReport) -> None:
+        known = self.table.heard(report.host)
+        if not known or self._revisions.get(report.host) != report.revision:
+            self._revisions[report.host] = report.revision
+            self._to_load.add(report.host)
+            self._loading.set()
 
     async def _asked(self, message: Message) -> Message | None:
         if isinstance(message, RegisterHost):
@@ -93,6 +103,10 @@ class HostDesk:
         if isinstance(message, PortsChanged):
             await self.ports_changed(list(message.instances))
             return Done()
+        if isinstance(message, AskPlacement):
+            async with self.database.connection() as conn:
+                held = await placements.is_held(conn, message.instance_id, message.generation, message.host)
+            return Placement(held=held)
         raise Invalid(f"{type(message).__name__} is nothing to ask a conductor")
 
     async def _register(self, told: RegisterHost) -> HostAccepted:

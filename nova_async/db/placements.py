@@ -93,6 +93,7 @@ IMBALANCES = Query("placements", "imbalances", Imbalance)
 UNCLAIMED = Query("placements", "unclaimed", Problem)
 SET_PORTS = Query[str]("placements", "set_ports", str)
 SET_PASSWORD = Query[Any]("placements", "set_password")
+IS_HELD = Query[bool]("placements", "is_held", bool)
 HOSTS_OF = Query("placements", "hosts_of", Where)
 ALIKE = Query("placements", "alike", Shared)
 UNSETTLED = Query("placements", "unsettled", Problem)
@@ -155,6 +156,11 @@ async def of(conn: Connection, ids: list[str]) -> list[Placement]:
 
 async def leaked(conn: Connection) -> list[Claim]:
     return await LEAKED.all(conn)
+
+
+async def is_held(conn: Connection, instance_id: str, generation: int, host: str) -> bool:
+    """Whether a server's claim of this placement is on this host."""
+    return await IS_HELD.one(conn, instance_id, generation, host)
 
 
 async def release(conn: Connection, instance_id: str, generation: int) -> None:

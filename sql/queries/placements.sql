@@ -130,6 +130,12 @@ UPDATE instances SET ports = $2, updated_at = now() WHERE uuid = $1 AND NOT dele
 -- What the guest posted: its password, encrypted by itself; the first one counts. $1 server, $2 text
 UPDATE instances SET password_data = $2, updated_at = now() WHERE uuid = $1 AND password_data = '' AND NOT deleted
 
+-- is_held --
+-- Whether a server's claim of one placement is on this host. $1 server, $2 placement, $3 host
+SELECT EXISTS (
+    SELECT FROM allocations a JOIN hosts h ON h.id = a.host_id WHERE a.consumer_id = $1 AND a.generation = $2 AND h.name = $3
+) AS held
+
 -- hosts_of --
 -- The hosts of live servers. $1: ids
 SELECT uuid AS instance_id, host FROM instances WHERE uuid = ANY ($1::uuid[]) AND host IS NOT NULL AND NOT deleted

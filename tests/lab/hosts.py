@@ -40,6 +40,11 @@ def _make_host(i: int) -> None:
     _do("ip", "netns", "exec", host, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
 
 
+def link(i: int, *, up: bool) -> None:
+    """Plug host ``i`` in, or cut it off."""
+    _do("ip", "link", "set", f"labv{i}", "up" if up else "down")
+
+
 def remove() -> None:
     """End what still runs in the namespaces of the lab, and remove them and the bridge."""
     known = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines()

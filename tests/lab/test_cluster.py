@@ -1,65 +1,29 @@
 """The cluster of ``make lab``: RabbitMQ, PostgreSQL, two ``serve``, two hosts with a libvirtd each; processes are killed in the middle."""
 
 import asyncio
-import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nova_async.bus.rabbitmq import installed
 from nova_async.cli.client import Client
 from nova_async.cli.clouds import client_of
 from nova_async.errors import Error
 
-needs = os.geteuid() != 0 or not installed() or not shutil.which("libvirtd") or not shutil.which("qemu-system-x86_64")
 pytestmark = [
     pytest.mark.qemu,
     pytest.mark.rabbitmq,
     pytest.mark.slow,
     pytest.mark.timeout(400),
     pytest.mark.xdist_group("qemu"),
-    pytest.mark.skipif(needs, reason="needs root, RabbitMQ, libvirtd and QEMU"),
 ]
 SETTLE_SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Path]:
-    state = Path("/var/tmp/nova-async-lab-test")
-    environment = os.environ | {"LAB_STATE": str(state)}
-    command = [sys.executable, "-m", "tests.lab"]
-    with Path("/var/tmp/nova-async-lab-test.lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # the machine has room for one lab: another run of the tests waits
-        yield from _lab(state, command, environment)
-
-
-def _lab(state: Path, command: list[str], environment: dict[str, str]) -> Iterator[Path]:
-    subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
-    told = subprocess.run([*command, "up", "--hosts", "2"], env=environment, capture_output=True, text=True)
-    try:
-        assert told.returncode == 0, told.stdout + told.stderr
-        assert told.stdout.splitlines()[-1].startswith("ready http://")
-        yield state
-    finally:
-        subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
-        left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
-        assert "labhost" not in left
-        assert not state.exists()
-
-
-@pytest.fixture
-async def user(lab: Path) -> AsyncIterator[Client]:
-    async with client_of(lab / "clouds.yaml", "nova-async") as client:
-        yield client
 
 
 async def ask(user: Client, method: str, path: str, body: Any = None) -> Any:

@@ -37,6 +37,22 @@ class HostAccepted(Message, frozen=True, kw_only=True):
 
 
 @message
+class AskPlacement(Message, frozen=True, kw_only=True):
+    """Call to ``conductor``, answered by ``Placement``: before a host that may have been away makes a guest."""
+
+    host: str
+    instance_id: str
+    generation: int
+
+
+@message
+class Placement(Message, frozen=True, kw_only=True):
+    """Answer: whether the server's claim on the host, of this placement, is still held."""
+
+    held: bool
+
+
+@message
 class HostReport(Message, frozen=True, kw_only=True):
     """Published on ``hosts`` every ``report_seconds``: the worker lives. ``revision`` names its last registration."""
 

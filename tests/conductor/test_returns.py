@@ -1,0 +1,147 @@
+"""Hosts that come back: what they lost while they were away goes before they count, and what they missed they do not do."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nova_async.bus.local import LocalBus
+from nova_async.bus.messages import Message
+from nova_async.bus.messages.compute import Command, PowerOn, ReceiveDisk
+from nova_async.bus.messages.conductor import AskPlacement, HostReport, Placement
+from nova_async.compute.fence import Fence
+from nova_async.db import Database
+from nova_async.errors import Conflict, Unavailable
+from nova_async.model.guests import GuestSpec
+from nova_async.world import RealWorld, SimulatedWorld
+from tests.cloud import Cloud, cloud
+
+
+class LossyBus(LocalBus):
+    """Loses the reports of some hosts, which then seem dead and are not."""
+
+    def __init__(self, world: RealWorld) -> None:
+        super().__init__(world)
+        self.silent: set[str] = set()
+
+    async def publish(self, topic: str, message: Message) -> None:
+        if not (isinstance(message, HostReport) and message.host in self.silent):
+            await super().publish(topic, message)
+
+
+@pytest.fixture
+async def two(database: Database, tmp_path: Path, world: RealWorld) -> AsyncIterator[Cloud]:
+    async with cloud(database, tmp_path, bus=LossyBus(world)) as made:
+        yield made
+        assert await made.violations() == []
+
+
+async def evacuated(made: Cloud) -> tuple[str, str]:
+    """A server, and the host that it left, which is silent."""
+    server = await made.boot()
+    await made.settle()
+    home = str((await made.server(server)).host)
+    assert isinstance(made.bus, LossyBus)
+    made.bus.silent.add(home)
+    await made.until(lambda: not made.conductor.table.is_up(home))
+    await made.begin("evacuate", server)
+    await made.settle()
+    assert (await made.server(server)).host != home
+    return server, home
+
+
+async def test_a_host_that_was_only_cut_off_has_lost_its_copies_when_it_counts_as_up_again(two: Cloud) -> None:
+    server, home = await evacuated(two)
+    assert [g.instance_id for g in await two.drivers[home].guests()] == [server]
+    two.bus.silent.clear()
+    await two.until(lambda: two.conductor.table.is_up(home))
+    assert await two.drivers[home].guests() == []
+
+
+async def test_a_host_that_cannot_remove_its_copies_does_not_count_as_up(two: Cloud) -> None:
+    _, home = await evacuated(two)
+    two.faults[home].fail("destroy", None)
+    two.bus.silent.clear()
+    with pytest.raises(TimeoutError):
+        await two.until(lambda: two.conductor.table.is_up(home), seconds=2)
+    two.faults[home].clear()
+    await two.until(lambda: two.conductor.table.is_up(home))
+    assert await two.drivers[home].guests() == []
+
+
+async def test_a_host_that_returns_keeps_the_guests_that_are_its_own(two: Cloud) -> None:
+    server = await two.boot()
+    await two.settle()
+    home = str((await two.server(server)).host)
+    two.bus.silent.add(home)
+    await two.until(lambda: not two.conductor.table.is_up(home))
+    two.bus.silent.clear()
+    await two.until(lambda: two.conductor.table.is_up(home))
+    assert [g.instance_id for g in await two.drivers[home].guests()] == [server]
+
+
+# -- what was sent to a host before
+
+
+def command(server: str, generation: int, kind: type[Command] = ReceiveDisk) -> Command:
+    names = ("name", "display_name", "hostname", "project_id", "user_id", "flavor_id", "flavor_name")
+    spec = GuestSpec(instance_id=server, vcpus=1, memory_mib=1, root_gib=1, **dict.fromkeys(names, "x"))
+    told = {"workflow_id": "w", "step": "s", "request_id": "r", "reply_to": "nobody", "guest": spec}
+    return kind(instance_id=server, generation=generation, **told, **({"from_host": "other"} if kind is ReceiveDisk else {}))
+
+
+async def test_a_host_that_was_away_makes_only_guests_whose_claim_it_holds(two: Cloud) -> None:
+    server, home = await evacuated(two)
+    row = await two.server(server)
+    away, there = (Fence(host, two.bus, two.world, 3.0) for host in (home, str(row.host)))
+    await there.check(command(server, row.generation))
+    for fence, generation in ((away, row.generation), (away, row.generation - 1), (there, row.generation - 1)):
+        with pytest.raises(Conflict):
+            await fence.check(command(server, generation))
+    two.bus.silent.clear()
+    await two.until(lambda: two.conductor.table.is_up(home))
+
+
+class Asked:
+    """A bus on which every question is answered so (None: not at all)."""
+
+    def __init__(self, held: bool | None) -> None:
+        self.held, self.questions = held, 0
+
+    async def call(self, target: str, message: Message, *, timeout: float) -> Placement:
+        assert isinstance(message, AskPlacement)
+        self.questions += 1
+        if self.held is None:
+            raise Unavailable
+        return Placement(held=self.held)
+
+
+async def test_a_host_asks_only_while_others_may_have_taken_it_for_dead() -> None:
+    server = "11111111-2222-4333-8444-555555555555"
+    world, bus = SimulatedWorld(), Asked(held=False)
+    fence = Fence("host", bus, world, 30.0)
+    with pytest.raises(Conflict):
+        await fence.check(command(server, 1))  # it has just started
+    await fence.check(command(server, 1, PowerOn))  # makes no guest
+    for _ in range(4):
+        world.advance(10)
+        fence.reported()
+    await fence.check(command(server, 1))
+    assert bus.questions == 1
+    world.advance(31)
+    with pytest.raises(Conflict):
+        await fence.check(command(server, 1))  # it was stopped in the middle
+    fence.reported()
+    with pytest.raises(Conflict):
+        await fence.check(command(server, 1))
+    world.advance(31)
+    fence.reported()
+    fence.silent()
+    with pytest.raises(Conflict):
+        await fence.check(command(server, 1))
+
+
+async def test_a_host_that_gets_no_answer_makes_nothing(world: RealWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nova_async.compute.fence.TRIES", 1)
+    with pytest.raises(Unavailable):
+        await Fence("host", Asked(None), world, 30.0).check(command("11111111-2222-4333-8444-555555555555", 1))

@@ -9,7 +9,7 @@ from nova_async.conductor.reconcilers.due import DueReconciler
 from nova_async.db import Database, server_migrations
 from nova_async.errors import Error
 from nova_async.model.power import PowerState
-from tests.cloud import Cloud, cloud
+from tests.cloud import USER, Cloud, cloud
 
 
 @pytest.fixture
@@ -184,3 +184,21 @@ async def test_what_is_due_happens_by_itself(two):
     await two.settle()
     assert (await two.server(moved)).vm_state == "active"
     assert (await two.server(gone)).deleted
+
+
+async def test_sec_023_rebuilds_an_evacuation_and_an_unshelving_leave_one_claim(two):
+    """SEC-023: what is claimed is what the flavor says, after each of them; ``violations`` compares (INV-20, INV-21)."""
+    server = await booted(two)
+    for _ in range(20):
+        await done(two, "rebuild", server)
+        assert await two.violations() == []
+    home = (await two.server(server)).host
+    await two.stop_host(home)
+    await done(two, "evacuate", server)
+    await two.start_host(home)
+    assert await two.violations() == []
+    image = await two.images.create(USER, "kept", disk_format="qcow2", container_format="bare", properties={})
+    for kind, given in (("shelve", {"image_id": image.id}), ("unshelve", {})):
+        await done(two, kind, server, **given)
+        assert await two.violations() == []
+    assert (await two.server(server)).vm_state == "active"

@@ -186,6 +186,15 @@ class Cluster:
             assert time.monotonic() < end, f"{server} is on {found} instead of {places}"
             await asyncio.sleep(0.5)
 
+    async def filters(self, host: str, server: str) -> dict[str, str]:
+        """The packet filter's chains for the server's ports on this host."""
+        ports = (await self.ask("GET", f"{COMPUTE}/servers/{server}/os-interface"))["interfaceAttachments"]
+        devices = tuple(f"tap{port['port_id'][:11]}".replace("-", "_") for port in ports)
+        listing = ["ip", "netns", "exec", host, "nft", "list", "ruleset"]
+        rules = (await asyncio.to_thread(subprocess.run, listing, capture_output=True, text=True, check=True)).stdout
+        chains = (block.partition(" {") for block in rules.split("chain ")[1:])
+        return {name: body.partition("}\n\n")[0].strip(" }\n\t") for name, _, body in chains if name.endswith(devices)}
+
     def other(self, host: str) -> str:
         return next(name for name in HOSTS if name != host)
 

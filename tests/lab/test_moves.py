@@ -45,21 +45,26 @@ async def looks(cluster: Cluster, server: str, *, cpus: int, disk: int, swap: in
 
 
 async def test_a_resize_up_and_back_and_up_again_and_a_migration_keep_the_data(cluster: Cluster, test_guest: Path) -> None:
+    """SEC-077 too: the filters before the guest's port are the same wherever it is."""
     server = await booted(cluster, test_guest, config_drive=True)
     _, large = await flavors(cluster)
     home = await cluster.host_of(server)
     away = cluster.other(home)
+    rules = await cluster.filters(home, server)
+    assert len(rules) == 3
     async with no_twins(cluster, server):
         await cluster.act(server, resize={"flavorRef": large})
         await cluster.reaches(server, "VERIFY_RESIZE")
         assert await cluster.host_of(server) == away
         assert cluster.is_on(server) == {home: False, away: True}
+        assert await cluster.filters(away, server) == rules
         await looks(cluster, server, cpus=2, disk=2, swap=32, boots=2)
         await cluster.inside(server, f"echo lost > {NOTE}; sync")
 
         await cluster.act(server, revertResize=None)
         await cluster.reaches(server, "ACTIVE")
         assert cluster.is_on(server) == {home: True}
+        assert (await cluster.filters(home, server), await cluster.filters(away, server)) == (rules, {})
         await looks(cluster, server, cpus=1, disk=1, swap=16, boots=2)  # the second boot of the old disk
 
         await cluster.act(server, resize={"flavorRef": large})
@@ -74,6 +79,7 @@ async def test_a_resize_up_and_back_and_up_again_and_a_migration_keep_the_data(c
         await cluster.act(server, confirmResize=None)
         await cluster.reaches(server, "ACTIVE")
         assert cluster.is_on(server) == {home: True}
+        assert (await cluster.filters(home, server), await cluster.filters(away, server)) == (rules, {})
         await looks(cluster, server, cpus=2, disk=2, swap=32, boots=4)
     await cluster.delete(server)
     await cluster.until_is_on(server, {})
@@ -88,12 +94,14 @@ async def test_a_shelved_server_comes_back_on_the_other_host_with_its_data(clust
     await cluster.booted(server, 1)
     await cluster.inside(server, f"echo written > {NOTE}; sync")
     home = await cluster.host_of(server)
+    rules = await cluster.filters(home, server)
     await cluster.act(server, shelve=None)
     await cluster.reaches(server, "SHELVED_OFFLOADED")
     await cluster.until_is_on(server, {})
     await cluster.act(server, unshelve={"host": cluster.other(home)})
     await cluster.reaches(server, "ACTIVE")
     assert cluster.is_on(server) == {cluster.other(home): True}
+    assert await cluster.filters(cluster.other(home), server) == rules
     await cluster.booted(server, 2)
     assert await cluster.inside(server, f"cat {NOTE}") == "written"
     await cluster.delete(server)

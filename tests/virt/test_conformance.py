@@ -265,6 +265,26 @@ async def test_a_guest_that_was_expected_and_does_not_come_leaves_nothing(lab: L
     assert await lab.driver.stray_files() == []
 
 
+@pytest.mark.parametrize("before", ["suspend", "pause", "resize", "resize and revert", "stop"])
+async def test_sec_022_whatever_came_before_a_destroyed_guest_leaves_nothing(lab: Lab, before: str) -> None:
+    """SEC-022: what an operation keeps beside the disks goes with them."""
+    guest = await lab.spawn()
+    if before == "suspend":
+        await lab.driver.suspend(guest.instance_id)
+    elif before == "pause":
+        await lab.driver.pause(guest.instance_id)
+    else:
+        await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    if before.startswith("resize"):
+        larger = msgspec.structs.replace(guest, root_gib=2)
+        await lab.driver.finish_move(larger, 2, power_on=True, same_host=True)
+    if before == "resize and revert":
+        await lab.driver.revert_move(guest, 3, moved=2, power_on=True, same_host=True)
+    await lab.driver.destroy(guest.instance_id)
+    assert await lab.left() == []
+    assert await lab.driver.stray_files() == []
+
+
 async def test_a_running_guest_sends_no_disks(lab: Lab) -> None:
     guest = await lab.spawn()
     with pytest.raises(Conflict):

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("libvirt")
 
-from nova_async import processes
+from nova_async import processes, qemu_img
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.guests import DiskSpec, GuestSpec
 from nova_async.virt.libvirt import qcow2, resize
@@ -21,6 +21,7 @@ from nova_async.world import RealWorld
 from .conftest import FolderImages, QemuLab, image_of, quiet
 
 GIB = 2**30
+CANARY = b"the host's own canary"
 SERVER = "11111111-2222-4333-8444-555555555555"
 EPHEMERAL, SWAP = DiskSpec(name="ephemeral0", size_mib=64, format="ext4"), DiskSpec(name="swap", size_mib=16, format="swap")
 MakeLab = Callable[..., Awaitable[QemuLab]]
@@ -159,6 +160,26 @@ async def test_going_back_goes_on_where_it_was_interrupted(guests: Guests) -> No
     await guests.resizer.restore(guests.small, 2)
     assert guests.sizes() == {"disk": 1024, "disk.eph0": 64, "disk.swap": 16}
     await guests.holds(1)
+
+
+async def test_sec_004_what_a_guest_writes_into_its_disk_is_never_taken_for_the_disks_own_header(guests: Guests, tmp_path: Path) -> None:
+    """SEC-004: a qcow2 header with a file of the host behind it, at the start of the guest's disk."""
+    canary, evil = tmp_path / "canary", tmp_path / "evil"
+    canary.write_bytes(CANARY * 100)
+    qcow2.create(evil, GIB, canary, "raw")
+    start = evil.read_bytes()
+    write = f"write -s {evil} 0 {len(start)}"
+    await processes.run("qemu-io", "-f", "qcow2", "-c", write, str(guests.folder / "disk"), deadline=30)
+    await guests.resizer.keep(SERVER, 2)
+    await guests.resizer.fit(guests.larger())
+    copy = await guests.disks.copy_root(guests.larger())
+    for path in (guests.folder / "disk", guests.folder / "before-2" / "disk", copy):
+        assert canary.name not in qcow2.read_header(path).backing_file
+        raw = tmp_path / "raw"
+        await qemu_img.convert(path, "qcow2", raw, "raw")
+        assert raw.read_bytes()[: len(start)] == start  # the guest's own bytes, as it wrote them
+        assert CANARY not in raw.read_bytes()
+    assert canary.read_bytes() == CANARY * 100
 
 
 @pytest.mark.libvirt

@@ -27,13 +27,14 @@ from .conftest import FolderImages, quiet
 SERVER = "11111111-2222-4333-8444-555555555555"
 GIB = 2**30
 DISK = (Expected(name="disk", most=GIB), Expected(name="disk.swap", most=2**24, exact=True, needed=False))
+PORT = 19_000 + 50 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 CANARY = b"the host's own canary"
 
 
 class Host:
     """A state folder with an image cache, and what a driver has of transfers."""
 
-    def __init__(self, folder: Path, world: RealWorld, ports: tuple[int, int] = (19_000, 19_020)) -> None:
+    def __init__(self, folder: Path, world: RealWorld, ports: tuple[int, int] = (PORT, PORT + 20)) -> None:
         self.world, self.files, self.instances = world, FileThreads(), folder / "instances"
         self.instances.mkdir(parents=True)
         self.base_folder, self.ports = folder / "image-cache", ports
@@ -210,7 +211,7 @@ async def test_a_destination_without_room_says_so(hosts: tuple[Host, Host], monk
 
 
 async def test_a_host_takes_no_more_guests_than_it_has_ports(tmp_path: Path, world: RealWorld) -> None:
-    host = Host(tmp_path / "c", world, (19_030, 19_030))
+    host = Host(tmp_path / "c", world, (PORT + 30, PORT + 30))
     await host.arrivals.expect(SERVER, 2, DISK)
     with pytest.raises(NoCapacity, match="transfer_ports"):
         await host.arrivals.expect(SERVER.replace("1", "2"), 2, DISK)

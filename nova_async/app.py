@@ -33,6 +33,8 @@ from nova_async.world import World
 if TYPE_CHECKING:
     from nova_async.certs.keeper import Keeper
     from nova_async.policy import Policy
+    from nova_async.services.volume.builtin import BuiltinVolumes
+    from nova_async.virt.libvirt.base import VolumeFetcher
 
 logger = log.get("app")
 APP, COMPUTE, CONSOLE = "app", "compute", "console"
@@ -48,6 +50,7 @@ class App:
         self.bus: Bus
         self.database: Database
         self.policy: Policy
+        self.volumes: BuiltinVolumes
         self.workers: list[Worker] = []
         self.task: asyncio.Task[None] | None = None
 
@@ -162,7 +165,11 @@ class App:
         images = await BuiltinImages.open(database, config, world)
         stack.push_async_callback(images.close)
         networks = await BuiltinNetworks.open(database, config, world)
-        volumes = await BuiltinVolumes.open(database, config, world, images)
+        if config.volume.url:
+            raise Invalid(
+                "volume.url: the application has no client of a Cinder of its own yet; leave it empty, and name it to workers alone."
+            )
+        volumes = self.volumes = await BuiltinVolumes.open(database, config, world, images)
         stack.push_async_callback(volumes.close)
         self.secrets = await identity.bootstrap()
         await networks.bootstrap()
@@ -320,7 +327,21 @@ class App:
                 "The libvirt driver needs libvirt-python: install nova_async with the extra 'compute'.", detail=str(error)
             ) from None
         assert images is not None
-        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), await self._plugs(stack), host)
+        volumes = self.volumes if APP in self.parts else await self._remote_volumes(stack)
+        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), await self._plugs(stack), host, volumes)
+
+    async def _remote_volumes(self, stack: AsyncExitStack) -> "VolumeFetcher | None":
+        from nova_async.services.identity.remote import TokenSource
+        from nova_async.services.volume.worker import RemoteConnections
+
+        config = self.config
+        if not config.volume.url:
+            return None
+        tokens = TokenSource(config.identity, self.world)
+        stack.push_async_callback(tokens.close)
+        volumes = RemoteConnections(config.volume.url, tokens)
+        stack.push_async_callback(volumes.close)
+        return volumes
 
     async def _remote_images(self, stack: AsyncExitStack) -> ImageService:
         from nova_async.services.identity.remote import TokenSource

@@ -210,9 +210,9 @@ class Network(Section):
 
 
 class VolumeSection(Section):
-    url: str = ""  # empty: built in
+    url: str = ""  # for workers: where the volume service is
     backend: str = "file"
-    store_dir: str = ""  # empty: <state_dir>/volumes
+    store_dir: str = ""  # empty: volumes, beside guests' disks
     quota_volumes: int = 10
     quota_snapshots: int = 10
     quota_gigabytes: int = 1000

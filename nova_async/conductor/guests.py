@@ -36,6 +36,7 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
         memory_mib=instance.memory_mb,
         root_gib=int(flavor.get("root_gb", 0)),
         disks=tuple(_extra_disks(flavor)),
+        volume_properties={k: str(v) for k, v in instance.image_properties.items()} if instance.root_volume else {},
         volumes=tuple(volume_spec(device) for device in instance.volumes if device.get("attachment_id")),
         extra_specs={k: str(v) for k, v in (flavor.get("extra_specs") or {}).items()},
         image=await _image_of(parts, instance),

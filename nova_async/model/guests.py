@@ -116,10 +116,16 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     image: ImageRef | None = None
     ports: tuple[PortSpec, ...] = ()
     volumes: tuple[VolumeSpec, ...] = ()
+    volume_properties: dict[str, str] = msgspec.field(default_factory=dict)  # of the image that its root volume was made of
     config_drive: bool = False
     config_drive_files: dict[str, bytes] = msgspec.field(default_factory=dict)
     created_at: str = ""
     fit: Fit | None = None  # its CPUs, cells, pages and PCI devices on this host; None: the host's choice
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What its image says of the guest's hardware, or the volume that it boots from."""
+        return self.image.properties if self.image else self.volume_properties
 
     @property
     def boots_from_volume(self) -> bool:

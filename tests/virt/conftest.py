@@ -12,11 +12,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from blockbuster import blockbuster_ctx
 
@@ -24,7 +26,7 @@ from nova_async.compute.plugs import NetworkPlugs, NoPlugs
 from nova_async.config import load
 from nova_async.errors import Unavailable
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef
+from nova_async.model.guests import GuestSpec, ImageRef, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt import testguest
 from nova_async.virt.driver import Driver, GuestEvent
@@ -140,6 +142,10 @@ class Lab:
     def ignore_power_button(self) -> None:
         """Make guests deaf, where that takes more than asking early."""
 
+    def volume(self) -> VolumeSpec:
+        """A volume that a guest may be given as /dev/vdb."""
+        return VolumeSpec(volume_id=str(uuid.uuid4()), attachment_id="held", device="/dev/vdb")
+
     async def left(self) -> list[str]:
         """What is left of guests on this host."""
         return [guest.instance_id for guest in await self.driver.guests()]
@@ -172,6 +178,24 @@ class FakeLab(Lab):
         return await super().left() + await self.driver.stray_files()
 
 
+class FolderVolumes:
+    """Volumes as files of a folder; an attachment has the volume's id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def make(self, gib: int) -> VolumeSpec:
+        """An empty volume for /dev/vdb."""
+        self.folder.mkdir(mode=0o711, exist_ok=True)
+        volume = VolumeSpec(volume_id=str(uuid.uuid4()), attachment_id="", device="/dev/vdb")
+        with (self.folder / volume.volume_id).open("wb") as file:
+            file.truncate(gib * 2**30)
+        return msgspec.structs.replace(volume, attachment_id=volume.volume_id)
+
+    async def connection(self, attachment_id: str) -> dict[str, Any]:
+        return {"driver_volume_type": "file", "data": {"device_path": str(self.folder / attachment_id)}}
+
+
 class LibvirtLab(Lab):
     def __init__(self, world: World, folder: Path, uri: str, plugs: NetworkPlugs | None = None) -> None:
         super().__init__(world)
@@ -179,6 +203,10 @@ class LibvirtLab(Lab):
         self.uri = uri
         self.plugs = plugs or NoPlugs()
         self.images = FolderImages(folder)
+        self.volumes = FolderVolumes(folder / "volumes")
+
+    def volume(self) -> VolumeSpec:
+        return self.volumes.make(1)
 
     async def another_driver(self) -> Driver:
         from nova_async.virt.libvirt.driver import LibvirtDriver
@@ -186,7 +214,7 @@ class LibvirtLab(Lab):
         config = load(
             environment={}, state_dir=str(self.folder), compute__libvirt_uri=self.uri, compute__virt_type="qemu", compute__threads=4
         )
-        driver = LibvirtDriver(config, self.world, self.images, self.plugs, "host")
+        driver = LibvirtDriver(config, self.world, self.images, self.plugs, "host", self.volumes)
         await driver.start()
         return driver
 

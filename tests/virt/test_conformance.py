@@ -314,6 +314,20 @@ async def test_the_ports_of_a_guest_are_refreshed_and_those_of_an_unknown_one_ar
         await lab.driver.refresh_ports(lab.spec().instance_id, ())
 
 
+async def test_a_volume_comes_and_goes(lab: Lab) -> None:
+    guest, volume = await lab.spawn(), lab.volume()
+    await lab.ready(guest)
+    having = msgspec.structs.replace(guest, volumes=(volume,))
+    for _ in range(2):
+        await lab.driver.attach_volume(having, 1, volume)
+    await lab.driver.extend_volume(having, volume if lab.kind == "fake" else msgspec.structs.replace(volume, size_gib=1))
+    for _ in range(2):
+        await lab.driver.detach_volume(guest, 1, volume)
+    assert await lab.state(guest) is ON
+    with pytest.raises(NotFound):
+        await lab.driver.attach_volume(lab.spec(), 1, volume)
+
+
 async def test_guests_outlive_the_driver(lab: Lab) -> None:
     guest = await lab.spawn(generation=3)
     await lab.driver.close()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nova_async.errors import Invalid, Unsupported
-from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec
+from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
 from nova_async.virt.libvirt import disks, xml
 
 FOLDER = Path("/state/instances/11111111-2222-4333-8444-555555555555")
@@ -52,6 +52,43 @@ def port(number: int, **changes: object) -> PortSpec:
 
 def domain(guest: GuestSpec, host: xml.Host = QEMU, generation: int = 1) -> str:
     return xml.domain(guest, generation, disks.layout(FOLDER, guest), host)
+
+
+def way(kind: str = "file", *, volume: dict[str, object] | None = None, **data: object) -> xml.Way:
+    fields = {"volume_id": "v-1", "attachment_id": "a", "device": "/dev/vdb"} | (volume or {})
+    return xml.Way(volume=VolumeSpec(**fields), kind=kind, data={"device_path": "/volumes/v-1"} | data)  # type: ignore[arg-type]
+
+
+def test_a_guest_boots_from_a_volume_and_has_no_root_disk() -> None:
+    root = way(volume={"device": "/dev/vda", "boot_index": 0})
+    swap = DiskSpec(name="swap", size_mib=64)
+    guest = spec(image=None, volumes=(root.volume,), volume_properties={"hw_machine_type": "q35"}, disks=(swap,))
+    tree = Tree.fromstring(xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (root,)))
+    assert [disk.find("target").get("dev") for disk in tree.iterfind("devices/disk")] == ["vdb", "vda"]  # type: ignore[union-attr]
+    volume = next(disk for disk in tree.iterfind("devices/disk") if disk.findtext("serial") == "v-1")
+    assert (volume.find("source").get("file"), volume.find("boot").get("order")) == ("/volumes/v-1", "1")  # type: ignore[union-attr]
+    assert volume.find("driver").get("type") == "raw", "whatever a guest wrote into it (SEC-004)"  # type: ignore[union-attr]
+    assert tree.find("os/boot") is None
+    assert tree.find("os/type").get("machine") == "q35"  # type: ignore[union-attr]
+
+
+def test_ways_to_volumes() -> None:
+    guest = spec()
+    for kind, data, words in (
+        ("rbd", {"name": "pool/v", "hosts": ["h"], "ports": ["6789"]}, 'protocol="rbd"'),
+        ("iscsi", {"target_portal": "10.0.0.1:3260", "target_iqn": "iqn.x", "target_lun": 1}, 'name="iqn.x/1"'),
+        ("file", {}, 'file="/volumes/v-1"'),
+    ):
+        assert words in xml.volume(way(kind, **data), guest, QEMU)
+    assert "shareable" in xml.volume(way(volume={"shared": True}), guest, QEMU)
+    assert "readonly" in xml.volume(way(volume={"read_only": True}), guest, QEMU)
+    for refused in (
+        way("fibre_channel"),
+        way(encrypted=True),
+        way("iscsi", target_portal="x:1", target_iqn="i", target_lun=1, auth_method="CHAP"),
+    ):
+        with pytest.raises(Unsupported):
+            xml.volume(refused, guest, QEMU)
 
 
 KERNEL = ImageRef(id="kernel", disk_format="aki", size_bytes=1, sha512="")

@@ -43,9 +43,9 @@ class BuiltinVolumes:
         if config.volume.backend != "file":
             raise Invalid(
                 f"volume.backend: the built-in volume service keeps volumes as files and has no back end {config.volume.backend!r}; "
-                "name a Cinder that has it in volume.url."
+                "volume.backend may be file only."
             )
-        folder = Path(config.volume.store_dir) if config.volume.store_dir else config.state / "volumes"
+        folder = Path(config.volume.store_dir) if config.volume.store_dir else config.files / "volumes"
         service = cls(database, config, world, images, await asyncio.to_thread(VolumeStore, folder.absolute()))
         await service.types.bootstrap()
         return service

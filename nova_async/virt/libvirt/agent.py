@@ -13,7 +13,7 @@ class Agent(LibvirtBase):
     """The methods of ``virt.driver.Driver`` for what is inside a guest."""
 
     async def set_password(self, guest: GuestSpec, password: str) -> None:
-        properties = guest.image.properties if guest.image else {}
+        properties = guest.properties
         if self._mock or not has_agent(guest):
             raise Unsupported("Passwords are set by the guest's agent: the image must have hw_qemu_guest_agent=yes.")
         user = properties.get("os_admin_user") or ("Administrator" if properties.get("os_type") == "windows" else "root")

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import libvirt
 
 from nova_async import log
 from nova_async.compute.plugs import NetworkPlugs
 from nova_async.config import Config
-from nova_async.errors import Error, NotFound
-from nova_async.model.guests import GuestSpec
+from nova_async.errors import Error, NotFound, Unsupported
+from nova_async.model.guests import GuestSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
@@ -47,11 +47,22 @@ SWEEP_SECONDS = (5.0, 3600.0)  # least and most time between two looks at the im
 log_ = log.get("virt.driver")
 
 
+class VolumeFetcher(Protocol):
+    """Where the ways to volumes are told."""
+
+    async def connection(self, attachment_id: str) -> dict[str, Any]:
+        """In Cinder's form ``{driver_volume_type, data}``; it may hold secrets. Raises ``NotFound``, ``Unsupported``, ``Unavailable``."""
+        ...
+
+
 class LibvirtBase:
     """The part of the driver that every operation stands on: the connection, what is there, one operation at a time on one guest."""
 
-    def __init__(self, config: Config, world: World, images: ImageFetcher, plugs: NetworkPlugs, host: str) -> None:
+    def __init__(
+        self, config: Config, world: World, images: ImageFetcher, plugs: NetworkPlugs, host: str, volumes: VolumeFetcher | None = None
+    ) -> None:
         self.host = host
+        self._volumes = volumes
         self._config = config
         self._world = world
         self._plugs = plugs
@@ -147,18 +158,28 @@ class LibvirtBase:
 
     # --- steps ---
 
+    async def _ways_to(self, guest: GuestSpec) -> tuple[xml.Way, ...]:
+        return () if self._mock else tuple([await self._way_to(volume) for volume in guest.volumes])
+
+    async def _way_to(self, volume: VolumeSpec) -> xml.Way:
+        """Asked of the volume service each time: what a row remembered may hold no more (SEC-035)."""
+        if self._volumes is None:
+            raise Unsupported("This host knows no volume service.")
+        told = await self._volumes.connection(volume.attachment_id)
+        return xml.Way(volume=volume, kind=told["driver_volume_type"], data=told["data"])
+
     async def _make_files(self, guest: GuestSpec, progress: Progress) -> Files:
         if self._mock:
             return self._disks.layout(guest)
         return await self._disks.make(guest, progress)
 
     async def _define(self, guest: GuestSpec, generation: int, files: Files) -> None:
-        text = xml.domain(guest, generation, files, self._shape)
+        text = xml.domain(guest, generation, files, self._shape, await self._ways_to(guest))
         self._generations[guest.instance_id] = generation
         await self._connection.call(lambda connection: connection.defineXML(text) and None, deadline=START_SECONDS)
 
     async def _define_and_start(self, guest: GuestSpec, generation: int, files: Files) -> None:
-        text = xml.domain(guest, generation, files, self._shape)
+        text = xml.domain(guest, generation, files, self._shape, await self._ways_to(guest))
         self._generations[guest.instance_id] = generation
 
         def work(connection: libvirt.virConnect) -> None:

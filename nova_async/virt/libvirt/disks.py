@@ -59,16 +59,14 @@ PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"
 def layout(folder: Path, guest: GuestSpec) -> Files:
     """Which files a guest has, and as which disk it sees each."""
     image = guest.image
-    properties = image.properties if image else {}
+    properties = guest.properties
     bus = properties.get("hw_disk_bus", "virtio")
     if bus not in PREFIXES:
         raise Unsupported(f"The disk bus {bus} is not supported.")
-    if guest.volumes:
-        raise Unsupported("The libvirt driver cannot attach volumes.")
     disks = []
-    if image or guest.root_gib:
+    if not guest.boots_from_volume and (image or guest.root_gib):
         disks.append(Disk(path=folder / "disk", format="qcow2", target=target(bus, 0), bus=bus))
-    for number, spec in enumerate(guest.disks, start=len(disks)):
+    for number, spec in enumerate(guest.disks, start=1 if guest.boots_from_volume else len(disks)):
         disks.append(Disk(path=folder / _file_name(spec), format="qcow2", target=target(spec.bus, number), bus=spec.bus))
     if guest.config_drive:
         disks.append(_config_disk(folder, properties.get("hw_cdrom_bus", ""), len(disks)))
@@ -230,6 +228,8 @@ class Disks:
                     await self._files.run(os.link, base.path, path)
 
     async def _root(self, guest: GuestSpec, path: Path, progress: Progress) -> None:
+        if guest.boots_from_volume:
+            return
         if guest.image:
             async with self._cache.image(guest.image, progress) as base:
                 await self._files.run(_overlay, path, _root_size(guest, base), base)

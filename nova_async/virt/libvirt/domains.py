@@ -6,7 +6,7 @@ from xml.etree import ElementTree as Tree
 
 import libvirt
 
-from nova_async.errors import Conflict, Error
+from nova_async.errors import Conflict, Error, NotFound
 from nova_async.model.consoles import SERIAL
 from nova_async.model.guests import LiveProgress
 from nova_async.model.power import PowerState
@@ -198,6 +198,78 @@ def _affect(levels: list[int]) -> int:
 def _card(domain: libvirt.virDomain, mac: str, flags: int) -> Tree.Element | None:
     cards = Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/interface")
     return next((card for card in cards if (found := card.find("mac")) is not None and found.get("address") == mac), None)
+
+
+# --- volumes, by their serial numbers
+
+
+def has_disk(domain: libvirt.virDomain, serial: str) -> bool:
+    return any(_disk(domain, serial, flags) is not None for flags in _levels(domain))
+
+
+def attach_disk(domain: libvirt.virDomain, serial: str, disk: str) -> None:
+    """To the guest as it is defined, and as it runs, wherever it does not have it."""
+    missing = [flags for flags in _levels(domain) if _disk(domain, serial, flags) is None]
+    if missing:
+        domain.attachDeviceFlags(disk, _affect(missing))
+
+
+def detach_disk(domain: libvirt.virDomain, serial: str) -> None:
+    """As ``detach_card``."""
+    for flags in _levels(domain):
+        disk = _disk(domain, serial, flags)
+        if disk is not None:
+            try:
+                domain.detachDeviceFlags(Tree.tostring(disk, encoding="unicode"), _affect([flags]))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in (libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_OPERATION_FAILED):
+                    raise
+
+
+def resize_disk(domain: libvirt.virDomain, serial: str, size: int) -> None:
+    """Tell a running guest the new size, in bytes."""
+    domain.blockResize(_target(domain, serial), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+
+def begin_disk_copy(domain: libvirt.virDomain, serial: str, disk: str) -> None:
+    """Mirror a disk of a running guest to another one that is there; one that is being mirrored is left at it."""
+    target = _target(domain, serial)
+    if domain.blockJobInfo(target, 0):
+        return
+    flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+    domain.blockCopy(target, disk, {}, flags)
+
+
+def disk_copied(domain: libvirt.virDomain, serial: str) -> int:
+    """Percent; 100 once the copy keeps up with the guest. Raises ``Conflict`` when it has ended by itself."""
+    job = domain.blockJobInfo(_target(domain, serial), 0)
+    if not job:
+        raise Conflict("The copy of the volume ended before it was whole.")
+    if job["cur"] == job["end"] and job["end"] > 0:
+        return 100
+    return min(99, int(job["cur"] * 100 // job["end"])) if job["end"] else 0
+
+
+def end_disk_copy(domain: libvirt.virDomain, serial: str, *, pivot: bool) -> None:
+    """The guest goes on with the copy (``pivot``), or with what it had."""
+    target = _target(domain, serial)
+    if domain.blockJobInfo(target, 0):
+        domain.blockJobAbort(target, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT if pivot else 0)
+
+
+def _target(domain: libvirt.virDomain, serial: str) -> str:
+    """The name of a running guest's disk. Raises ``NotFound``."""
+    disk = _disk(domain, serial, 0)
+    target = disk.find("target") if disk is not None else None
+    if target is None:
+        raise NotFound(f"The guest has no volume {serial}.")
+    return target.get("dev", "")
+
+
+def _disk(domain: libvirt.virDomain, serial: str, flags: int) -> Tree.Element | None:
+    """``flags`` without secrets: libvirt knows those itself."""
+    disks = Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/disk")
+    return next((disk for disk in disks if disk.findtext("serial") == serial), None)
 
 
 # --- copies of disks

@@ -18,14 +18,14 @@ from nova_async.virt.libvirt.going import Going
 from nova_async.virt.libvirt.interfaces import Interfaces
 from nova_async.virt.libvirt.rescue import Rescue
 from nova_async.virt.libvirt.snapshots import Snapshots
-from nova_async.virt.libvirt.volumes import NoVolumes
+from nova_async.virt.libvirt.volumes import Volumes
 
 SAVE_SECONDS = 900.0
 SOFT_REBOOT_SECONDS = 60.0
 PRESS_SECONDS = 10.0
 
 
-class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, NoVolumes, Rescue, Snapshots, LibvirtBase):
+class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Rescue, Snapshots, Volumes, LibvirtBase):
     """Implements ``virt.driver.Driver``."""
 
     # --- coming and going ---

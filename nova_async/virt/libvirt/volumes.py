@@ -1,21 +1,84 @@
-"""What this driver cannot do yet, by name: volumes."""
+"""Volumes of guests: raw disks beside the host's own, known by their serial number, which is the volume's id."""
 
-from nova_async.errors import Unsupported
+from nova_async.errors import Conflict, NotFound, Unsupported
 from nova_async.model.guests import GuestSpec, VolumeSpec
+from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
+from nova_async.virt.libvirt import domains, xml
+from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
+
+GIB = 2**30
+LETTING_GO_SECONDS = 60.0  # a guest's system takes a disk out by itself, or does not
+ASK_SECONDS = 5.0  # between two requests to it
+LOOK_SECONDS = 0.2
+COPY_SECONDS = 0.5  # between two looks at a copy
 
 
-class NoVolumes:
-    """The methods of ``virt.driver.Driver`` that refuse; each raises ``Unsupported`` before anything is changed."""
+class Volumes(LibvirtBase):
+    """The methods of ``virt.driver.Driver`` for volumes."""
 
     async def attach_volume(self, guest: GuestSpec, generation: int, volume: VolumeSpec) -> None:
-        raise Unsupported("The libvirt driver cannot attach volumes.")
+        async with self._alone(guest.instance_id):
+            await self.guest(guest.instance_id)
+            if self._mock:
+                await self._define(guest, generation, self._disks.layout(guest))
+                return
+            disk = xml.volume(await self._way_to(volume), guest, self._shape)
+            await self._domain(
+                guest.instance_id, lambda domain: domains.attach_disk(domain, volume.volume_id, disk), deadline=START_SECONDS
+            )
 
     async def detach_volume(self, guest: GuestSpec, generation: int, volume: VolumeSpec) -> None:
-        return None  # none was attached
+        async with self._alone(guest.instance_id):
+            if await self._look(guest.instance_id) is None:
+                return
+            if self._mock:
+                await self._define(guest, generation, self._disks.layout(guest))
+                return
+            await self._take_out(guest.instance_id, volume.volume_id)
 
     async def swap_volume(self, guest: GuestSpec, generation: int, old: VolumeSpec, new: VolumeSpec, progress: Progress) -> None:
-        raise Unsupported("The libvirt driver cannot swap volumes.")
+        if self._mock:
+            raise Unsupported("libvirt's test hypervisor copies no disks.")
+        async with self._alone(guest.instance_id):
+            known = await self.guest(guest.instance_id)
+            server, before, after = guest.instance_id, old.volume_id, new.volume_id
+            if await self._domain(server, lambda domain: domains.has_disk(domain, after)):
+                return
+            if known.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
+                raise Conflict(f"Server {server} does not run; its volumes cannot be swapped.")
+            disk = xml.volume(await self._way_to(new), guest, self._shape)
+            await self._domain(server, lambda domain: domains.begin_disk_copy(domain, before, disk))
+            try:
+                while (percent := await self._domain(server, lambda domain: domains.disk_copied(domain, before))) < 100:
+                    progress(percent, "copying the volume")
+                    await self._world.sleep(COPY_SECONDS)
+            except BaseException:
+                await self._domain(server, lambda domain: domains.end_disk_copy(domain, before, pivot=False))
+                raise
+            await self._domain(server, lambda domain: domains.end_disk_copy(domain, before, pivot=True), deadline=START_SECONDS)
+            await self._define(guest, generation, self._disks.layout(guest))
 
     async def extend_volume(self, guest: GuestSpec, volume: VolumeSpec) -> None:
-        raise Unsupported("The libvirt driver cannot extend volumes.")
+        if self._mock:
+            return
+        async with self._alone(guest.instance_id):
+            if (await self.guest(guest.instance_id)).power_state in (PowerState.RUNNING, PowerState.PAUSED):
+                size = volume.size_gib * GIB
+                await self._domain(guest.instance_id, lambda domain: domains.resize_disk(domain, volume.volume_id, size))
+
+    async def _take_out(self, instance_id: str, volume_id: str) -> None:
+        """Ask the guest for a disk until it is gone. Raises ``Conflict`` when it keeps it."""
+        begin, asked = self._world.monotonic(), float("-inf")
+        try:
+            while await self._domain(instance_id, lambda domain: domains.has_disk(domain, volume_id)):
+                now = self._world.monotonic()
+                if now - begin > LETTING_GO_SECONDS:
+                    raise Conflict("The guest does not let go of the volume; unmount it, or try again when its system is up.")
+                if now - asked >= ASK_SECONDS:
+                    await self._domain(instance_id, lambda domain: domains.detach_disk(domain, volume_id))
+                    asked = now
+                else:
+                    await self._world.sleep(LOOK_SECONDS)
+        except NotFound:
+            return

@@ -1,6 +1,7 @@
 """Domains as libvirt wants them described. Built as trees: no text is ever pasted into XML."""
 
 import re
+from typing import Any
 from xml.etree import ElementTree as Tree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -10,7 +11,7 @@ from nova_async import __version__
 from nova_async.errors import Error, Invalid, Unsupported
 from nova_async.model.consoles import SERIAL, SPICE, VNC
 from nova_async.model.cpu_topology import CpuTopology, chosen
-from nova_async.model.guests import GuestSpec, PortSpec
+from nova_async.model.guests import GuestSpec, PortSpec, VolumeSpec
 from nova_async.virt.libvirt import placing
 from nova_async.virt.libvirt.disks import Disk, Files
 
@@ -53,8 +54,16 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     rescue: str = ""  # id of the image that the guest is rescued with
 
 
-def domain(guest: GuestSpec, generation: int, files: Files, host: Host) -> str:
-    """The domain of a guest."""
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume, and how its host reaches it (Cinder's ``driver_volume_type`` and ``data``)."""
+
+    volume: VolumeSpec
+    kind: str
+    data: dict[str, Any]
+
+
+def domain(guest: GuestSpec, generation: int, files: Files, host: Host, ways: tuple[Way, ...] = ()) -> str:
+    """The domain of a guest; ``ways`` to its volumes."""
     root = Element("domain", type=host.virt_type)
     _text(root, "name", guest.name)
     _text(root, "uuid", guest.instance_id)
@@ -74,7 +83,7 @@ def domain(guest: GuestSpec, generation: int, files: Files, host: Host) -> str:
     _text(root, "on_poweroff", "destroy")
     _text(root, "on_reboot", "restart")
     _text(root, "on_crash", "destroy")
-    _devices(root, guest, files, host)
+    _devices(root, guest, files, host, ways)
     if host.virt_type != "test":
         placing.limit(root, guest)
         placing.place(root, guest, host.shared_cpus)
@@ -152,7 +161,7 @@ def _sysinfo(root: Element, guest: GuestSpec) -> None:
 
 
 def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
-    properties = guest.image.properties if guest.image else {}
+    properties = guest.properties
     uefi = properties.get("hw_firmware_type") == "uefi"
     os = SubElement(root, "os", {"firmware": "efi"} if uefi else {})
     kind = _text(os, "type", "hvm")
@@ -167,13 +176,13 @@ def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
         if files.ramdisk:
             _text(os, "initrd", files.ramdisk)
         _text(os, "cmdline", files.command_line or properties.get("os_command_line", CONSOLE_BOOT))
-    elif not any(disk.boot for disk in files.disks):
+    elif not guest.boots_from_volume and not any(disk.boot for disk in files.disks):
         SubElement(os, "boot", dev="hd")
     SubElement(os, "smbios", mode="sysinfo")
 
 
 def _machine(guest: GuestSpec) -> str:
-    properties = guest.image.properties if guest.image else {}
+    properties = guest.properties
     return properties.get("hw_machine_type") or ("q35" if properties.get("hw_firmware_type") == "uefi" else "pc")
 
 
@@ -191,7 +200,7 @@ def _cpu(root: Element, guest: GuestSpec, host: Host) -> None:
 def _topology(guest: GuestSpec) -> CpuTopology:
     """Threads that nobody asked for are those of the host's cores that the guest has for itself."""
     try:
-        return chosen(guest.vcpus, guest.extra_specs, guest.image.properties if guest.image else {}, placing.guest_threads(guest))
+        return chosen(guest.vcpus, guest.extra_specs, guest.properties, placing.guest_threads(guest))
     except ValueError as error:
         raise Invalid(str(error)) from None
 
@@ -205,10 +214,12 @@ def _clock(root: Element, guest: GuestSpec, host: Host) -> None:
         SubElement(clock, "timer", name="hpet", present="no")
 
 
-def _devices(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
+def _devices(root: Element, guest: GuestSpec, files: Files, host: Host, ways: tuple[Way, ...]) -> None:
     devices = SubElement(root, "devices")
     for disk in files.disks:
         devices.append(_disk(disk, files, guest, host))
+    for way in ways:
+        devices.append(_volume(way, host))
     if host.virt_type == "test":
         for port in guest.ports:
             devices.append(_interface(port, guest))
@@ -246,7 +257,7 @@ def _graphics(devices: Element, guest: GuestSpec, host: Host) -> None:
 
 def _controllers(devices: Element, guest: GuestSpec, files: Files) -> None:
     """No USB controller, which costs an idle guest processor time, unless a disk is on it."""
-    buses = {disk.bus for disk in files.disks}
+    buses = {disk.bus for disk in files.disks} | {volume.bus for volume in guest.volumes}
     if "usb" not in buses:
         SubElement(devices, "controller", type="usb", model="none")
     if "scsi" in buses:
@@ -276,6 +287,47 @@ def _disk(disk: Disk, files: Files, guest: GuestSpec, host: Host) -> Element:
         SubElement(element, "readonly")
     if disk.serial:
         _text(element, "serial", disk.serial)
+    return element
+
+
+def volume(way: Way, guest: GuestSpec, host: Host) -> str:
+    """A volume alone, for a guest that runs."""
+    return Tree.tostring(_volume(way, host), encoding="unicode")
+
+
+def _volume(way: Way, host: Host) -> Element:
+    """A raw disk, whatever its bytes look like; its serial number is the volume's id."""
+    spec, data = way.volume, way.data
+    element = Element("disk", type="file" if way.kind == "file" else "network", device="disk")
+    driver = SubElement(element, "driver", name="qemu", type="raw")
+    if host.virt_type in CACHE:
+        driver.set("cache", "none" if spec.shared else CACHE[host.virt_type])
+        driver.set("discard", "unmap")
+    match way.kind:
+        case "file":
+            SubElement(element, "source", file=str(data["device_path"]))
+        case "rbd":
+            source = SubElement(element, "source", protocol="rbd", name=str(data["name"]))
+            for name, port in zip(data["hosts"], data["ports"], strict=True):
+                SubElement(source, "host", name=str(name), port=str(port))
+        case "iscsi":
+            portal, _, port = str(data["target_portal"]).rpartition(":")
+            source = SubElement(element, "source", protocol="iscsi", name=f"{data['target_iqn']}/{data['target_lun']}")
+            SubElement(source, "host", name=portal.strip("[]"), port=port)
+        case _:
+            raise Unsupported(f"Hosts of this cloud cannot reach volumes of the kind {way.kind}.")
+    if data.get("auth_enabled") or data.get("auth_method"):
+        raise Unsupported("Hosts of this cloud cannot log in to where the volume is.")
+    if data.get("encrypted"):
+        raise Unsupported("Hosts of this cloud cannot open encrypted volumes.")
+    SubElement(element, "target", dev=spec.device.removeprefix("/dev/"), bus=spec.bus)
+    if spec.boot_index == 0:
+        SubElement(element, "boot", order="1")
+    if spec.shared:
+        SubElement(element, "shareable")
+    if spec.read_only:
+        SubElement(element, "readonly")
+    _text(element, "serial", spec.volume_id)
     return element
 
 

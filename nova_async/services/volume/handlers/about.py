@@ -221,7 +221,7 @@ class AboutHandlers(Handlers):
         raise NotFound(f"{EMPTY[_collection(request)].capitalize()} {request.match_info['id'][:255]} could not be found.")
 
     async def refuse(self, request: web.Request) -> web.StreamResponse:
-        raise Unsupported("The built-in volume service does not have this. Configure volume.url to use Cinder.")
+        raise Unsupported("The built-in volume service does not have this.")
 
     async def _counted(self, project: str) -> tuple[dict[str, int], volumes.Usage]:
         async with self.service.database.connection() as conn:

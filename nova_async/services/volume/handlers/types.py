@@ -20,7 +20,7 @@ CREATE = {
     "extra_specs": f.metadata,
 }
 FILTERS = {"name": lambda row: row.name, "id": lambda row: row.id, "extra_specs": lambda row: row.extra_specs}
-ENCRYPTION = "The built-in volume service encrypts no volumes. Configure volume.url to use Cinder."
+ENCRYPTION = "The built-in volume service encrypts no volumes."
 
 
 class TypeHandlers(Handlers):

@@ -189,7 +189,7 @@ class VolumeHandlers(Handlers):
         handler = self._actions().get(name)
         if handler is None:
             if name in NOT_HERE:
-                raise Unsupported(f"The built-in volume service does not have {name}. Configure volume.url to use Cinder.")
+                raise Unsupported(f"The built-in volume service does not have {name}.")
             raise Invalid(f"There is no such action: {name[:100]}.")
         return await handler(request, body)
 

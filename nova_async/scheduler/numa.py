@@ -271,4 +271,5 @@ def _nowhere(guest: GuestCell, number: int, row: dict[int, _Placed | str]) -> st
     for cell, reason in sorted(row.items()):
         cells.setdefault(str(reason), []).append(cell)
     reasons = "; ".join(f"NUMA cell {', '.join(map(str, numbers))}: {reason}" for reason, numbers in cells.items())
-    return f"guest cell {number} ({len(guest.cpus)} CPUs, {guest.memory_mib} MiB) fits nowhere: {reasons}"
+    cpus = "1 CPU" if len(guest.cpus) == 1 else f"{len(guest.cpus)} CPUs"
+    return f"guest cell {number} ({cpus}, {guest.memory_mib} MiB) fits nowhere: {reasons}"

@@ -15,7 +15,6 @@ VOLUME = {"boot_index": 0, "uuid": NONE, "source_type": "volume", "destination_t
 ELSEWHERE = {
     "compute:servers:resize:cross_cell": "resizes stay in a cell, as its default has it",
     "network:attach_external_network": "the network service decides who may use its external networks",
-    "os_compute_api:servers:create_image:allow_volume_backed": "no server runs from a volume yet",
 }
 
 
@@ -114,6 +113,12 @@ async def unknown_status(stage: Stage, caller: str) -> bool:
     return "host_status" in shown
 
 
+async def swap(stage: Stage, caller: str) -> bool:
+    path = f"/servers/{stage.servers['plain']}/os-volume_attachments/x"
+    return not refused(SWAP, await stage.api.put(path, {"volumeAttachment": {"volumeId": NONE}}, caller, "2.85"))
+
+
+SWAP = COMPUTE + "os-volumes-attachments:swap"
 SERVER, MOVES = "/servers/{plain}", f"/os-migrations?project_id={PROJECT}"
 SHOW, HOST = COMPUTE + "servers:show", COMPUTE + "servers:show:host_status"
 ACTION, ACTIONS = "/servers/{stopped}/os-instance-actions/{request}", COMPUTE + "os-instance-actions:show"
@@ -139,6 +144,11 @@ WITHIN = (
         *(COMPUTE + "os-shelve:unshelve_to_host", COMPUTE + "os-shelve:unshelve", "2.91", "unshelve", {"host": "nowhere"}),
         state="shelved_offloaded",
     ),
+    acting(
+        *(COMPUTE + "servers:create_image:allow_volume_backed", COMPUTE + "servers:create_image", "2.1", "createImage", {"name": "x"}),
+        block_devices=[{"kind": "volume", "boot_index": 0, "volume_id": NONE}],
+    ),
+    Within(SWAP, COMPUTE + "os-volumes-attachments:update", swap),
     showing(COMPUTE + "servers:allow_all_filters", COMPUTE + "servers:index", "/servers?host=nowhere", "2.1", lambda b: not b["servers"]),
     showing(COMPUTE + "os-extended-server-attributes", SHOW, SERVER, "2.1", lambda b: "OS-EXT-SRV-ATTR:host" in b["server"]),
     showing(SHOW + ":flavor-extra-specs", SHOW, SERVER, "2.47", lambda b: "extra_specs" in b["server"]["flavor"]),

@@ -58,6 +58,7 @@ CALLERS: dict[str, Context] = {
     "service": Context(request_id="", user_id="service-user", project_id="5e5e5e", roles=("service",)),
     "stranger": Context(request_id="", user_id="stranger-user", project_id=OTHER_PROJECT, roles=("member", "reader")),
     "foreign_admin": Context(request_id="", user_id="foreign-admin", project_id=OTHER_PROJECT, roles=("admin", "member", "reader")),
+    "system": Context(request_id="", user_id="system-user", roles=("admin", "manager", "member", "reader"), system_scope=True),
     "nobody": Context(request_id="", user_id="nobody-user", project_id=PROJECT, roles=()),
 }
 

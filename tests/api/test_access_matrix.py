@@ -25,7 +25,7 @@ from nova_async.api.versions import LATEST, V
 from nova_async.policy import RULES, Policy
 from nova_async.policy.rule import ADMIN, ANY, MANAGER, MEMBER, NOBODY, READER, SELF, SERVICE, Rule
 from nova_async.policy.rules import BASIC
-from tests.api.access import OPEN, OURS, PASSED, WHO, Expected, Thing, expected, useless
+from tests.api.access import OPEN, OURS, PASSED, WHO, Expected, Thing, expected, policy_of, useless
 from tests.api.bodies import body
 from tests.api.conftest import CALLERS, OTHER_PROJECT, PROJECT, Answer, Api
 from tests.api.proxied import true_services
@@ -37,7 +37,7 @@ EVERYBODY: tuple[str | None, ...] = (*CALLERS, None)
 # What is there to be read, so that reading it must succeed.
 READABLE = frozenset(
     {"servers", "flavors", "images", "os-networks", "os-tenant-networks", "os-security-groups", "os-server-groups", "os-quota-sets"}
-    | {"os-keypairs", "os-quota-class-sets", "versions", "os-volumes_boot"}
+    | {"os-keypairs", "os-quota-class-sets", "versions", "os-volumes_boot", "os-aggregates"}
 )
 UNREADABLE = frozenset(  # a host would have to answer, or all have access
     {"/servers/{server_id}/diagnostics", "/servers/{server_id}/topology", "/flavors/{flavor_id}/os-flavor-access"}
@@ -123,10 +123,12 @@ async def ground(api: Api, state: Path) -> dict[str, list[Thing]]:
             ("os-server-groups", gathered.body["server_group"]["id"]),
         ):
             made.setdefault(collection, {})[project] = id
-    for caller in CALLERS:
+    for caller in (name for name, ctx in CALLERS.items() if ctx.project_id):
         answer = await api.post("/os-keypairs", {"keypair": {"name": "key", "public_key": KEY}}, caller)
         assert answer.status == 200, answer
-    return unowned() | {collection: owned(ids) for collection, ids in made.items()}
+    answer = await api.post("/os-aggregates", {"aggregate": {"name": "a"}}, "admin")
+    aggregates = [Thing("own", str(answer.body["aggregate"]["id"]), "all"), *NOTHING]
+    return unowned() | {"os-aggregates": aggregates} | {collection: owned(ids) for collection, ids in made.items()}
 
 
 def owned(ids: dict[str, str]) -> list[Thing]:
@@ -138,7 +140,7 @@ def unowned() -> dict[str, list[Thing]]:
     projects = [Thing("own", PROJECT, PROJECT), Thing("foreign", OTHER_PROJECT, OTHER_PROJECT)]
     other = CALLERS["stranger"].user_id
     gone = {path.split("/")[1] for (_, path, _), rows in groups().items() if rows[0].handler is None}
-    empty = ("extensions", "os-aggregates", "os-hypervisors", "os-services", "os-hosts", "os-baremetal-nodes", "os-floating-ips")
+    empty = ("extensions", "os-hypervisors", "os-services", "os-hosts", "os-baremetal-nodes", "os-floating-ips")
     empty += ("os-instance_usage_audit_log", "os-volumes", "os-snapshots", "os-assisted-volume-snapshots", "os-console-auth-tokens")
     return {
         **dict.fromkeys(gone, NOTHING[:1]),
@@ -218,7 +220,7 @@ async def test_an_operators_file_closes_and_opens_every_row(api: Api, hollow: Ap
     """Where nobody may, the administrator is refused by the policy's name; where everybody may, somebody without a role passes."""
     servers = owned({PROJECT: await api.server("member"), OTHER_PROJECT: await api.server("stranger")})
     rows = [row for row in ROUTES if row.handler is not None and row.policy is not None and not useless(row)]
-    file, names, faults = tmp_path / "policy.yaml", {row.policy for row in rows}, []
+    file, names, faults = tmp_path / "policy.yaml", {policy_of(row) for row in rows}, []
     async with true_services(api, tmp_path):
         things = await ground(api, tmp_path) | {"servers": servers, "os-volumes_boot": servers}
         for rule, caller in ((NOBODY, "admin"), (ANY, "nobody")):
@@ -232,7 +234,7 @@ async def test_an_operators_file_closes_and_opens_every_row(api: Api, hollow: Ap
                 thing = things[row.path.split("/")[1]][0] if "{" in row.path else None
                 client = api if row.target == "later" else hollow
                 answer = await client.ask(row.method, concrete(row.path, thing), caller, f"2.{version}", sent)
-                due = (answer.status, told(answer)) == (403, f"Policy doesn't allow {row.policy} to be performed.")
+                due = (answer.status, told(answer)) == (403, f"Policy doesn't allow {policy_of(row)} to be performed.")
                 if not due if rule == NOBODY else answer.status in (401, 403):
                     faults.append((row.method, row.path, row.action, caller, answer))
     assert not faults, faults[:20]

@@ -10,6 +10,7 @@ from nova_async.api.handlers.actions import begin, check_legal, target
 from nova_async.api.request import Request
 from nova_async.api.versions import V
 from nova_async.errors import Error
+from nova_async.policy import servers as policy
 from nova_async.services.image import Image
 
 # Of the image that the server was made from; they say nothing of the new one (Nova's default list and signatures).
@@ -19,7 +20,9 @@ logger = log.get("api")
 
 
 async def create_image(request: Request) -> dict[str, str] | None:
-    asked = request.body["createImage"]
+    server, asked = target(request), request.body["createImage"]
+    if server.root_volume is not None:
+        request.require(policy.CREATE_IMAGE_VOLUME_BACKED, project_id=server.project_id, user_id=server.user_id)
     async with _image(request, "createImage", asked["name"], asked.get("metadata") or {}, image_type="snapshot") as image:
         await begin(request, "createImage", locks=False, image_id=image.id)
     return _answer(request, image)

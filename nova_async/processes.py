@@ -1,6 +1,9 @@
 """Child processes that look at other people's data: bounded in time, memory and processor time."""
 
 import asyncio
+import contextlib
+import os
+import signal
 
 from nova_async.errors import Error, Unavailable
 
@@ -25,22 +28,39 @@ async def run(*command: str, deadline: float, memory_bytes: int = MEMORY_BYTES, 
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            limit=OUTPUT_BYTES,
             env=ENVIRONMENT,
+            start_new_session=True,  # so that its own children end with it
         )
     except FileNotFoundError:
         raise Unavailable("prlimit is not installed; install the package util-linux.") from None
+    reading = [asyncio.ensure_future(_all(stream)) for stream in (process.stdout, process.stderr)]
     try:
         async with asyncio.timeout(deadline):
-            output, complaint = await process.communicate()
+            output, complaint = await asyncio.gather(*reading)
+            await process.wait()
     except TimeoutError:
         raise Unavailable(f"{command[0]} took longer than {deadline:.0f} s.") from None
     finally:
+        for stream in reading:
+            stream.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.communicate()  # which ends only when what is left in the pipes has been read
     if process.returncode == NOT_FOUND:
         raise Unavailable(f"{command[0]} is not installed on this host.")
     if process.returncode != 0:
         raise Error(f"{command[0]} failed.", detail=complaint[-2000:].decode(errors="replace").strip())
     return output
+
+
+async def _all(stream: asyncio.StreamReader | None) -> bytes:
+    """What comes until the end. Raises ``Error`` when that is too much."""
+    assert stream is not None
+    output = bytearray()
+    while data := await stream.read(65_536):
+        output += data
+        if len(output) > OUTPUT_BYTES:
+            raise Error("A tool said more than anybody reads.")
+    return bytes(output)

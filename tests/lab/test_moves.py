@@ -132,6 +132,7 @@ async def test_what_was_written_before_a_snapshot_is_in_a_server_made_of_it_afte
     await cluster.all_is_well()
 
 
+@pytest.mark.hosts
 async def test_a_server_is_evacuated_from_a_host_that_is_cut_off_and_then_returns(cluster: Cluster, test_guest: Path) -> None:
     server = await booted(cluster, test_guest)
     home = await cluster.host_of(server)

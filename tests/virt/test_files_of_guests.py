@@ -1,5 +1,6 @@
 """Config drives, console logs and folders: what the host keeps for a guest."""
 
+import asyncio
 import io
 import os
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_removing_a_folder_follows_no_link_and_may_be_repeated(tmp_path: Path) -
 async def test_a_tool_that_takes_too_long_is_ended() -> None:
     with pytest.raises(Unavailable, match="longer than"):
         await processes.run("sleep", "30", deadline=0.2)
+
+
+async def test_sec_008_a_tool_that_a_crafted_image_leads_astray_ends_at_its_limits() -> None:
+    """SEC-008: memory, processor time, time and output of whatever looks at an image are bounded."""
+    led_astray = {
+        "memory": ("dd", "if=/dev/zero", "of=/dev/null", "bs=3G", "count=1"),
+        "processor time": ("sh", "-c", "while :; do :; done"),
+        "time": ("sleep", "60"),
+        "output": ("cat", "/dev/zero"),
+        "complaints": ("sh", "-c", "cat /dev/zero >&2"),
+    }
+    for what, command in led_astray.items():
+        async with asyncio.timeout(20):
+            with pytest.raises((Error, Unavailable)):
+                await processes.run(*command, deadline=0.5 if what == "time" else 15, cpu_seconds=1)
 
 
 async def test_a_tool_that_eats_memory_or_fails_is_an_error_with_its_complaint_for_operators() -> None:

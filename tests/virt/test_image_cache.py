@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nova_async import qemu_img
@@ -92,6 +93,18 @@ async def test_guests_that_start_together_share_one_download_and_all_hear_of_it(
     await use(0)
     assert images.downloads == 1
     assert [percents[-1] for percents in heard] == [100, 100, 100]
+
+
+async def test_sec_009_no_property_of_an_image_makes_another_file(cache: ImageCache, images: Images, tmp_path: Path) -> None:
+    """SEC-009: a file is named after what it holds, whatever its owner says about it; and it goes when nobody needs it."""
+    image = images.add(RAW)
+    for number in range(1000):
+        properties = {"os_type": f"type-{number}", "hw_disk_bus": f"{number}", "../escape": "/" * number}
+        assert await get(cache, msgspec.structs.replace(image, properties=properties, min_disk_gib=number)) == RAW
+    assert (images.downloads, len(list((tmp_path / "cache").iterdir()))) == (1, 1)
+    os.utime(next((tmp_path / "cache").iterdir()), (0, 0))
+    await cache.sweep(set())
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 async def test_one_of_two_who_wait_may_leave(cache: ImageCache, images: Images) -> None:

@@ -12,11 +12,14 @@ from nova_async.conductor.requests import claimed_by, request_for
 from nova_async.conductor.servers import instance_of
 from nova_async.db import Connection, hosts, moves, topologies
 from nova_async.scheduler import numa
+from nova_async.scheduler.decide import CAPACITY, LAST
 from nova_async.scheduler.guest_topology import Wish
+from nova_async.scheduler.hosts import HostTable
 from nova_async.scheduler.request import Candidate, Decision, Request
 from nova_async.workflow.steps import GiveUp
 
 RACES = 5  # decisions before we believe that no host has room
+MOST_OUTDATED = 200  # hosts that are read anew before a server is told that none has room
 
 
 class Taken(Protocol):
@@ -34,11 +37,16 @@ async def take_host(
     A server with NUMA cells, CPUs or devices of its own gets them with the claim.
     Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.
     """
-    scheduler = run.parts.scheduler
+    scheduler, looked = run.parts.scheduler, False
     for _ in range(RACES):
         decision = scheduler.decide(request)
         if not decision.candidates:
-            break
+            outdated = [] if looked else await _outdated(conn, scheduler.table, request, decision)
+            if not outdated:
+                break
+            scheduler.table.load(await hosts.all(conn, outdated))
+            looked = True
+            continue
         exact = request.topology is not None or request.devices
         claim = partial(take_fitting, run, conn, request, generation, take) if exact else take
         taken = await claim(decision.candidates)
@@ -50,6 +58,16 @@ async def take_host(
     if not scheduler.table.is_complete():
         raise errors.Unavailable("Not all hosts have reported since this process started.")
     raise GiveUp(errors.NoCapacity(decision.summary() + _tried(run)), {"decision": msgspec.to_builtins(decision)})
+
+
+async def _outdated(conn: Connection, table: HostTable, request: Request, decision: Decision) -> list[str]:
+    """Hosts that may have room though our view says no: other processes give back what we do not hear of."""
+    if not decision.counts.keys() & {CAPACITY, *LAST}:
+        return []
+    fits = table.fitting(request.resources)
+    roomy = [table.by_name[name] for name in await hosts.with_room(conn, request.resources) if name in table.by_name]
+    exact = [host for host, refusal in decision.refusals.items() if refusal.filter in LAST]
+    return [*(state.name for state in roomy if not fits[state.index]), *exact][:MOST_OUTDATED]
 
 
 async def take_fitting(

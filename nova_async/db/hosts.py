@@ -75,6 +75,7 @@ class ProjectUse(msgspec.Struct):
 PROCESS_SECONDS = 75.0  # a process not heard of for so long is down
 
 ALL = Query("hosts", "all", HostRow)
+WITH_ROOM = Query[str]("hosts", "with_room", str)
 IDENTITY = Query[str]("hosts", "identity", str)
 PUT = Query[Any]("hosts", "put")
 PUT_INVENTORY = Query[Any]("hosts", "put_inventory")
@@ -97,6 +98,11 @@ USED_BY_PROJECTS = Query("hosts", "used_by_projects", ProjectUse)
 
 async def all(conn: Connection, names: list[str] | None = None) -> list[HostRow]:
     return await ALL.all(conn, names)
+
+
+async def with_room(conn: Connection, resources: dict[str, int]) -> list[str]:
+    """The names of the hosts that have room for all of it now."""
+    return await WITH_ROOM.all(conn, list(resources), list(resources.values()))
 
 
 async def put(

@@ -22,6 +22,7 @@ Stage = tuple[str, Mask | None, Reason]  # name, verdict on all hosts or None, r
 EXAMPLES = 20  # refusals told by name when the server found a host
 ALL = 1000  # and when it did not
 THOROUGH = 20  # of those so many are held against every filter, not only against the first that refuses
+CAPACITY = "Capacity"
 LAST = ("PciPassthroughFilter", "NUMATopologyFilter")  # asked of the best that are left, whether the options name them or not
 FEW = 16  # so many best hosts are picked one after the other
 
@@ -98,7 +99,7 @@ class Scheduler:
                 yield name, each.mask(table, request), each.reason
         if (providers := isolated_groups(request.extra_specs)) > 1:
             yield "RequestGroups", np.zeros(len(table), bool), lambda h, r: f"the flavor wants {providers} providers apart, a host is one"
-        yield "Capacity", table.fitting(request.resources), _capacity
+        yield CAPACITY, table.fitting(request.resources), _capacity
         for name, last in self._topology:  # of forced hosts too
             if last.applies(request):
                 yield name, None, last.reason

@@ -21,6 +21,13 @@ FROM hosts h LEFT JOIN busy b ON b.host = h.name
 WHERE $1::text[] IS NULL OR h.name = ANY ($1)
 ORDER BY h.name
 
+-- with_room --
+-- The hosts that have room for all of it now. $1 resource classes, $2 amounts
+SELECT h.name FROM hosts h JOIN inventories i ON i.host_id = h.id
+JOIN unnest($1::text[], $2::bigint[]) AS wanted (class, amount) ON wanted.class = i.resource_class
+WHERE i.used + wanted.amount <= floor((i.total - i.reserved) * i.allocation_ratio) AND wanted.amount <= i.total
+GROUP BY h.name HAVING count(*) = cardinality($1)
+
 -- identity --
 -- Who holds a host name. $1 name
 SELECT id FROM hosts WHERE name = $1

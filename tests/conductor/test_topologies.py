@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nova_async.conductor.conductor import Conductor
 from nova_async.config import Fake, FakeDevices
 from nova_async.db import Database, topologies
 from nova_async.errors import Error
@@ -218,6 +219,35 @@ async def test_two_processes_that_do_not_know_of_each_other_give_nothing_twice(t
     finally:
         two.conductor = first
         await stop(other)
+
+
+@pytest.mark.parametrize(("specs", "memory"), [({}, 3000), (PINNED, 256), (KINDS[4], 256)], ids=["memory", "CPUs", "devices"])
+async def test_room_that_another_process_gave_back_is_found(two, specs, memory):
+    first = two.conductor
+    other = await two.start_conductor("other")
+    second, two.conductor = two.conductor, first
+    try:
+        full = [await insert(two, specs, memory=memory) for _ in range(6)]
+        await asyncio.gather(*(two.begin("create", server) for server in full))
+        await first.engine.idle(30.0)
+        late = [await insert(two, specs, memory=memory) for _ in range(2)]
+        await boot_at(two, second, late[0])
+        before = [(await two.server(server)).vm_state for server in (*full, late[0])]
+        assert before.count("error") >= 1  # the second process has seen that the hosts are full
+        for server in full:
+            await two.begin("delete", server)
+        await first.engine.idle(30.0)
+        await boot_at(two, second, late[1])
+        assert (await two.server(late[1])).vm_state == "active"
+    finally:
+        await stop(other)
+
+
+async def boot_at(made: Cloud, process: Conductor, server: str) -> None:
+    async with made.database.transaction() as conn:
+        id = await process.engine.begin(conn, USER, "create", server)
+    process.engine.go([id])
+    await process.engine.idle(30.0)
 
 
 async def test_an_unshelved_server_gets_its_own_anew(two):

@@ -80,7 +80,7 @@ test: install
 
 # One lab for all of them, so one after another.
 test-hosts: install
-	$(PY) -m pytest -v -m 'hosts or qemu' tests/lab
+	$(PY) -m pytest -v -m 'hosts or qemu' tests/lab tests/virt/test_live_migration.py tests/virt/test_inside_guests.py
 
 tempest: install $(TEMPEST)/.installed
 	$(PY) -m tests.tempest --regex '$(REGEX)' --min-microversion $(MIN_MICROVERSION) --virt $(VIRT) --hosts $(HOSTS) \

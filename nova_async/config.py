@@ -51,6 +51,7 @@ class Compute(Section):
     libvirt_uri: str = "qemu:///system"
     virt_type: str = "auto"  # auto, kvm or qemu
     cpu_model: str = ""  # empty: the driver's choice
+    cpu_features: tuple[str, ...] = ()
     fake_hosts: int = 1
     threads: int = 8
     report_seconds: float = 10.0

@@ -13,14 +13,16 @@ from hashlib import md5
 from typing import NamedTuple, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nova_async.errors import Invalid
 from nova_async.model.keypairs import SSH
 
+RSA = "ssh-rsa "  # how such a public key begins
 BITS = 2048
 LONGEST_COMMON_NAME = 64
 CERTIFICATE_DAYS = 3650
@@ -44,6 +46,11 @@ async def fingerprint(key_type: str, public_key: str) -> str:
     return await _in_thread(lambda: _of_ssh(public_key) if key_type == SSH else _of_certificate(public_key))
 
 
+async def encrypted(public_key: str, secret: str) -> str:
+    """``secret`` for the owner of an RSA key, as ``nova get-password`` reads it: PKCS #1 version 1.5, in base64. Raises ``Invalid``."""
+    return await _in_thread(lambda: _encrypted(public_key, secret))
+
+
 async def make(key_type: str, user_id: str, now: datetime) -> Made:
     """RSA of 2048 bits: for SSH in PEM, or as a client certificate for WinRM with a PKCS #12 file without a password, in base64."""
     return await _in_thread(lambda: _make_ssh() if key_type == SSH else _make_certificate(user_id, now))
@@ -51,6 +58,15 @@ async def make(key_type: str, user_id: str, now: datetime) -> Made:
 
 async def _in_thread(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _encrypted(public_key: str, secret: str) -> str:
+    try:
+        key = serialization.load_ssh_public_key(public_key.encode())
+        assert isinstance(key, rsa.RSAPublicKey)
+        return b64encode(key.encrypt(secret.encode(), padding.PKCS1v15())).decode()
+    except (ValueError, AssertionError, UnsupportedAlgorithm):
+        raise Invalid("The password cannot be encrypted with the server's key: it is too long, or the key is not RSA.") from None
 
 
 def _of_ssh(public_key: str) -> str:

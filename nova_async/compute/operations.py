@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from nova_async import keys
 from nova_async.bus.messages.compute import (
     AbortLive,
     AttachPort,
@@ -68,6 +69,12 @@ async def _snapshot(tools: Tools, c: Snapshot, progress: Progress) -> None:
         await tools.images.upload(ctx, c.image_id, data)
 
 
+async def _set_password(tools: Tools, c: SetPassword, progress: Progress) -> dict[str, Any]:
+    password = tools.key.open(c.sealed)
+    await tools.driver.set_password(c.guest, password)
+    return {"encrypted": await keys.encrypted(c.public_key, password)} if c.public_key.startswith(keys.RSA) else {}
+
+
 async def _abort(tools: Tools, c: AbortLive, progress: Progress) -> dict[str, Any]:
     return {"moved": await tools.driver.abort_live(c.instance_id)}
 
@@ -97,7 +104,7 @@ OPERATIONS: dict[type[Command], Operation] = {
     LiveMigrate: lambda t, c, progress: t.driver.live_migrate(c.guest, c.to_generation, c.to_host, c.block, c.ticket, progress),
     AbortLive: _abort,
     FinishLive: lambda t, c, progress: t.driver.finish_live(c.guest, c.generation, paused=c.paused),
-    SetPassword: lambda t, c, progress: t.driver.set_password(c.guest, t.key.open(c.sealed)),
+    SetPassword: _set_password,
     AttachPort: lambda t, c, progress: t.driver.attach_port(c.guest, c.generation, c.port_id),
     DetachPort: lambda t, c, progress: t.driver.detach_port(c.guest, c.generation, c.port),
     AttachVolume: lambda t, c, progress: t.driver.attach_volume(c.guest, c.generation, c.volume),

@@ -26,11 +26,13 @@ from nova_async.bus.messages.compute import (
     GetConsole,
     GetConsoleOutput,
     GetLiveProgress,
+    GetMeasures,
     GuestList,
     GuestState,
     ListGuests,
     LiveMigrate,
     LiveProgressTold,
+    MeasuresTold,
     Reap,
     RefreshPorts,
     Spawn,
@@ -258,6 +260,8 @@ class Worker:
                     return Done()
                 case GetLiveProgress():
                     return LiveProgressTold(progress=await self.driver.live_progress(message.instance_id))
+                case GetMeasures():
+                    return MeasuresTold(measures=await self.driver.measures(message.instance_id))
                 case ForceLiveMigration():
                     await self.driver.force_live(message.instance_id)
                     return Done()

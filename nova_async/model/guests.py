@@ -91,6 +91,42 @@ class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
 
 
+class DiskMeasures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a disk has done since the guest was started. ``errors``: None where nobody counts them."""
+
+    name: str
+    read_bytes: int = 0
+    read_requests: int = 0
+    write_bytes: int = 0
+    write_requests: int = 0
+    errors: int | None = None
+
+
+class CardMeasures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the guest has received (rx) and sent (tx) since it was started."""
+
+    name: str
+    mac: str
+    rx_octets: int = 0
+    rx_packets: int = 0
+    rx_errors: int = 0
+    rx_drop: int = 0
+    tx_octets: int = 0
+    tx_packets: int = 0
+    tx_errors: int = 0
+    tx_drop: int = 0
+
+
+class Measures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host counts of a running guest."""
+
+    cpu_nanoseconds: tuple[int, ...] = ()
+    memory_kib: int = 0
+    memory_used_kib: int | None = None  # as the guest's own system says
+    disks: tuple[DiskMeasures, ...] = ()
+    cards: tuple[CardMeasures, ...] = ()
+
+
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about a guest that its host needs; nothing of it is secret.
 

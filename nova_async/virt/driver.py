@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec, VolumeSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.model.topology import HostTopology
 
@@ -227,6 +227,10 @@ class Driver(Protocol):
         ...
 
     async def crash_dump(self, instance_id: str) -> None: ...
+
+    async def measures(self, instance_id: str) -> Measures:
+        """What is counted of a running guest. Raises ``Conflict`` when it does not run."""
+        ...
 
     async def console_output(self, instance_id: str, lines: int | None) -> str: ...
 

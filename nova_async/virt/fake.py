@@ -16,7 +16,7 @@ import msgspec
 
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec, VolumeSpec
+from nova_async.model.guests import DiskMeasures, GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.model.topology import Fit, HostTopology
 from nova_async.services.image.blank import blank_qcow2
@@ -473,6 +473,14 @@ class FakeDriver:
         await self.faults.before("crash_dump", instance_id, self._world)
         _note(self._find(instance_id), "nmi")
         self.faults.done("crash_dump")
+
+    async def measures(self, instance_id: str) -> Measures:
+        await self.faults.before("measures", instance_id, self._world)
+        guest = self._find(instance_id)
+        if guest.power_state is not PowerState.RUNNING:
+            raise Conflict(f"Server {instance_id} is not running.")
+        disk = DiskMeasures(name="vda", read_bytes=2**20, read_requests=256, errors=0)
+        return Measures(cpu_nanoseconds=(10**9,) * guest.vcpus, memory_kib=guest.memory_mib * 1024, disks=(disk,))
 
     async def console_output(self, instance_id: str, lines: int | None) -> str:
         await self.faults.before("console_output", instance_id, self._world)

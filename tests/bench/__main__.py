@@ -268,6 +268,15 @@ async def on_libvirt(state: Path) -> None:
     row("what the control plane adds to libvirt", f"{(ours - bare) * 1000:.0f} ms", "25 ms")
 
 
+async def operations_on_libvirt() -> None:
+    if not hypervisor.possible():
+        return
+    from tests.bench import operations
+
+    for name, (bare, ours) in (await operations.measure(Path("/nowhere"))).items():
+        row(f"{name}: libvirt alone, the driver (p50 of {operations.ROUNDS})", f"{bare * 1000:.0f}, {ours * 1000:.0f} ms", "")
+
+
 async def _hundred(cloud: Cloud) -> None:
     await cloud.boot("h", min_count=100, max_count=100)
     await cloud.until_all_active(100)
@@ -281,3 +290,4 @@ if __name__ == "__main__":
             asyncio.run(crowded(Path(folder) / f"hosts{hosts}", hosts))
         asyncio.run(on_libvirt(Path(folder) / "real"))
         asyncio.run(stop_libvirtd(Path(folder) / "real"))
+        asyncio.run(operations_on_libvirt())

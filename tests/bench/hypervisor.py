@@ -67,7 +67,7 @@ def _bare(state: Path, server: str) -> float:
     shutil.copytree(state / "instances" / server, copy)
     for element in tree.iter():
         for key, value in element.attrib.items():
-            element.attrib[key] = value.replace(f"{state}/instances/{server}", str(copy))
+            element.attrib[key] = value.replace(f"{state}/instances/{server}", str(copy)).replace("/serial/", "/serial/bare-")
     for name in ("uuid", "name"):
         tree.find(name).text = str(uuid.uuid4())  # type: ignore[union-attr]
     for entry in tree.iter("entry"):

@@ -104,7 +104,8 @@ class Lab:
         path = STATE / f"{host}.toml"
         fields = {"state": STATE, "host": host, "ours": hosts.OURS, "amqp": AMQP_PORT, "url": URL, "address": hosts.address(i)}
         path.write_text(WORKER.format(**fields, driver=self.driver, password=password, secret=self.secret))
-        return ["ip", "netns", "exec", host, sys.executable, "-m", "nova_async", "compute", "--config", str(path)]
+        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]  # servers do not migrate between hosts of one name
+        return ["ip", "netns", "exec", host, *named, sys.executable, "-m", "nova_async", "compute", "--config", str(path)]
 
     async def _service_password(self) -> str:
         """What the application made for the workers' user at its first start."""

@@ -140,3 +140,25 @@ async def test_no_secret_is_in_the_logs(lab: Path) -> None:
         text = path.read_text()
         assert not [s for s in secrets if s in text], path
         assert "Traceback" not in text, path
+
+
+async def test_a_running_server_goes_to_the_other_host_and_back(lab: Path, user: Client) -> None:
+    server = await boot(user, await blank_image(lab), "live")
+    await until(user, lambda rows: server in {s["id"] for s in rows} and all_active(rows))
+    async with client_of(lab / "clouds.yaml", "nova-async-admin") as admin:
+        path = f"/compute/v2.1/servers/{server}"
+
+        async def host() -> str:
+            return str((await ask(admin, "GET", path))["server"]["OS-EXT-SRV-ATTR:host"])
+
+        seen = [await host()]
+        for _ in range(2):
+            await ask(admin, "POST", f"{path}/action", {"os-migrateLive": {"host": None, "block_migration": "auto"}})
+            await until(user, all_active)
+            seen.append(await host())
+        moves = (await ask(admin, "GET", f"/compute/v2.1/os-migrations?instance_uuid={server}"))["migrations"]
+    assert seen[0] == seen[2] != seen[1]
+    assert [(m["status"], m["migration_type"]) for m in moves] == [("completed", "live-migration")] * 2
+    assert "all is well" in violations(lab)
+    await ask(user, "DELETE", path)
+    await until(user, lambda rows: server not in {s["id"] for s in rows})

@@ -253,6 +253,8 @@ class QemuLab(LibvirtLab):
     offers_consoles = True
 
     def spec(self, **changes: object) -> GuestSpec:
+        if "image" in changes:
+            return super().spec(**changes)
         kernel, ramdisk, disk = (self.folder / name for name in (testguest.KERNEL, testguest.RAMDISK, testguest.IMAGE))
         image = image_of(disk, "qcow2", kernel=image_of(kernel, "aki"), ramdisk=image_of(ramdisk, "ari"))
         return super().spec(**{"image": image, **changes})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nova_async.errors import Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
-from nova_async.virt.libvirt import disks, xml
+from nova_async.virt.libvirt import disks, hardware, xml
 
 FOLDER = Path("/state/instances/11111111-2222-4333-8444-555555555555")
 KVM, QEMU = xml.Host(virt_type="kvm"), xml.Host(virt_type="qemu")
@@ -182,3 +182,114 @@ def test_a_guest_that_moves_is_described_with_the_destinations_files_cpus_and_so
     assert [pin.get("cpuset") for pin in root.iterfind("cputune/vcpupin")] == ["8", "9", "10", "11"]
     assert [node.get("nodeset") for node in root.iterfind("numatune/memory")] == ["1"]
     assert len(root.findall("cpu/numa")) == 1
+
+
+WISHES = {  # what is asked for -> what the domain has
+    "hw:watchdog_action=reset": ("devices/watchdog", {"model": "i6300esb", "action": "reset"}),
+    "hw_watchdog_action=poweroff": ("devices/watchdog", {"action": "poweroff"}),
+    "hw_rng:rate_bytes=1024": ("devices/rng/rate", {"bytes": "1024"}),
+    "hw:pmu=false": ("features/pmu", {"state": "off"}),
+    "hw_pmu=true": ("features/pmu", {"state": "on"}),
+    "hw:hide_hypervisor_id=yes": ("features/kvm/hidden", {"state": "on"}),
+    "img_hide_hypervisor_id=true": ("features/kvm/hidden", {"state": "on"}),
+    "hw:boot_menu=true": ("os/bootmenu", {"enable": "yes"}),
+    "hw_boot_menu=true": ("os/bootmenu", {"enable": "yes"}),
+    "hw_video_model=vga": ("devices/video/model", {"type": "vga"}),
+    "hw_input_bus=virtio": ("devices/input", {"type": "tablet", "bus": "virtio"}),
+    "hw_pointer_model=usbtablet": ("devices/input", {"type": "tablet", "bus": "usb"}),
+    "hw:usb_model=nec-xhci": ("devices/controller", {"type": "usb", "model": "nec-xhci"}),
+    "hw_usb_model=qemu-xhci": ("devices/controller", {"type": "usb", "model": "qemu-xhci"}),
+    "hw:sound_model=ich9": ("devices/sound", {"model": "ich9"}),
+    "hw_sound_model=ac97": ("devices/sound", {"model": "ac97"}),
+    "hw:tpm_version=2.0": ("devices/tpm/backend", {"type": "emulator", "version": "2.0"}),
+    "hw_tpm_version=1.2": ("devices/tpm/backend", {"version": "1.2"}),
+    "hw_time_hpet=true": ("clock/timer[@name='hpet']", {"present": "yes"}),
+    "hw:virtio_packed_ring=true": ("devices/disk/driver", {"packed": "on"}),
+    "hw_virtio_packed_ring=true": ("devices/interface/driver", {"packed": "on"}),
+    "hw:maxphysaddr_mode=emulate": ("cpu/maxphysaddr", {"mode": "emulate"}),
+    "hw_maxphysaddr_mode=emulate": ("cpu/maxphysaddr", {"mode": "emulate"}),
+    "trait:HW_CPU_X86_AVX2=required": ("cpu/feature", {"policy": "require", "name": "avx2"}),
+    "hw:redirected_usb_ports=2": ("devices/redirdev", {"bus": "usb", "type": "spicevmc"}),
+    "hw:serial_port_count=2": ("devices/serial[2]/target", {"port": "1"}),
+    "quota:cpu_shares=512": ("cputune/shares", {}),
+    "quota:cpu_period=20000": ("cputune/period", {}),
+    "quota:cpu_quota=10000": ("cputune/quota", {}),
+    "quota:vif_inbound_average=100": ("devices/interface/bandwidth/inbound", {"average": "100"}),
+    "quota:vif_outbound_average=200": ("devices/interface/bandwidth/outbound", {"average": "200"}),
+    "quota:disk_write_bytes_sec=1024": ("devices/disk/iotune/write_bytes_sec", {}),
+    "hw_firmware_type=uefi": ("os/firmware/feature", {"name": "secure-boot", "enabled": "no"}),
+    "hw_machine_type=q35": ("devices/controller[@model='pcie-root-port']", {}),
+    "hw_vif_model=e1000": ("devices/interface/model", {"type": "e1000"}),
+    "hw_qemu_guest_agent=True": ("devices/channel/target", {"name": "org.qemu.guest_agent.0"}),
+}
+ALL = xml.Host(virt_type="kvm", consoles=("vnc", "spice", "serial"), tpm=True, cpu_model="Nehalem", cpu_features=("+pcid", "-vmx"))
+
+
+def wished(text: str) -> GuestSpec:
+    name, _, word = text.partition("=")
+    if ":" in name:
+        return spec(extra_specs={name: word}, ports=(port(1),))
+    return spec({name: word}, ports=(port(1),))
+
+
+@pytest.mark.parametrize("text", WISHES)
+def test_what_flavors_and_images_ask_for_is_in_the_domain(text: str, tmp_path: Path) -> None:
+    guest = wished(text)
+    hardware.check(guest, tuning=True, tpm=True, spice=True)
+    root = Tree.fromstring(domain(guest, ALL))
+    path, attributes = WISHES[text]
+    assert [e for e in root.findall(path) if attributes.items() <= e.attrib.items()], Tree.tostring(root, encoding="unicode")
+    if path.startswith("cputune"):
+        assert root.findtext(path) == text.partition("=")[2]
+    test_libvirts_schema_accepts_it(guest, ALL, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hw:mem_encryption=true",
+        "hw_mem_encryption=true",
+        "hw:mem_encryption_model=amd-sev",
+        "hw:viommu_model=intel",
+        "hw_viommu_model=auto",
+        "hw:pmem=6GB",
+        "hw:ephemeral_encryption=true",
+        "hw_ephemeral_encryption=true",
+        "hw:vif_multiqueue_enabled=true",
+        "hw_vif_multiqueue_enabled=true",
+        "hw_video_model=gop",
+        "hw_scsi_model=buslogic",
+        "hw:sound_model=virtio",
+        "hw_architecture=aarch64",
+        "hw_emulation_architecture=ppc64le",
+        "hw_vm_mode=xen",
+        "hw:tpm_version=2.0",
+        "hw:redirected_usb_ports=1",
+        "os:secure_boot=required",
+        "os_secure_boot=required",
+        "quota:cpu_shares=100",
+        "hw_video_ram=64",
+        "hw:serial_port_count=9",
+    ],
+)
+def test_what_a_host_cannot_give_is_refused_by_name(text: str) -> None:
+    with pytest.raises(Unsupported, match=text.partition("=")[0].replace("os_secure", "os:secure")):
+        hardware.check(wished(text), tuning=False, tpm=False, spice=False)
+
+
+def test_secure_boot_has_what_it_needs(tmp_path: Path) -> None:
+    guest = spec({"hw_firmware_type": "uefi", "os_secure_boot": "required"})
+    root = Tree.fromstring(domain(guest, ALL))
+    assert root.find("features/smm[@state='on']") is not None
+    assert root.find("os/firmware/feature[@enabled='yes']") is not None
+    test_libvirts_schema_accepts_it(guest, ALL, tmp_path)
+
+
+def test_a_plain_guest_has_no_device_that_nothing_asked_for() -> None:
+    """SEC-074."""
+    root = Tree.fromstring(domain(spec(), xml.Host(virt_type="kvm", consoles=("vnc", "serial"))))
+    devices = sorted({element.tag for element in root.find("devices") or ()})
+    assert devices == ["controller", "disk", "graphics", "memballoon", "rng", "serial", "video"]
+    assert [c.get("model") for c in root.iterfind("devices/controller")] == ["none"]  # no USB
+    paths = {v for e in root.iter() for v in (*e.attrib.values(), e.text or "") if v.startswith("/")}
+    assert all(path.startswith((str(FOLDER), xml.SERIAL_SOCKETS)) or path == "/dev/urandom" for path in paths)

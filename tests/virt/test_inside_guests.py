@@ -46,6 +46,7 @@ async def test_a_guest_in_rescue_boots_the_rescue_image_and_sees_its_own_disk_se
     assert not list((lab.folder / "instances" / guest.instance_id).glob("*.rescue"))
 
 
+@pytest.mark.hosts
 async def test_a_stable_rescue_leaves_the_own_disks_their_names(qemu_lab: MakeLab) -> None:
     lab = await qemu_lab()
     guest = await lab.spawn(root_gib=2)
@@ -78,6 +79,7 @@ async def test_a_card_comes_and_goes_while_the_guest_runs(qemu_lab: MakeLab, net
     assert await lab.state(guest) is PowerState.RUNNING
 
 
+@pytest.mark.hosts
 async def test_a_guest_that_is_off_finds_its_new_card_when_it_starts(qemu_lab: MakeLab, network: str) -> None:
     lab = await qemu_lab(Taps(network))
     guest = await lab.spawn()
@@ -145,6 +147,7 @@ async def asked(question: Callable[[], Awaitable[None]]) -> None:
     await question()
 
 
+@pytest.mark.hosts
 async def test_a_guest_is_told_to_dump_itself(qemu_lab: MakeLab) -> None:
     lab = await qemu_lab()
     guest = await lab.spawn()
@@ -154,6 +157,7 @@ async def test_a_guest_is_told_to_dump_itself(qemu_lab: MakeLab) -> None:
     await lab.printed(guest, "NMI")
 
 
+@pytest.mark.hosts
 async def test_a_guest_that_switches_itself_off_is_told_of(qemu_lab: MakeLab, qemu_host: QemuHost) -> None:
     lab = await qemu_lab()
     guest = await lab.spawn()
@@ -161,3 +165,18 @@ async def test_a_guest_that_switches_itself_off_is_told_of(qemu_lab: MakeLab, qe
     await lab.shell(guest, "poweroff")
     await lab.event(guest, PowerState.SHUTDOWN)
     assert await lab.state(guest) is PowerState.SHUTDOWN
+
+
+async def test_what_a_running_guest_does_is_counted(qemu_lab: MakeLab, network: str) -> None:
+    lab = await qemu_lab(Taps(network))
+    port = PortSpec(id="port-1", network_id="net", mac="fa:16:3e:00:00:2a", bridge="brtest", device="tapcount0", mtu=1400)
+    guest = await lab.spawn(ports=(port,))
+    await lab.ready(guest)
+    told = await lab.driver.measures(guest.instance_id)
+    assert told.memory_kib == 128 * 1024
+    assert [time > 0 for time in told.cpu_nanoseconds] == [True]
+    assert [(disk.name, disk.read_requests > 0) for disk in told.disks] == [("vda", True)]
+    assert [(card.name, card.mac, card.rx_packets > 0, card.tx_packets > 0) for card in told.cards] == [(port.device, port.mac, True, True)]
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    with pytest.raises(Conflict):
+        await lab.driver.measures(guest.instance_id)

@@ -10,7 +10,7 @@ import msgspec
 
 from nova_async.bus.messages import Message, message
 from nova_async.model.consoles import ConsoleAddress
-from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, PortSpec, VolumeSpec
+from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -199,10 +199,14 @@ class FinishLive(Command, frozen=True, kw_only=True):
 
 @message
 class SetPassword(Command, frozen=True, kw_only=True):
-    """Set the administrator's password inside the guest; ``sealed`` is readable by this host only."""
+    """Set the administrator's password inside the guest; ``sealed`` is readable by this host only.
+
+    With an RSA key in ``public_key`` (OpenSSH's form) the result has the password encrypted for its owner, as ``encrypted``.
+    """
 
     guest: GuestSpec
     sealed: str
+    public_key: str = ""
 
 
 @message
@@ -278,6 +282,20 @@ class LiveProgressTold(Message, frozen=True, kw_only=True):
     """Answer. None: no such migration runs here."""
 
     progress: LiveProgress | None = None
+
+
+@message
+class GetMeasures(Message, frozen=True, kw_only=True):
+    """Call: what the host counts of a running guest."""
+
+    instance_id: str
+
+
+@message
+class MeasuresTold(Message, frozen=True, kw_only=True):
+    """Answer."""
+
+    measures: Measures
 
 
 @message

@@ -1,12 +1,15 @@
 """What is asked of a guest's own system: by its agent, or by an interrupt that nobody can mask."""
 
-from nova_async.errors import Unsupported
+from functools import partial
+
+from nova_async.errors import Conflict, Unsupported
 from nova_async.model.guests import GuestSpec
 from nova_async.virt.libvirt import domains
 from nova_async.virt.libvirt.base import LibvirtBase
+from nova_async.virt.libvirt.hardware import Wishes
 
 AGENT_SECONDS = 60.0
-YES = frozenset({"1", "on", "t", "true", "y", "yes"})  # Nova's words, in any case
+SILENT_SECONDS = 10.0  # of an agent whose guest has just gone on from its saved memory
 
 
 class Agent(LibvirtBase):
@@ -17,8 +20,16 @@ class Agent(LibvirtBase):
         if self._mock or not has_agent(guest):
             raise Unsupported("Passwords are set by the guest's agent: the image must have hw_qemu_guest_agent=yes.")
         user = properties.get("os_admin_user") or ("Administrator" if properties.get("os_type") == "windows" else "root")
+        end = self._world.monotonic() + SILENT_SECONDS
         async with self._alone(guest.instance_id):
-            await self._domain(guest.instance_id, lambda domain: domains.set_password(domain, user, password), deadline=AGENT_SECONDS)
+            while True:
+                try:
+                    set_it = partial(domains.set_password, user=user, password=password)
+                    return await self._domain(guest.instance_id, set_it, deadline=AGENT_SECONDS)  # type: ignore[no-any-return]
+                except Conflict:
+                    if self._world.monotonic() > end:
+                        raise
+                await self._world.sleep(1.0)
 
     async def crash_dump(self, instance_id: str) -> None:
         await self._domain(instance_id, domains.inject_nmi)
@@ -26,4 +37,4 @@ class Agent(LibvirtBase):
 
 def has_agent(guest: GuestSpec) -> bool:
     """Whether the guest is given the channel that its agent listens on."""
-    return guest.image is not None and guest.image.properties.get("hw_qemu_guest_agent", "").lower() in YES
+    return Wishes(guest).yes("", "hw_qemu_guest_agent")

@@ -1,6 +1,7 @@
 """What every operation of the driver stands on: the way to libvirt, guests' files and plugs, their marks and events."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,16 +9,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import libvirt
+import msgspec
 
 from nova_async import log
 from nova_async.compute.plugs import NetworkPlugs
 from nova_async.config import Config
 from nova_async.errors import Error, NotFound, Unsupported
+from nova_async.model.consoles import SPICE
 from nova_async.model.guests import GuestSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
-from nova_async.virt.libvirt import console_log, domains, host, tunnel, xml
+from nova_async.virt.libvirt import console_log, domains, hardware, host, tunnel, xml
 from nova_async.virt.libvirt.arriving import Arrivals
 from nova_async.virt.libvirt.connection import Connection
 from nova_async.virt.libvirt.console_ports import ConsolePorts
@@ -100,7 +103,12 @@ class LibvirtBase:
             virt_type = await choose_virt_type(self._config.compute.virt_type, self._config.state)
             options = self._config.compute
             self._shape = xml.Host(
-                virt_type=virt_type, cpu_model=options.cpu_model, shared_cpus=options.cpu_shared_set, consoles=options.consoles
+                virt_type=virt_type,
+                cpu_model=options.cpu_model,
+                cpu_features=options.cpu_features,
+                shared_cpus=options.cpu_shared_set,
+                consoles=options.consoles,
+                tpm=await self._files.run(shutil.which, "swtpm") is not None,
             )
         await self._connection.open()
         if not self._mock:
@@ -167,6 +175,11 @@ class LibvirtBase:
             raise Unsupported("This host knows no volume service.")
         told = await self._volumes.connection(volume.attachment_id)
         return xml.Way(volume=volume, kind=told["driver_volume_type"], data=told["data"])
+
+    def _check_wishes(self, guest: GuestSpec) -> None:
+        """Raises ``Unsupported``, naming what of flavor or image the guest cannot be given here."""
+        if not self._mock:
+            hardware.check(guest, tuning=self._shape.tuning, tpm=self._shape.tpm, spice=SPICE in self._shape.consoles)
 
     async def _make_files(self, guest: GuestSpec, progress: Progress) -> Files:
         if self._mock:
@@ -267,6 +280,7 @@ class LibvirtBase:
             return "test:///default"
         uri = await ensure_libvirtd(self._config.state, self._config.compute.libvirt_uri, self._world)
         self._own_libvirtd = uri == private_uri(self._config.state)
+        self._shape = msgspec.structs.replace(self._shape, tuning=not self._own_libvirtd)
         return uri
 
     def _seen_from_here(self, path: str) -> Path:

@@ -8,7 +8,7 @@ import libvirt
 import msgspec
 
 from nova_async import log
-from nova_async.errors import Conflict, Error
+from nova_async.errors import Conflict, Error, Unsupported
 from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.libvirt import domains, meeting, tunnel
@@ -28,7 +28,12 @@ class Coming(LibvirtBase):
     """Methods of ``virt.driver.Driver`` for a guest that comes here."""
 
     async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> dict[str, Any]:
-        """The result is a ``tunnel.Ticket``; nothing of the guest is here until its source has said what it has."""
+        """The result is a ``tunnel.Ticket``; nothing of the guest is here until its source has said what it has.
+
+        Raises ``Unsupported`` for a guest with volumes: its way to them is its host's own.
+        """
+        if guest.volumes:
+            raise Unsupported("The libvirt driver does not migrate running servers with volumes; stop the server and migrate it.")
         async with self._alone(guest.instance_id):
             known = await self._look(guest.instance_id)
             if known is not None and known.generation >= generation:

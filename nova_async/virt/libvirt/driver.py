@@ -16,6 +16,7 @@ from nova_async.virt.libvirt.coming import Coming
 from nova_async.virt.libvirt.consoles import Consoles
 from nova_async.virt.libvirt.going import Going
 from nova_async.virt.libvirt.interfaces import Interfaces
+from nova_async.virt.libvirt.measures import Measuring
 from nova_async.virt.libvirt.rescue import Rescue
 from nova_async.virt.libvirt.snapshots import Snapshots
 from nova_async.virt.libvirt.volumes import Volumes
@@ -25,12 +26,13 @@ SOFT_REBOOT_SECONDS = 60.0
 PRESS_SECONDS = 10.0
 
 
-class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Rescue, Snapshots, Volumes, LibvirtBase):
+class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Measuring, Rescue, Snapshots, Volumes, LibvirtBase):
     """Implements ``virt.driver.Driver``."""
 
     # --- coming and going ---
 
     async def spawn(self, guest: GuestSpec, generation: int, progress: Progress) -> None:
+        self._check_wishes(guest)
         async with self._alone(guest.instance_id):
             known = await self._look(guest.instance_id)
             if known is not None and known.generation > generation:
@@ -46,6 +48,7 @@ class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Rescu
             await self._define_and_start(guest, generation, files)
 
     async def rebuild(self, guest: GuestSpec, generation: int, progress: Progress, *, power_on: bool) -> None:
+        self._check_wishes(guest)
         async with self._alone(guest.instance_id):
             await self._remove(guest.instance_id)
             files = await self._make_files(guest, progress)

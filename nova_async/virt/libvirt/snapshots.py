@@ -9,8 +9,9 @@ from nova_async.errors import Conflict, Error, Unavailable
 from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.libvirt import domains
-from nova_async.virt.libvirt.agent import YES, has_agent
+from nova_async.virt.libvirt.agent import has_agent
 from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
+from nova_async.virt.libvirt.hardware import Wishes
 
 LOOK_SECONDS = 0.1
 AGENT_SECONDS = 60.0
@@ -60,7 +61,7 @@ class Snapshots(LibvirtBase):
 
     async def _freeze(self, guest: GuestSpec) -> bool:
         """Whether the guest holds still. Raises ``Conflict`` when it has to, by its image's os_require_quiesce, and does not."""
-        needed = guest.image is not None and guest.image.properties.get("os_require_quiesce", "").lower() in YES
+        needed = Wishes(guest).yes("", "os_require_quiesce")
         if not has_agent(guest):
             if needed:
                 raise Conflict("The image has os_require_quiesce, and no agent (hw_qemu_guest_agent) to quiesce the guest with.")

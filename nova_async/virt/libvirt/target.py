@@ -52,7 +52,7 @@ def _pin(root: Tree.Element, guest: GuestSpec, shared: str) -> None:
     placing.place(fresh, guest, shared)
     if vcpu is not None:
         vcpu.attrib.update(fresh[0].attrib)
-    for element in fresh.findall("cputune/*"):
+    for element in [child for child in fresh.findall("cputune/*") if child.tag in PINS]:
         tune = root.find("cputune")
         (Tree.SubElement(root, "cputune") if tune is None else tune).append(element)
     root.extend(fresh.findall("numatune"))

@@ -12,8 +12,9 @@ from nova_async.errors import Error, Invalid, Unsupported
 from nova_async.model.consoles import SERIAL, SPICE, VNC
 from nova_async.model.cpu_topology import CpuTopology, chosen
 from nova_async.model.guests import GuestSpec, PortSpec, VolumeSpec
-from nova_async.virt.libvirt import placing
+from nova_async.virt.libvirt import hardware, placing
 from nova_async.virt.libvirt.disks import Disk, Files
+from nova_async.virt.libvirt.hardware import Wishes
 
 NAMESPACE = "urn:nova-async:guest:1"  # of the mark that tells our guests from others
 CPU_MODES = frozenset({"host-model", "host-passthrough", "maximum"})
@@ -38,6 +39,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cpu_model: str = ""
     shared_cpus: str = ""  # where guests without CPUs of their own run; empty: anywhere
     consoles: tuple[str, ...] = ()  # vnc, spice, serial
+    cpu_features: tuple[str, ...] = ()  # beside the model's; -name: without it
+    tpm: bool = False  # guests can be given one
+    tuning: bool = True  # shares of processor time can be set
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +82,7 @@ def domain(guest: GuestSpec, generation: int, files: Files, host: Host, ways: tu
     SubElement(features, "acpi")
     SubElement(features, "apic")
     if host.virt_type != "test":
+        hardware.add_features(features, Wishes(guest))
         _cpu(root, guest, host)
     _clock(root, guest, host)
     _text(root, "on_poweroff", "destroy")
@@ -169,8 +174,10 @@ def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
         return
     kind.set("machine", _machine(guest))
     if uefi:
-        secure = properties.get("os_secure_boot", "disabled") == "required"
+        secure = hardware.secure_boot(Wishes(guest))
         SubElement(SubElement(os, "firmware"), "feature", enabled="yes" if secure else "no", name="secure-boot")
+        if Wishes(guest).yes("", "hw_firmware_stateless"):
+            SubElement(os, "loader", stateless="yes")
     if files.kernel:
         _text(os, "kernel", files.kernel)
         if files.ramdisk:
@@ -178,6 +185,7 @@ def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
         _text(os, "cmdline", files.command_line or properties.get("os_command_line", CONSOLE_BOOT))
     elif not guest.boots_from_volume and not any(disk.boot for disk in files.disks):
         SubElement(os, "boot", dev="hd")
+    hardware.add_boot(os, Wishes(guest))
     SubElement(os, "smbios", mode="sysinfo")
 
 
@@ -195,6 +203,7 @@ def _cpu(root: Element, guest: GuestSpec, host: Host) -> None:
         _text(cpu, "model", model, fallback="forbid")
     sockets, cores, threads = _topology(guest)
     SubElement(cpu, "topology", sockets=str(sockets), cores=str(cores), threads=str(threads))
+    hardware.add_cpu(cpu, Wishes(guest), host.cpu_features)
 
 
 def _topology(guest: GuestSpec) -> CpuTopology:
@@ -211,7 +220,7 @@ def _clock(root: Element, guest: GuestSpec, host: Host) -> None:
     if host.virt_type != "test":
         SubElement(clock, "timer", name="pit", tickpolicy="delay")
         SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
-        SubElement(clock, "timer", name="hpet", present="no")
+        SubElement(clock, "timer", name="hpet", present="yes" if Wishes(guest).yes("", "hw_time_hpet") else "no")
 
 
 def _devices(root: Element, guest: GuestSpec, files: Files, host: Host, ways: tuple[Way, ...]) -> None:
@@ -229,13 +238,14 @@ def _devices(root: Element, guest: GuestSpec, files: Files, host: Host, ways: tu
         if port.plug:
             devices.append(_interface(port, guest))
     _serial(devices, guest, files, host)
-    _graphics(devices, guest, host)
-    if guest.image and guest.image.properties.get("hw_qemu_guest_agent") in ("yes", "true", "True"):
+    screens = [protocol for protocol in (VNC, SPICE) if protocol in host.consoles]
+    for protocol in screens:  # had at sockets that libvirt names; a guest without any has no video device either
+        SubElement(SubElement(devices, "graphics", type=protocol), "listen", type="socket")
+    hardware.add_devices(devices, Wishes(guest), screens=bool(screens), tpm=host.tpm)
+    if Wishes(guest).yes("", "hw_qemu_guest_agent"):
         channel = SubElement(devices, "channel", type="unix")
         SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
     SubElement(devices, "memballoon", model="virtio")
-    rng = SubElement(devices, "rng", model="virtio")
-    _text(rng, "backend", "/dev/urandom", model="random")
 
 
 def _serial(devices: Element, guest: GuestSpec, files: Files, host: Host) -> None:
@@ -246,22 +256,12 @@ def _serial(devices: Element, guest: GuestSpec, files: Files, host: Host) -> Non
     SubElement(serial, "target", type="isa-serial", port="0")
 
 
-def _graphics(devices: Element, guest: GuestSpec, host: Host) -> None:
-    """Screens are had at sockets that libvirt names; a guest without them has no video device either."""
-    screens = [protocol for protocol in (VNC, SPICE) if protocol in host.consoles]
-    for protocol in screens:
-        SubElement(SubElement(devices, "graphics", type=protocol), "listen", type="socket")
-    if screens:
-        SubElement(SubElement(devices, "video"), "model", type="virtio")
-
-
 def _controllers(devices: Element, guest: GuestSpec, files: Files) -> None:
     """No USB controller, which costs an idle guest processor time, unless a disk is on it."""
     buses = {disk.bus for disk in files.disks} | {volume.bus for volume in guest.volumes}
-    if "usb" not in buses:
-        SubElement(devices, "controller", type="usb", model="none")
+    SubElement(devices, "controller", type="usb", model=hardware.usb_controller(Wishes(guest), "usb" in buses))
     if "scsi" in buses:
-        SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
+        SubElement(devices, "controller", type="scsi", index="0", model=Wishes(guest).word("", "hw_scsi_model") or "virtio-scsi")
     if "q35" in _machine(guest):
         SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
         for number in range(1, SPARE_SLOTS + 1):
@@ -274,6 +274,8 @@ def _disk(disk: Disk, files: Files, guest: GuestSpec, host: Host) -> Element:
     if host.virt_type in CACHE:
         driver.set("cache", CACHE[host.virt_type] if disk.device == "disk" and not disk.read_only else "writeback")
         driver.set("discard", "unmap")
+        if hardware.packed(Wishes(guest)) and disk.bus == "virtio":
+            driver.set("packed", "on")
     SubElement(element, "source", file=str(disk.path))
     SubElement(element, "target", dev=disk.target, bus=disk.bus)
     if disk.boot and not files.kernel:
@@ -345,6 +347,9 @@ def _interface(port: PortSpec, guest: GuestSpec) -> Element:
     SubElement(interface, "mac", address=port.mac)
     SubElement(interface, "target", dev=port.device, managed="no")
     SubElement(interface, "model", type=model)
+    if hardware.packed(Wishes(guest)) and model == "virtio":
+        SubElement(interface, "driver", packed="on")
+    hardware.add_bandwidth(interface, Wishes(guest))
     SubElement(interface, "mtu", size=str(port.mtu))
     return interface
 

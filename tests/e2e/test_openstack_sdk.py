@@ -266,7 +266,17 @@ def test_consoles_and_images(compute: Compute, old: Compute, server: Any) -> Non
 
 def test_volumes_and_shares(compute: Compute, server: Any) -> None:
     none = "00000000-0000-4000-8000-000000000000"
+    volumes = compute.connection.volume
+    volume = volumes.wait_for_status(volumes.create_volume(name="data", size=1), "available", interval=0.1, wait=30)
+    compute.create_volume_attachment(server, volume)
+    volumes.wait_for_status(volume, "in-use", interval=0.1, wait=30)
+    compute.update_volume_attachment(server, volume, volume.id, delete_on_termination=True)
+    assert compute.get_volume_attachment(server, volume).delete_on_termination is True
+    assert [attached.volume_id for attached in compute.volume_attachments(server)] == [volume.id]
+    compute.delete_volume_attachment(server, volume, ignore_missing=False)
+    volumes.wait_for_status(volume, "available", interval=0.1, wait=30)
     assert list(compute.volume_attachments(server)) == []
+    volumes.delete_volume(volume, ignore_missing=False)
     assert list(compute.share_attachments(server)) == []
     for method in ("create_volume_attachment", "get_volume_attachment", "update_volume_attachment"):
         with pytest.raises(exceptions.NotFoundException, match=none):

@@ -187,6 +187,15 @@ async def test_a_source_without_disks_says_so(hosts: tuple[Host, Host]) -> None:
         await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
 
 
+async def test_a_source_that_lost_the_root_disk_is_refused_and_one_whose_disks_are_volumes_is_not(hosts: tuple[Host, Host]) -> None:
+    source, destination = hosts
+    source.folder.mkdir()
+    with pytest.raises(Invalid, match="no file disk"):
+        await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
+    await source.send(await destination.arrivals.expect(SERVER, 3, ()))
+    assert destination.arrivals.is_complete(SERVER, 3)
+
+
 async def test_a_disk_never_gets_smaller(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     await source.overlay(size=2 * GIB)

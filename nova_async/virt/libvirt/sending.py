@@ -93,10 +93,12 @@ class _Meter:
 
 
 def _offers(folder: Path, cache: Path) -> dict[Path, Offer]:
-    """Bases first. Raises ``NotFound`` when there is no disk."""
+    """Bases first; none at all for a guest whose disks are volumes. Raises ``NotFound`` when it has no folder."""
+    if not folder.is_dir():
+        raise NotFound("The disks of the server are not on this host.")
     bases: dict[Path, Offer] = {}
     own: dict[Path, Offer] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in sorted(folder.iterdir()):
         if BOOT.fullmatch(path.name):
             own[path] = _offer(path, path.name, "raw")
         elif DISK.fullmatch(path.name):
@@ -105,8 +107,6 @@ def _offers(folder: Path, cache: Path) -> dict[Path, Offer]:
             if base is not None and base not in bases:
                 bases[base] = _base(base, cache)
             own[path] = _offer(path, path.name, "qcow2", header.virtual_size, bases[base].name if base else "")
-    if not own:
-        raise NotFound("The disks of the server are not on this host.")
     return bases | own
 
 

@@ -1,7 +1,8 @@
 """``make lab HOSTS=2`` and ``make lab-down``: a cluster on one machine, every part its own process.
 
 RabbitMQ, PostgreSQL, two ``nova-async serve`` behind a balancer, and per host a network namespace with a worker and its own
-libvirtd. A supervisor keeps them: what dies is started again, as systemd would.
+libvirtd. Hosts are enrolled with certificates of the cloud's own authority, by which the broker knows them. A supervisor keeps
+all parts: what dies is started again, as systemd would.
 """
 
 import argparse
@@ -26,8 +27,9 @@ from tests.lab.ports import forward
 STATE = Path(os.environ.get("LAB_STATE", "/var/tmp/nova-async-lab"))  # short: sockets live below it
 URL = f"http://{hosts.OURS}:8774"
 SERVES = (8781, 8782)
-AMQP_PORT = 5673
+AMQPS_PORT = 5671
 READY_SECONDS = 240
+NOVA = [sys.executable, "-m", "nova_async"]
 
 APP = """\
 state_dir = "{state}/app"
@@ -38,6 +40,7 @@ public_url = "{url}"
 url = "{database}"
 [bus]
 url = "{bus}"
+management_url = "{management}"
 [metadata]
 shared_secret = "{secret}"
 """
@@ -47,7 +50,8 @@ state_dir = "{state}/{host}"
 host = "{host}"
 driver = "{driver}"
 [bus]
-url = "amqp://guest:guest@{ours}:{amqp}/"
+url = "amqps://{ours}:{amqps}/"
+tls = true
 [api]
 public_url = "{url}"
 listen = "{address}:0"
@@ -75,15 +79,21 @@ class Lab:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
         postgres = EmbeddedPostgres(STATE / "postgres", self.world)
-        rabbit = RabbitServer(STATE / "rabbitmq", self.world)
+        rabbit = RabbitServer(STATE / "rabbitmq", self.world, certificate=STATE / "broker")
         tasks: list[asyncio.Task[None]] = []
         try:
-            database, bus = await asyncio.gather(postgres.start(), rabbit.start())
-            amqp = await forward((hosts.OURS, AMQP_PORT), [("127.0.0.1", rabbit.port)])
+            database = await postgres.start()
+            serves = {f"serve-{p}": self._serve(p, database, rabbit) for p in SERVES}
+            await self._admin("migrate")
+            await self._admin("certificate", "issue", "rabbitmq", "--name", hosts.OURS, "--directory", str(STATE / "broker"))
+            await rabbit.start()
+            amqp = await forward((hosts.OURS, AMQPS_PORT), [("127.0.0.1", rabbit.tls_port)])
             front = await forward((hosts.OURS, 8774), [(hosts.OURS, p) for p in SERVES])
-            tasks += [asyncio.create_task(self._keep(f"serve-{p}", self._serve(p, database, bus))) for p in SERVES]
+            tasks += [asyncio.create_task(self._keep(name, command)) for name, command in serves.items()]
             password = await self._service_password()
-            tasks += [asyncio.create_task(self._keep(hosts.name(i), self._worker(i, password))) for i in range(1, self.count + 1)]
+            workers = {hosts.name(i): self._worker(i, password) for i in range(1, self.count + 1)}
+            await asyncio.gather(*(self._enrol(i) for i in range(1, self.count + 1)))
+            tasks += [asyncio.create_task(self._keep(name, command)) for name, command in workers.items()]
             async with amqp, front:
                 await self.stopping.wait()
         finally:
@@ -93,19 +103,41 @@ class Lab:
             await rabbit.stop()
             await postgres.stop()
 
-    def _serve(self, port: int, database: str, bus: str) -> list[str]:
+    def _serve(self, port: int, database: str, rabbit: RabbitServer) -> list[str]:
         path = STATE / f"serve-{port}.toml"
-        fields = {"state": STATE, "ours": hosts.OURS, "port": port, "url": URL, "database": database, "bus": bus, "secret": self.secret}
-        path.write_text(APP.format(**fields))
-        return [sys.executable, "-m", "nova_async", "serve", "--config", str(path)]
+        fields = {"state": STATE, "ours": hosts.OURS, "port": port, "url": URL, "database": database, "secret": self.secret}
+        path.write_text(APP.format(**fields, bus=rabbit.url, management=rabbit.management_url))
+        return [*NOVA, "serve", "--config", str(path)]
+
+    async def _admin(self, *arguments: str) -> str:
+        return await self._command(*NOVA, "admin", "--config", str(STATE / f"serve-{SERVES[0]}.toml"), *arguments)
+
+    async def _enrol(self, i: int) -> None:
+        """Bring a join token to a host, which asks until the application answers."""
+        token = await self._admin("enrol-host", hosts.name(i), "--name", hosts.address(i))
+        command = [*NOVA, "enrol", "--config", str(STATE / f"{hosts.name(i)}.toml"), token.strip()]
+        for _ in range(30):
+            try:
+                await self._command("ip", "netns", "exec", hosts.name(i), *command)
+                return
+            except ChildProcessError:
+                await asyncio.sleep(1)
+
+    async def _command(self, *command: str) -> str:
+        """What it prints. Raises ``ChildProcessError``."""
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        if process.returncode:
+            raise ChildProcessError(f"{command[2]} ended with {process.returncode}")
+        return out.decode()
 
     def _worker(self, i: int, password: str) -> list[str]:
         host = hosts.name(i)
         path = STATE / f"{host}.toml"
-        fields = {"state": STATE, "host": host, "ours": hosts.OURS, "amqp": AMQP_PORT, "url": URL, "address": hosts.address(i)}
+        fields = {"state": STATE, "host": host, "ours": hosts.OURS, "amqps": AMQPS_PORT, "url": URL, "address": hosts.address(i)}
         path.write_text(WORKER.format(**fields, driver=self.driver, password=password, secret=self.secret))
         named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]  # servers do not migrate between hosts of one name
-        return ["ip", "netns", "exec", host, *named, sys.executable, "-m", "nova_async", "compute", "--config", str(path)]
+        return ["ip", "netns", "exec", host, *named, *NOVA, "compute", "--config", str(path)]
 
     async def _service_password(self) -> str:
         """What the application made for the workers' user at its first start."""

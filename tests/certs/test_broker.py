@@ -15,6 +15,7 @@ from aio_pika import Message as Parcel
 from aiormq.exceptions import ChannelAccessRefused
 
 from nova_async.bus.amqp import AmqpBus
+from nova_async.bus.amqp.link import Link
 from nova_async.bus.connect import with_certificate
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.rabbitmq import RabbitServer, installed
@@ -169,7 +170,7 @@ async def test_what_fails_at_a_worker_is_tried_again(parties, authority, keeper)
         await asyncio.sleep(0.05)
 
 
-async def test_a_revoked_worker_is_cut_off_and_not_let_in_again(parties, authority, keeper) -> None:
+async def test_a_revoked_worker_is_cut_off_and_not_let_in_again(parties, authority, keeper, capsys) -> None:
     await parties.bus(parties.folder / "application")
     directory = await worker(authority, keeper, "host4")
     connection = await aio_pika.connect(parties.url(directory))
@@ -180,9 +181,10 @@ async def test_a_revoked_worker_is_cut_off_and_not_let_in_again(parties, authori
     await asyncio.wait_for(gone.wait(), 10)
     with pytest.raises(Unavailable, match="refused"):
         await parties.bus(directory, own="compute.host4")
+    assert "bus.refused" in capsys.readouterr().out
 
 
-async def test_strangers_are_refused(parties, authority, keeper, world, tmp_path, database, config) -> None:
+async def test_strangers_are_refused(parties, authority, keeper, world, tmp_path, capsys) -> None:
     directory = await worker(authority, keeper, "host5")
     root = x509.make_root(world.now())
     issuing = x509.make_issuing(root, world.now())
@@ -193,8 +195,12 @@ async def test_strangers_are_refused(parties, authority, keeper, world, tmp_path
     chain = x509.pem(expired) + x509.pem(authority.issuing.certificate)
     write_identity(tmp_path / "expired", key, chain, (directory / "ca-cert.pem").read_bytes())
     for name in ("stranger", "expired"):
-        with pytest.raises(aio_pika.exceptions.CONNECTION_EXCEPTIONS):
-            await aio_pika.connect(parties.url(tmp_path / name))
+        link = Link(parties.url(tmp_path / name), world, name)
+        with pytest.raises(Unavailable):
+            await link.first(2.0)
+        await link.close()
+    said = capsys.readouterr().out
+    assert any(reason in said for reason in ("UNKNOWN_CA", "CERTIFICATE_EXPIRED"))  # the alert may be lost with its connection
 
 
 async def test_a_renewal_drops_nothing(parties, authority, keeper) -> None:

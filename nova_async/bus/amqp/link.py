@@ -1,6 +1,7 @@
 """One connection to the broker that is always being made again."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -81,7 +82,6 @@ class Link:
                 connection = await within(self._world, CONNECT_SECONDS, aio_pika.connect(self._url))
             except BROKEN as error:
                 self._note_refusal(error)
-                _log.info("bus.not_connected", broker=self.broker, purpose=self._purpose, error=type(error).__name__)
             else:
                 began = self._world.monotonic()
                 await self._hold(connection)
@@ -91,8 +91,16 @@ class Link:
             failures += 1
 
     def _note_refusal(self, error: BaseException) -> None:
-        if isinstance(error, AuthenticationError | ProbableAuthenticationError) and not self._refused.done():
-            self._refused.set_result(type(error).__name__)
+        """A broker that is there and does not want us is another matter than one that is not there."""
+        told = {"broker": self.broker, "purpose": self._purpose, "error": type(error).__name__}
+        if isinstance(error, AuthenticationError | ProbableAuthenticationError):
+            _log.error("bus.refused", **told, remedy="the broker knows no such user: a wrong password, or a certificate that was revoked")
+            if not self._refused.done():
+                self._refused.set_result(type(error).__name__)
+        elif (reason := tls_reason(error)) is not None:
+            _log.error("bus.refused", **told, reason=reason, remedy="see the certificates of both sides: expired, or of another authority?")
+        else:
+            _log.info("bus.not_connected", **told)
 
     async def _hold(self, connection: AbstractConnection) -> None:
         """Lend the connection out until it is lost."""
@@ -122,6 +130,18 @@ def with_defaults(url: str, purpose: str) -> URL:
     if parsed.scheme not in ("amqp", "amqps") or not parsed.host:
         raise Invalid("bus.url has to look like amqp://user:password@host:port/vhost (or amqps://).")
     return parsed.with_query({"heartbeat": str(HEARTBEAT_SECONDS), "name": f"nova_async {purpose}", **parsed.query})
+
+
+def tls_reason(error: BaseException) -> str | None:
+    """What OpenSSL says was wrong with the handshake; None when it was not that."""
+    seen: list[BaseException] = []
+    present: BaseException | None = error
+    while present is not None and present not in seen:  # aiormq's errors may be their own causes
+        if isinstance(present, ssl.SSLError):
+            return present.reason or type(present).__name__
+        seen.append(present)
+        present = present.__cause__ or present.__context__
+    return None
 
 
 def is_blocked(connection: AbstractConnection) -> bool:

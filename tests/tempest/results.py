@@ -24,6 +24,7 @@ IMPOSSIBLE = (
     (r"^\S*test_hypervisor(_negative)?\.\S*(list_show_detail|_details|_stats|_uptime)", 88, "knows no hypervisor of 2.88 or newer"),
     (r"^\S*test_keypairsv22_create_list_show_with_type$", 92, "lets a key pair be made for it, which 2.92 ended"),
     (r"^\S*(test_server_tags\.\S*|test_spice_direct)$", 100, "has no schema of this answer from 2.100 on: AttributeError"),
+    (r"^tearDownClass [\s\S]*Failed to delete volume", 101, "leaves a volume attached, since it could not read the answer to attach"),
     (r"in attach_volume\n[\s\S]*JSONDecodeError: Expecting value", 101, "reads the body of an answer that has none since 2.101"),
     (
         r"^\S*test_create_(flavor_verify_entry_in_list_details|list_flavor_without_extra_data)$|FlavorsExtraSpecs(Negative)?TestJSON\)$",

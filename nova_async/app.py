@@ -179,6 +179,7 @@ class App:
         conductor = self.conductor = Conductor(
             config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url
         )
+        volumes.jobs.on_grown = conductor.volume_grown
         networks.on_change = conductor.desk.ports_changed
         parts = ApiParts(
             config=config,

@@ -114,7 +114,7 @@ class Cloud:
     async def servers(self) -> list[instances.Instance]:
         """All that live."""
         async with self.database.connection() as conn:
-            return await instances.newest_first(conn, {}, 1000)
+            return [server for server in await instances.newest_first(conn, {}, 1000) if not server.deleted]
 
     async def sealing_key(self, host: str) -> str:
         async with self.database.connection() as conn:

@@ -18,8 +18,9 @@ from nova_async.conductor.reconcilers.guests import GuestsReconciler
 from nova_async.conductor.reconcilers.usage_audits import UsageAuditor
 from nova_async.conductor.workflows import DEFINITIONS
 from nova_async.config import Config
+from nova_async.context import Context
 from nova_async.db import Database, hosts
-from nova_async.errors import Error
+from nova_async.errors import Conflict, Error, Unavailable
 from nova_async.notifications.outbox import Outbox
 from nova_async.notifications.publisher import Publisher
 from nova_async.scheduler.decide import Scheduler
@@ -110,6 +111,15 @@ class Conductor:
         finally:
             for service in services:
                 await service.close()
+
+    async def volume_grown(self, ctx: Context, volume_id: str, instance_id: str, size: int) -> None:
+        """Let the guest that has a volume see its new size (GiB). Raises ``Unavailable`` while something else is done with the server."""
+        try:
+            async with self.database.transaction() as conn:
+                workflow = await self.engine.begin(conn, ctx, "extend_volume", instance_id, volume_id=volume_id, size=size)
+        except Conflict as error:
+            raise Unavailable("The server that has the volume is busy.", detail=error.message) from None
+        self.engine.go([workflow])
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], first: float | None = None) -> None:
         """Run a reconciler again and again; what it could not do now it does the next time."""

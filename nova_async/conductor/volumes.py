@@ -14,6 +14,7 @@ from nova_async.db import server_volumes
 from nova_async.errors import Error, NotFound, Unavailable
 
 Device = dict[str, Any]
+WRITTEN = frozenset({"creating", "downloading", "extending", "uploading"})
 logger = log.get("conductor.volumes")
 
 
@@ -78,16 +79,24 @@ async def let_go(run: Run, *, keep: frozenset[str] = frozenset()) -> None:
 
 
 async def delete_quietly(run: Run, volume_id: str) -> None:
-    """One that cannot be deleted (it has snapshots, say) stays its owner's."""
+    """One that cannot be deleted (it has snapshots, say) stays its owner's. Raises ``Unavailable`` while it is being written."""
     try:
         await run.parts.volumes.delete(run.ctx, volume_id)
-    except (NotFound, Unavailable) as error:
-        if isinstance(error, Unavailable):
-            raise
+    except Unavailable:
+        raise
     except Error as error:
+        if await _is_being_written(run, volume_id):
+            raise Unavailable(f"Volume {volume_id} is still being written.") from None
         logger.warning("volume.left", volume=volume_id, error=error.message)
 
 
-def key_of(device: Device, server: str) -> str:
-    """The name under which the volume service is asked to make a device's volume, once. Servers made together share device ids."""
-    return f"server-volume/{server}/{device['id']}"
+async def _is_being_written(run: Run, volume_id: str) -> bool:
+    try:
+        return (await run.parts.volumes.get(run.ctx, volume_id)).status in WRITTEN
+    except NotFound:
+        return False
+
+
+def key_of(run: Run, device: Device) -> str:
+    """The name under which the volume service is asked to make a device's volume, once for each host that is tried."""
+    return f"server-volume/{run.subject_id}/{device['id']}/{run.results['claim_host']['generation']}"

@@ -295,3 +295,37 @@ async def test_hosts_take_no_part_in_snapshots(api) -> None:
     path = f"/os-assisted-volume-snapshots/{OTHER}"
     assert (await api.delete(path, "service")).status == 400
     assert "take no part" in (await api.delete(f'{path}?delete_info={{"volume_id":"{VOLUME}"}}', "service")).message
+
+
+# -- operations on a server that boots from a volume
+
+
+async def on_volume(api, **facts: Any) -> str:
+    api.volumes.shelf[VOLUME] = volume(VOLUME, status="in-use", size=3, image_metadata={"image_id": IMAGE} | facts)
+    server, _ = await with_volume(api, boot_index=0, device="/dev/vda")
+    return server
+
+
+async def test_what_keeps_a_server_on_a_volume(api) -> None:
+    server = await on_volume(api)
+    answer = await api.post(f"/servers/{server}/action", {"createBackup": {"name": "b", "backup_type": "daily", "rotation": 1}})
+    assert (answer.status, answer.message) == (400, "Backup is not supported for volume-backed instances.")
+    assert (await api.post(f"/servers/{server}/action", {"shelve": None})).status == 202
+    assert api.starter.begun[-1] == ("shelve", server, {"image_id": None})
+    await api.settle(server)
+    assert (await api.post(f"/servers/{server}/action", {"createImage": {"name": "i"}}, version="2.45")).status == 202
+    kind, _, given = api.starter.begun[-1]
+    assert (kind, given["of_volumes"]) == ("createImage", True)
+
+
+async def test_a_server_on_a_volume_is_rebuilt_with_another_image_since_2_93(api) -> None:
+    server = await on_volume(api)
+    api.images.shelf[OTHER] = image(OTHER)
+    for version, wanted, status in (("2.92", OTHER, 400), ("2.92", IMAGE, 202), ("2.93", OTHER, 202)):
+        answer = await api.post(f"/servers/{server}/action", {"rebuild": {"imageRef": wanted}}, version=version)
+        assert answer.status == status, answer
+        if status == 202:
+            assert api.starter.begun[-1][2].get("reimage", False) is (version == "2.93")
+            assert answer.body["server"]["image"] == ""
+            await api.settle(server)
+    assert [d["volume_id"] for d in await devices(api)] == [VOLUME]

@@ -109,7 +109,11 @@ async def one(database: Database, tmp_path: Path) -> AsyncIterator[Cloud]:
 async def prepared(made: Cloud, kind: str) -> str:
     """A server that may go through this; what it is made to shelve stays on its host where it is offloaded later."""
     made.config.compute.shelved_offload_seconds = -1 if kind == "shelveOffload" else 0
-    server = await made.insert(block_devices=[device()])
+    if kind == "rebuild":  # of what boots from a volume: no step is left out
+        root = device(source="image", image_id=made.image_id, device="/dev/vda", boot_index=0)
+        server = await made.insert(image_id=None, block_devices=[root])
+    else:
+        server = await made.insert(block_devices=[device()])
     for earlier in BEFORE.get(kind, ("create",)):
         await made.begin(earlier, server, **await given(made, earlier, server))
         await made.settle()
@@ -126,6 +130,8 @@ async def given(made: Cloud, kind: str, server: str) -> dict[str, Any]:
             kinds = {"instance_uuid": server, "image_type": "backup", "backup_type": "daily"}
             image = await made.images.create(USER, "kept", disk_format="qcow2", container_format="bare", properties=kinds)
             return {"image_id": image.id, "backup_type": "daily", "rotation": 1}
+        case "rebuild":
+            return {"image_id": made.image_id, "reimage": True} if row.root_volume else {}
         case "resize":
             return {"flavor": row.flavor | {"memory_mb": 1024, "vcpus": 2}}
         case "changePassword":

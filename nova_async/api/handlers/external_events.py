@@ -78,7 +78,16 @@ async def _port_deleted(request: Request, server: Instance, tag: str | None) -> 
 
 
 async def _volume_extended(request: Request, server: Instance, tag: str | None) -> None:
+    """The guest that has the volume is told its new size."""
     async with request.parts.database.transaction() as conn:
+        if any(device.get("volume_id") == tag for device in server.volumes):
+            try:
+                workflow = await request.parts.starter.begin(conn, request.ctx, "extend_volume", server.uuid, volume_id=tag)
+            except Conflict:
+                logger.info("event.while_busy", server=server.uuid)
+                return
+            request.parts.starter.go([workflow])
+            return
         await request.parts.starter.record(conn, request.ctx, "extend_volume", server.uuid, f"Volume {tag}")
 
 

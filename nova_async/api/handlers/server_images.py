@@ -9,7 +9,7 @@ from nova_async.api.handlers import quota_sets
 from nova_async.api.handlers.actions import begin, check_legal, target
 from nova_async.api.request import Request
 from nova_async.api.versions import V
-from nova_async.errors import Error
+from nova_async.errors import Error, Invalid
 from nova_async.policy import servers as policy
 from nova_async.services.image import Image
 
@@ -20,17 +20,21 @@ logger = log.get("api")
 
 
 async def create_image(request: Request) -> dict[str, str] | None:
-    server, asked = target(request), request.body["createImage"]
+    asked, server = request.body["createImage"], target(request)
+    more: dict[str, Any] = {}
     if server.root_volume is not None:
+        more = {"of_volumes": True}
         request.require(policy.CREATE_IMAGE_VOLUME_BACKED, project_id=server.project_id, user_id=server.user_id)
     async with _image(request, "createImage", asked["name"], asked.get("metadata") or {}, image_type="snapshot") as image:
-        await begin(request, "createImage", locks=False, image_id=image.id)
+        await begin(request, "createImage", locks=False, image_id=image.id, **more)
     return _answer(request, image)
 
 
 async def create_backup(request: Request) -> dict[str, str] | None:
     """Without a place to look: the oldest beyond ``rotation`` are deleted when the new one is there."""
     asked = request.body["createBackup"]
+    if target(request).root_volume is not None:
+        raise Invalid("Backup is not supported for volume-backed instances.")
     rotation, kind = int(asked["rotation"]), asked["backup_type"]
     properties = asked.get("metadata") or {}
     async with _image(request, "createBackup", asked["name"], properties, image_type="backup", backup_type=kind) as image:
@@ -39,6 +43,10 @@ async def create_backup(request: Request) -> dict[str, str] | None:
 
 
 async def shelve(request: Request) -> None:
+    """A server that boots from a volume is kept by that: it needs no image, and leaves its host at once."""
+    if target(request).root_volume is not None:
+        await begin(request, "shelve", image_id=None)
+        return
     name = f"{target(request).display_name}-shelved"
     async with _image(request, "shelve", name, {}, locks=True, image_type="snapshot") as image:
         await begin(request, "shelve", image_id=image.id)
@@ -62,11 +70,11 @@ async def _image(
     image = await request.parts.images.create(
         request.ctx,
         name[:LONGEST_NAME],
-        disk_format="qcow2",  # what hosts send, whatever the server was made from
+        disk_format="raw" if server.root_volume else "qcow2",  # of no bytes; else what hosts send, whatever the server was made from
         container_format="bare",
         properties=properties | kinds | {key: str(value) for key, value in metadata.items()},
         visibility="private",
-        min_disk=int(server.flavor.get("root_gb") or 0),
+        min_disk=int((server.root_volume or {}).get("size") or server.flavor.get("root_gb") or 0),
     )
     try:
         yield image

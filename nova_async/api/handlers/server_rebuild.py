@@ -11,6 +11,7 @@ from nova_async.api.handlers.boot_images import bootable, check_fit
 from nova_async.api.handlers.instances import described
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
+from nova_async.api.versions import V
 from nova_async.db import Connection, instances, keypairs
 from nova_async.errors import Invalid
 from nova_async.model.instances import Instance
@@ -29,12 +30,18 @@ async def rebuild(request: Request) -> Rebuilt:
     if asked.get("trusted_image_certificates"):
         request.require(policy.REBUILD_TRUSTED_CERTS, project_id=server.project_id, user_id=server.user_id)
     image = await bootable(request, asked["imageRef"], "Cannot find image for rebuild")
-    check_fit(request, server.flavor, image)
+    if server.root_volume is None:
+        check_fit(request, server.flavor, image)
+    else:
+        await _check_volume(request, server.root_volume["volume_id"], image)
     server_topology.check(request, server.flavor, image.properties)
     server_topology.check_same(server.flavor, server.image_properties, image.properties)
     columns = _columns(asked, image)
+    if server.root_volume is not None:  # it has no image, its volume has
+        columns |= {"image_id": None, "system_metadata": {}}
+    more: dict[str, Any] = {"reimage": True} if server.root_volume is not None and request.has(V.REBUILD_VOLUME) else {}
     preserve = truth(asked.get("preserve_ephemeral", False))
-    async with beginning(request, "rebuild", image_id=image.id, preserve_ephemeral=preserve) as begun:
+    async with beginning(request, "rebuild", image_id=image.id, preserve_ephemeral=preserve, **more) as begun:
         await _check_limits(request, begun.conn, server, asked)
         if "key_name" in asked:
             columns |= await _key(begun.conn, server, asked["key_name"])
@@ -44,6 +51,15 @@ async def rebuild(request: Request) -> Rebuilt:
     async with request.parts.database.connection() as conn:
         changed = await instances.get(conn, server.uuid)
     return Rebuilt(changed or server, password if request.parts.config.api.enable_admin_password else None)
+
+
+async def _check_volume(request: Request, volume_id: str, image: Image) -> None:
+    """Raises ``Invalid`` where the image cannot be written over the volume that the server boots from."""
+    volume = await request.parts.volumes.get(request.ctx, volume_id)
+    if not request.has(V.REBUILD_VOLUME) and volume.image_metadata.get("image_id") != image.id:
+        raise Invalid("Unable to rebuild with a different image for a volume-backed server.")
+    if volume.size < image.min_disk:
+        raise Invalid(f"Image {image.id} needs a volume of {image.min_disk} GiB, and volume {volume.id} has {volume.size} GiB.")
 
 
 KEPT = {

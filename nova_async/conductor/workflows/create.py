@@ -101,7 +101,7 @@ async def _volume_of(run: Run, device: Device) -> Device | None:
         image_id=device.get("image_id"),
         snapshot_id=device.get("snapshot_id"),
     )
-    volume = await run.parts.volumes.create(run.ctx, key_of(device, run.subject_id), wanted)
+    volume = await run.parts.volumes.create(run.ctx, key_of(run, device), wanted)
     if volume.status in MAKING:
         return None
     if volume.status.startswith("error"):
@@ -110,12 +110,11 @@ async def _volume_of(run: Run, device: Device) -> Device | None:
 
 
 async def release_volumes(run: Run) -> None:
-    """Nothing is held for the server; what was made for it goes, unless another host is tried."""
+    """Nothing is held for the server, and what was made for it goes: another host that is tried may be the last, and refused."""
     await let_go(run)
-    if not run.results.get("retry"):
-        for device in (await instance_of(run)).volumes:
-            if device["source"] != "volume" and (made := await run.parts.volumes.made(run.ctx, key_of(device, run.subject_id))):
-                await run.parts.volumes.discard(run.ctx, made.id)
+    for device in (await instance_of(run)).volumes:
+        if device["source"] != "volume" and (made := await run.parts.volumes.made(run.ctx, key_of(run, device))):
+            await run.parts.volumes.discard(run.ctx, made.id)
 
 
 async def complete_volumes(run: Run) -> None:

@@ -1,13 +1,15 @@
 """Rebuild a server from the image that its row names: same host, same ports, same placement, new disks."""
 
-from nova_async.bus.messages.compute import Rebuild
+from nova_async.bus.messages.compute import PowerOff, Rebuild
 from nova_async.conductor.parts import Run
 from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error
 from nova_async.db import Connection, placements
-from nova_async.errors import Conflict
+from nova_async.errors import Conflict, Invalid
 from nova_async.model import states
 from nova_async.model.power import PowerState
-from nova_async.workflow.steps import Definition, step, steps
+from nova_async.workflow.steps import Definition, Wait, step, steps
+
+WRITING_SECONDS = 0.5  # between two looks at a volume that an image is written to
 
 
 async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
@@ -16,6 +18,30 @@ async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
     if not instance.host:
         raise Conflict("The server is on no host.")
     return {"stopped": instance.vm_state == states.STOPPED}
+
+
+def keeps_volume(run: Run) -> bool:
+    """There is no volume that it boots from, or that stays as it is."""
+    return not run.input.get("reimage")
+
+
+async def begin_image(run: Run) -> None:
+    """The image is written over the volume, which no running guest may have open."""
+    instance = await instance_of(run)
+    await run.parts.commands.run(run, await host_of(run), PowerOff, generation=instance.generation, timeout_seconds=0)
+    assert instance.root_volume is not None
+    await run.parts.volumes.reimage(run.ctx, instance.root_volume["volume_id"], run.input["image_id"])
+
+
+async def await_image(run: Run) -> Wait | None:
+    instance = await instance_of(run)
+    assert instance.root_volume is not None
+    volume = await run.parts.volumes.get(run.ctx, instance.root_volume["volume_id"])
+    if volume.status == "downloading":
+        return Wait(WRITING_SECONDS)
+    if volume.status.startswith("error"):
+        raise Invalid(f"The image could not be written to volume {volume.id}.")
+    return None
 
 
 async def rebuild_guest(run: Run) -> None:
@@ -43,6 +69,8 @@ REBUILD = Definition(
     kind="rebuild",
     steps=steps(
         step(remember_state, task_state=states.REBUILDING, deadline=120, in_transaction=True),
+        step(begin_image, task_state=states.REBUILDING, deadline=300, skip=keeps_volume),
+        step(await_image, task_state=states.REBUILDING, deadline=3600, skip=keeps_volume),
         step(rebuild_guest, task_state=states.REBUILD_SPAWNING, deadline=1800),
         step(settle, task_state=states.REBUILD_SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),

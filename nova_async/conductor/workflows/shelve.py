@@ -55,7 +55,7 @@ async def start_guest(run: Run) -> None:
 async def shelved(run: Run, conn: Connection) -> None:
     """The image is whole; from here on the server is on the shelf."""
     await placements.set_state(conn, run.subject_id, states.SHELVED, PowerState.SHUTDOWN)
-    facts = {"shelved_image_id": run.input["image_id"], "shelved_at": run.world.now().isoformat()}
+    facts = {"shelved_image_id": run.input.get("image_id"), "shelved_at": run.world.now().isoformat()}
     await moves.remember(conn, run.subject_id, facts)
     run.memo.clear()
 
@@ -74,8 +74,13 @@ async def follow_start(run: Run, conn: Connection) -> None:
 # -- off its host
 
 
+def has_no_image(run: Run) -> bool:
+    """It boots from a volume, which keeps it."""
+    return run.input.get("image_id") is None
+
+
 def keeps_host(run: Run) -> bool:
-    return run.parts.config.compute.shelved_offload_seconds != 0
+    return not has_no_image(run) and run.parts.config.compute.shelved_offload_seconds != 0
 
 
 async def decide(run: Run, conn: Connection) -> None:
@@ -221,7 +226,7 @@ SHELVE = Definition(
     steps=steps(
         step(check_image, undo=delete_image, task_state=states.SHELVING, deadline=120),
         step(stop_guest, undo=start_guest, task_state=states.SHELVING, deadline=600),
-        step(send_image, task_state=states.SHELVING_IMAGE_UPLOADING, deadline=7200),
+        step(send_image, task_state=states.SHELVING_IMAGE_UPLOADING, deadline=7200, skip=has_no_image),
         step(shelved, task_state=states.SHELVING_IMAGE_UPLOADING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         *_offload(states.SHELVING_OFFLOADING),
     ),

@@ -101,6 +101,10 @@ class VolumeService(Protocol):
         """Safe to repeat."""
         ...
 
+    async def discard_snapshot(self, ctx: Context, key: str) -> None:
+        """What was made with this key goes, in whatever state it is. Safe to repeat."""
+        ...
+
     async def find_snapshots(self, ctx: Context) -> list[Snapshot]: ...
 
     async def reserve(self, ctx: Context, volume_id: str, instance_id: str) -> str:

@@ -116,6 +116,12 @@ class BuiltinVolumes:
         except NotFound:
             return
 
+    async def discard_snapshot(self, ctx: Context, key: str) -> None:
+        try:
+            await self.snapshots.delete(ctx, str(uuid.uuid5(NAMES, key)), force=True)
+        except NotFound:
+            return
+
     async def find_snapshots(self, ctx: Context) -> list[Snapshot]:
         return [snapshot_of(row) for row in await self.snapshots.listing(ctx)]
 

@@ -31,7 +31,7 @@ logger = log.get("volume.jobs")
 
 class Grown(Protocol):
     async def __call__(self, ctx: Context, volume_id: str, instance_id: str, size: int) -> None:
-        """A volume that a server has is larger now (GiB)."""
+        """A volume that a server has is larger now (GiB). Raises ``Unavailable`` while the server is busy."""
         ...
 
 
@@ -224,10 +224,7 @@ class Jobs:
         await self._store.grow(volume.id, volume.size)
         if self.on_grown is not None:
             for server in [a["instance_id"] for a in volume.attachments if a["instance_id"]]:
-                try:
-                    await self.on_grown(msgspec.convert(job.context, Context), volume.id, server, volume.size)
-                except Conflict as error:  # its guest sees the new size when it is started anew
-                    logger.warning("volume.guest_not_told", server=server, error=error.message)
+                await self.on_grown(msgspec.convert(job.context, Context), volume.id, server, volume.size)
         return {"status": AS_BEFORE}
 
     async def _upload(self, job: JobRow) -> dict[str, Any]:

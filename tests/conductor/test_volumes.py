@@ -1,0 +1,120 @@
+"""Servers with volumes on fake hosts and the built-in volume service: booted from, kept on the shelf, imaged, rebuilt, grown."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from nova_async.db import Database
+from nova_async.errors import Unavailable
+from tests.cloud import USER, Cloud, cloud, device
+
+
+@pytest.fixture
+async def one(database: Database, tmp_path: Path) -> AsyncIterator[Cloud]:
+    async with cloud(database, tmp_path, hosts=2) as made:
+        made.volumes.jobs.on_grown = made.conductor.volume_grown
+        yield made
+        await made.settle()
+        await made.volumes.jobs.idle()
+        assert await made.violations() == []
+
+
+async def booted(made: Cloud, **fields: object) -> str:
+    """The id of a server that boots from a volume made of the image."""
+    root = device(source="image", image_id=made.image_id, device="/dev/vda", boot_index=0, **fields)
+    server = await made.boot(image_id=None, block_devices=[root, device()])
+    await made.settle()
+    assert (await made.server(server)).vm_state == "active"
+    return server
+
+
+async def states(made: Cloud, server: str) -> list[str]:
+    return [(await made.volumes.get(USER, d["volume_id"])).status for d in (await made.server(server)).volumes]
+
+
+async def test_what_was_made_with_a_server_goes_with_it_if_it_was_to(one: Cloud) -> None:
+    server = await booted(one, delete_on_termination=False)
+    row = await one.server(server)
+    assert await states(one, server) == ["in-use", "in-use"]
+    assert one.drivers[row.host or ""]._guests[server].volumes == [d["volume_id"] for d in row.volumes]
+    await one.begin("delete", server)
+    await one.settle()
+    await one.volumes.jobs.idle()
+    assert [(v.id, v.status) for v in await one.volumes.find(USER)] == [(row.volumes[0]["volume_id"], "available")]
+
+
+async def test_a_failed_boot_leaves_no_volume_and_sets_the_users_own_free(one: Cloud) -> None:
+    mine = await one.volume()
+    for faults in one.faults.values():
+        faults.fail("spawn", times=None)
+    server = await one.boot(block_devices=[device(), device(source="volume", volume_id=mine, device="/dev/vdc")])
+    await one.settle()
+    await one.volumes.jobs.idle()
+    assert (await one.server(server)).vm_state == "error"
+    assert [(v.id, v.status) for v in await one.volumes.find(USER)] == [(mine, "available")]
+
+
+async def test_on_the_shelf_volumes_are_kept_for_their_server(one: Cloud) -> None:
+    server = await booted(one)
+    await one.begin("shelve", server, image_id=None)
+    await one.settle()
+    assert ((await one.server(server)).vm_state, await states(one, server)) == ("shelved_offloaded", ["reserved", "reserved"])
+    await one.begin("unshelve", server)
+    await one.settle()
+    assert ((await one.server(server)).vm_state, await states(one, server)) == ("active", ["in-use", "in-use"])
+
+
+async def test_an_image_of_a_server_on_volumes_maps_snapshots(one: Cloud) -> None:
+    server = await booted(one)
+    image = await one.images.create(USER, "kept", disk_format="raw", container_format="bare", properties={})
+    await one.begin("createImage", server, image_id=image.id, of_volumes=True)
+    await one.settle()
+    made = await one.images.get(USER, image.id)
+    mapping = msgspec.json.decode(made.properties["block_device_mapping"])
+    assert (made.status, [m["boot_index"] for m in mapping], [m["volume_size"] for m in mapping]) == ("active", [0, None], [1, 1])
+    assert {s.id for s in await one.volumes.find_snapshots(USER)} == {m["snapshot_id"] for m in mapping}
+    row = await one.server(server)
+    assert (row.vm_state, one.drivers[row.host or ""]._guests[server].power_state) == ("active", 1)
+
+
+async def test_a_rebuild_writes_an_image_over_the_volume(one: Cloud) -> None:
+    server = await booted(one)
+    volume = (await one.server(server)).volumes[0]["volume_id"]
+    path = one.volumes.store.path(volume)
+    with path.open("r+b") as file:
+        file.write(b"old")
+    await one.begin("rebuild", server, image_id=one.image_id, reimage=True)
+    await one.settle()
+    row = await one.server(server)
+    assert (row.vm_state, row.volumes[0]["volume_id"], await states(one, server)) == ("active", volume, ["in-use", "in-use"])
+    with path.open("rb") as file:
+        assert file.read(3) != b"old"
+
+
+async def test_a_volume_that_grows_is_told_to_the_guest_once_nothing_else_is_done(one: Cloud) -> None:
+    server = await booted(one)
+    row = await one.server(server)
+    volume = row.volumes[1]["volume_id"]
+    await one.volumes.volumes.extend(USER, volume, 3)
+    await one.until(lambda: sized(one, server, 3))
+    one.faults[row.host or ""].hang("pause")
+    await one.begin("pause", server)
+    await one.until(lambda: one.faults[row.host or ""].waiting("pause"))
+    with pytest.raises(Unavailable):
+        await one.conductor.volume_grown(USER, volume, server, 4)
+    one.faults[row.host or ""].release("pause")
+
+
+async def sized(made: Cloud, server: str, gib: int) -> bool:
+    return bool((await made.server(server)).volumes[1]["size"] == gib)
+
+
+async def test_attachments_that_no_server_has_are_given_back(one: Cloud) -> None:
+    server, volume = await booted(one), await one.volume()
+    await one.volumes.reserve(USER, volume, server)
+    await one.conductor.attachments()
+    assert (await one.volumes.get(USER, volume)).status == "reserved", "it may be part of an operation that is only beginning"
+    await one.conductor.attachments(0.0)
+    assert ((await one.volumes.get(USER, volume)).status, await states(one, server)) == ("available", ["in-use", "in-use"])

@@ -20,6 +20,7 @@ from nova_async.errors import Invalid
 
 Literal = dict[str, Any]
 SECRETS = frozenset({"adminPass"})
+DIGITS = re.compile(r"-?[0-9]{1,20}")
 UUID = re.compile(r"^\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?$")
 
 
@@ -276,7 +277,7 @@ def _integer_format(name: str) -> Callable[[str], bool]:
     _, low, high = name.split(":")
 
     def check(text: str) -> bool:
-        return len(text) <= 20 and text.lstrip("-").isdigit() and (not low or int(text) >= int(low)) and int(text) <= int(high)
+        return DIGITS.fullmatch(text) is not None and (not low or int(text) >= int(low)) and int(text) <= int(high)
 
     return check
 

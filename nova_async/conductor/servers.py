@@ -82,7 +82,7 @@ async def is_on(run: Run) -> bool:
 def seconds_to_shut_down(image_properties: dict[str, Any]) -> int:
     """The image's ``os_shutdown_timeout``, else 60 (Nova's ``shutdown_timeout``)."""
     text = str(image_properties.get("os_shutdown_timeout", ""))
-    return int(text) if text.isdigit() else 60
+    return int(text) if text.isdecimal() else 60
 
 
 async def leave_to_host(run: Run, host: str, kind: type[Command], *, generation: int, undo: bool = False, **fields: Any) -> None:

@@ -73,7 +73,7 @@ def encryption_trait(specs: Mapping[str, str], image: Mapping[str, Any]) -> str 
 def _grouped(specs: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
     """Group, resource class, amount."""
     for key, value in specs.items():
-        if (match := RESOURCES.fullmatch(key)) and str(value).isdigit():
+        if (match := RESOURCES.fullmatch(key)) and str(value).isdecimal():
             yield match[1] or "", match[2], int(value)
 
 

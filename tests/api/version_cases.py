@@ -237,7 +237,7 @@ CASES: dict[int, list[Case] | str] = {
         appears(SHOW, "server/os-extended-volumes:volumes_attached/0/delete_on_termination"),
         Case(SHOW._replace(caller="member"), lacks("server/OS-EXT-SRV-ATTR:hostname"), lacks("server/OS-EXT-SRV-ATTR:hostname")),
     ],
-    4: "fixed IPs answer 410 in every version",
+    4: [turns(Ask("GET /os-fixed-ips/10.0.0.5"), 410, 410)],  # gone for good
     5: [Case(Ask("GET /servers?ip6=fd00", caller="member"), count("servers", 1), count("servers", 0))],
     6: [
         comes(Ask("POST /servers/{server}/remote-consoles", {"remote_console": {"protocol": "vnc", "type": "novnc"}})),
@@ -261,7 +261,7 @@ CASES: dict[int, list[Case] | str] = {
         appears(Ask("GET /os-services", scenes=SERVICE_IDS), "services/0/forced_down"),
         comes(Ask("PUT /os-services/force-down", {"host": "host1", "binary": "nova-compute", "forced_down": True})),
     ],
-    12: "virtual interfaces answer 410 in every version",
+    12: [turns(Ask("GET /servers/{server}/os-virtual-interfaces"), 410, 410)],
     13: [appears(Ask("GET /os-server-groups/{group}"), "server_group/project_id", "server_group/user_id")],
     14: [
         Case(act("evacuate", {"onSharedStorage": False})._replace(scenes=(ground, SERVER, down)), has("adminPass"), status(BAD)),

@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from nova_async.api.schema import Literal
+from nova_async.api.versions import V
 from tests.fuzz.ground import Ground
 
 # What the first parameter of a path names, by the path's first segment, and then what the second names below it.
@@ -47,7 +48,7 @@ KEYS = {
     "user_id": "user",
     "public_key": "public_key",
 }
-HIT, KNOWN_KEY, OPTIONAL, READY = 0.85, 0.8, 0.25, 0.8
+HIT, KNOWN_KEY, OPTIONAL, READY, OFTEN = 0.85, 0.8, 0.25, 0.8, 0.7
 
 
 class Aim:
@@ -99,6 +100,16 @@ class Aim:
             return value
         kept = {name for name in value if name in needed or self.chance.random() < OPTIONAL}
         return {name: self.pruned(inner, known.get(name, {})) for name, inner in value.items() if name in kept}
+
+    def bootable(self, body: Any, version: int) -> Any:
+        """What a schema cannot say of a new server: it needs an image or a volume, and a list of networks is easily wrong."""
+        server = body.get("server") if isinstance(body, dict) else None
+        if isinstance(server, dict) and "flavorRef" in server:
+            if self.chance.random() < OFTEN:
+                server["imageRef"] = self.ground.image
+            if version >= V.NETWORKS_MANDATORY and self.chance.random() < OFTEN:
+                server["networks"] = self.chance.choice(["auto", "none"])
+        return body
 
     def _sense(self, outer: str, name: str) -> str:
         """``uuid`` of a network, and ``id`` of an image, are known by what is around them."""

@@ -107,12 +107,14 @@ class Ground:
         things["date"] = ["2026-01-31 12:00:00", "2030-01-01 00:00:00.000"]
         flavors = self._kept(admin, "/flavors", "flavors?is_public=none", self._flavor, 4, spare=("1", "2", "3", "4", "5"))
         things["flavor"] = [flavor["id"] for flavor in flavors]
+        if "1" not in things["flavor"]:
+            self._small_flavor()
         details = self._listed(admin, "/flavors/detail?is_public=none", "flavors")
         self.below["flavor"] = {flavor["id"]: list(flavor["extra_specs"]) or ["hw:cpu_policy"] for flavor in details}
         groups = [g for person in self.people for g in self._kept(person, "/os-server-groups", "server_groups", self._group, 2)]
         things["group"] = [group["id"] for group in groups]
         things["aggregate"] = [str(a["id"]) for a in self._kept(admin, "/os-aggregates", "aggregates", self._aggregate, 2, most=5)]
-        things["image"] = [image["id"] for image in self._images()]
+        things["image"] = [*(image["id"] for image in self._images()), *[self.image] * 5]  # servers boot from this one only
         self.below["image"] = {image: ["key", "architecture"] for image in things["image"]}
         keys = [k["keypair"] for person in self.people for k in self._kept(person, "/os-keypairs", "keypairs", self._keypair, 2)]
         things["keypair"] = [key["name"] for key in keys]
@@ -128,6 +130,13 @@ class Ground:
         made = person.compute("POST", "/flavors", {"flavor": asked})
         if made:
             person.compute("POST", f"/flavors/{made['flavor']['id']}/os-extra_specs", {"extra_specs": {"hw:cpu_policy": "shared"}})
+
+    def _small_flavor(self) -> None:
+        """The one that servers have."""
+        asked = {"id": "1", "name": f"small-{self.made}", "ram": 64, "vcpus": 1, "disk": 1}
+        made = self.admin.compute("POST", "/flavors", {"flavor": asked})
+        assert made, "the flavor that servers are made of cannot be made"
+        self.things["flavor"].append("1")
 
     def _group(self, person: Person) -> None:
         person.compute("POST", "/os-server-groups", {"server_group": {"name": "fuzz", "policy": "soft-affinity"}})
@@ -192,7 +201,7 @@ class Ground:
         for n in range(missing):
             self._boot(self.people[n % 2])
         if missing > 0:
-            time.sleep(0.3)
+            time.sleep(0.5)
             servers = self._listed(self.admin, "/servers/detail?all_tenants=1", "servers")
         self.things["server"] = [server["id"] for server in servers]
         self.states = {s["id"]: s["OS-EXT-STS:vm_state"] for s in servers if s["OS-EXT-STS:task_state"] is None}

@@ -33,7 +33,7 @@ from tests.fuzz.ground import SECONDS, Ground
 VERSIONS = (LATEST, V.BASE, V.NO_PROXIES - 1, V.SERVICE_UUIDS - 1, V.FLAVOR_EXTRA_SPECS, V.STRICT_QUERIES, V.KEYPAIRS_IMPORTED_ONLY - 1)
 SHARES = (0.4, 0.2, 0.12, 0.1, 0.06, 0.06, 0.06)  # of the cases
 CHECKED = ("status_code_conformance", "content_type_conformance", "response_headers_conformance", "response_schema_conformance")
-NEGATIVE, MEMBERS = 0.25, 0.3  # parts of all cases: those that break the schema on purpose, and those of the member
+NEGATIVE, MEMBERS = 0.25, 0.2  # parts of all cases: those that break the schema on purpose, and those of the member
 REFRESH = 150  # cases
 ROUND = 3000  # cases
 OPERATION_WEIGHT, ACTION_WEIGHT = 10, 6  # cases of an operation, to cases of each action
@@ -168,7 +168,7 @@ class Fuzz:
         if mode == GenerationMode.POSITIVE:
             case.query = self.aim.query(case.query, version)
             if isinstance(case.body, dict):
-                case.body = self.aim.body(self._pruned(case, version), version)
+                case.body = self.aim.bootable(self.aim.body(self._pruned(case, version), version), version)
 
     def _pruned(self, case: Case, version: int) -> Any:
         """Half of the bodies as they came, half without most of what they need not have."""

@@ -1,5 +1,6 @@
 """What a server looks like, from 2.1 to the newest."""
 
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha224
 from typing import Any
@@ -52,7 +53,8 @@ def _progress(server: Instance, request: Request) -> Any:
 def _fault(server: Instance, request: Request) -> Any:
     if not server.fault or status(server.vm_state, server.task_state) not in SHOW_FAULT:
         return Omitted
-    shown = {key: server.fault.get(key) for key in ("code", "created", "message")}
+    created = seconds(datetime.fromisoformat(server.fault["created"]))
+    shown = {"code": server.fault.get("code"), "created": created, "message": server.fault.get("message")}
     if server.fault.get("details") and (request.is_admin or server.fault.get("code") != 500):
         shown["details"] = server.fault["details"]
     return shown

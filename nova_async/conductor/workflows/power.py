@@ -100,7 +100,7 @@ async def _follow_guest(run: Run, conn: Connection) -> None:
 def _seconds_to_shut_down(image_properties: dict[str, Any]) -> int:
     """The image's ``os_shutdown_timeout``, else 60 (Nova's ``shutdown_timeout``)."""
     text = str(image_properties.get("os_shutdown_timeout", ""))
-    return int(text) if text.isdigit() else 60
+    return int(text) if text.isdecimal() else 60
 
 
 DEFINITIONS = [

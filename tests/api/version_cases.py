@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nova_async.bus.messages import Done
-from tests.api.conftest import IMAGE, NETWORK, OTHER_PROJECT, PORTS, Answer, Api
+from tests.api.conftest import IMAGE, NETWORK, OTHER_PROJECT, PORTS, VOLUME, Answer, Api, volume
 from tests.api.sample_cases import PORT, SERVER, Names, Scene, down, ground, key, processes
 from tests.api.test_instance_actions import stopped
 from tests.api.test_migrations import ended, migrating
@@ -162,6 +162,10 @@ def action(caller: str = "admin") -> Ask:
     return Ask("GET /servers/{stopped}/os-instance-actions/{request}", None, caller, (ground, failed))
 
 
+def attach() -> Ask:
+    return Ask("POST /servers/{server}/os-volume_attachments", {"volumeAttachment": {"volumeId": VOLUME}})
+
+
 # Scenes
 
 
@@ -205,6 +209,26 @@ async def attached(api: Api, names: Names) -> None:
     await api.settle(names["server"], ports=[PORT])
 
 
+async def shared(api: Api, names: Names) -> None:
+    api.volumes.shelf[VOLUME] = volume(VOLUME, multiattach=True)
+
+
+async def free(api: Api, names: Names) -> None:
+    """However often a volume is attached, it is there to be attached."""
+    held = api.volumes.reserve
+
+    async def reserve(*given: Any) -> str:
+        attachment = await held(*given)
+        api.volumes.shelf[VOLUME] = volume(VOLUME)
+        return attachment
+
+    api.volumes.reserve = reserve  # type: ignore[method-assign]
+
+
+DEVICE = {"id": UNKNOWN, "volume_id": VOLUME, "attachment_id": UNKNOWN, "device": "/dev/vdb", "boot_index": None, "kind": "volume"}
+HOLDING = {"block_devices": [DEVICE]}
+HELD = Ask(f"GET /servers/{{server}}/os-volume_attachments/{VOLUME}", columns=HOLDING)
+HELD_ALL = HELD._replace(what="GET /servers/{server}/os-volume_attachments")
 SHOW, DETAIL = Ask("GET /servers/{server}"), Ask("GET /servers/detail")
 UPDATE = Ask("PUT /servers/{server}", {"server": {"name": "other"}})
 REBUILD = act("rebuild", {"imageRef": IMAGE})
@@ -283,7 +307,7 @@ CASES: dict[int, list[Case] | str] = {
         accepted(Ask("PUT /servers/{server}", {"server": {"description": "words"}})),
         accepted(act("rebuild", {"imageRef": IMAGE, "description": "words"})),
     ],
-    20: "seen where there are volumes: what may be done to a shelved server",
+    20: [turns(attach()._replace(state=state), CONFLICT, GOOD) for state in ("shelved", "shelved_offloaded")],
     21: [comes(Ask("GET /servers/{stopped}/os-instance-actions", scenes=(ground, gone)))],
     22: [comes(Ask("POST /servers/{moving}/migrations/{move}/action", {"force_complete": None}, scenes=(*MOVING, able)))],
     23: [
@@ -455,7 +479,7 @@ CASES: dict[int, list[Case] | str] = {
         Case(MOVES._replace(what="GET /os-migrations?changes-since=2100-01-01T00:00:00"), count("migrations", 2), count("migrations", 0)),
         appears(Ask("GET /servers/{moving}/migrations", scenes=MOVING), "migrations/0/uuid"),
     ],
-    60: "whether one volume may be attached twice is seen where there are volumes",
+    60: [accepted(attach()._replace(scenes=(ground, SERVER, shared)))],
     61: [appears(FLAVOR, "flavor/extra_specs"), appears(Ask("GET /flavors/detail"), "flavors/0/extra_specs")],
     62: [
         appears(action(), "instanceAction/events/0/host", "instanceAction/events/0/hostId"),
@@ -498,6 +522,7 @@ CASES: dict[int, list[Case] | str] = {
     ],
     69: "there is one cell, and without it no answer",
     70: [
+        appears(HELD, "volumeAttachment/tag"),
         appears(
             Ask("GET /servers/{server}/os-interface", scenes=(ground, attached), columns={"ports": [PORT]}), "interfaceAttachments/0/tag"
         ),
@@ -531,11 +556,12 @@ CASES: dict[int, list[Case] | str] = {
     ],
     78: [comes(Ask("GET /servers/{server}/topology"))],
     79: [
+        appears(HELD, "volumeAttachment/delete_on_termination"),
         turns(
             Ask("POST /servers/{server}/os-volume_attachments", {"volumeAttachment": {"volumeId": UNKNOWN, "delete_on_termination": True}}),
             BAD,
             MISSING,
-        )
+        ),
     ],
     80: [
         appears(MOVES, "migrations/0/user_id", "migrations/0/project_id"),
@@ -552,7 +578,15 @@ CASES: dict[int, list[Case] | str] = {
         )
     ],
     84: [appears(action(), "instanceAction/events/0/details")],
-    85: "seen where there are volumes: attachments that may be changed",
+    85: [
+        accepted(
+            Ask(
+                f"PUT /servers/{{server}}/os-volume_attachments/{VOLUME}",
+                {"volumeAttachment": {"volumeId": VOLUME, "delete_on_termination": True}},
+                columns=HOLDING,
+            )
+        )
+    ],
     86: [
         turns(Ask("POST /flavors/1/os-extra_specs", {"extra_specs": {"hw:nonsense": "1"}}), GOOD, BAD),
         turns(Ask("POST /flavors/1/os-extra_specs", {"extra_specs": {"hw:numa_nodes": "many"}}), GOOD, BAD),
@@ -565,7 +599,12 @@ CASES: dict[int, list[Case] | str] = {
         goes(Ask("GET /os-hypervisors/statistics")),
         goes(Ask("GET /os-hypervisors/{host}/uptime")),
     ],
-    89: "seen where there are volumes: the ids of attachments",
+    89: [
+        vanishes(HELD, "volumeAttachment/id"),
+        appears(HELD, "volumeAttachment/attachment_id", "volumeAttachment/bdm_uuid"),
+        vanishes(HELD_ALL, "volumeAttachments/0/id"),
+        appears(HELD_ALL, "volumeAttachments/0/attachment_id", "volumeAttachments/0/bdm_uuid"),
+    ],
     90: [
         accepted(create(hostname="web-1")),
         accepted(Ask("PUT /servers/{server}", {"server": {"hostname": "web-1"}})),
@@ -601,7 +640,7 @@ CASES: dict[int, list[Case] | str] = {
         turns(Ask("GET /os-console-auth-tokens/{server}?unknown=1"), MISSING, BAD),
     ],
     100: shown_everywhere("scheduler_hints"),
-    101: "seen where there are volumes: attaching answers 202 and no body",
+    101: [Case(attach()._replace(columns={"block_devices": []}, scenes=(ground, SERVER, free)), has("volumeAttachment/volumeId"), empty)],
     102: [
         Case(Ask("GET /flavors?name=m1.1"), status(BAD), count("flavors", 1)),
         refused(Ask("GET /os-aggregates?unknown=1")),

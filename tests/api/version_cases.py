@@ -227,6 +227,7 @@ async def free(api: Api, names: Names) -> None:
 
 DEVICE = {"id": UNKNOWN, "volume_id": VOLUME, "attachment_id": UNKNOWN, "device": "/dev/vdb", "boot_index": None, "kind": "volume"}
 HOLDING = {"block_devices": [DEVICE]}
+BACKED = {"image_id": None, "block_devices": [DEVICE | {"boot_index": 0, "device": "/dev/vda"}]}
 HELD = Ask(f"GET /servers/{{server}}/os-volume_attachments/{VOLUME}", columns=HOLDING)
 HELD_ALL = HELD._replace(what="GET /servers/{server}/os-volume_attachments")
 SHOW, DETAIL = Ask("GET /servers/{server}"), Ask("GET /servers/detail")
@@ -592,7 +593,9 @@ CASES: dict[int, list[Case] | str] = {
         turns(Ask("POST /flavors/1/os-extra_specs", {"extra_specs": {"hw:numa_nodes": "many"}}), GOOD, BAD),
         turns(Ask("PUT /flavors/1/os-extra_specs/hw:numa_nodes", {"hw:numa_nodes": "many"}), GOOD, BAD),
     ],
-    87: "seen where there are volumes: rescue of a server that boots from one",
+    87: [
+        Case(act("rescue", {"rescue_image_ref": IMAGE}, **BACKED), says(BAD, "Cannot rescue a volume-backed instance"), status(GOOD)),
+    ],
     88: [
         vanishes(HYPERVISORS, *(f"hypervisors/0/{name}" for name in ("cpu_info", "vcpus", "memory_mb_used", "running_vms", "local_gb"))),
         appears(HYPERVISORS, "hypervisors/0/uptime"),
@@ -620,6 +623,7 @@ CASES: dict[int, list[Case] | str] = {
         accepted(Ask("POST /os-keypairs", {"keypair": {"name": "user@example.org", "public_key": KEY}})),
     ],
     93: [
+        accepted(act("rebuild", {"imageRef": IMAGE}, **BACKED)),
         accepted(events("volume-reimaged", UNKNOWN)),
     ],
     94: [

@@ -5,8 +5,9 @@ from typing import Any
 
 from nova_async.api.versions import V
 from nova_async.bus.messages import Done, Message
-from nova_async.bus.messages.compute import Console, ForceLiveMigration, GetConsole
+from nova_async.bus.messages.compute import Console, ForceLiveMigration, GetConsole, GetLiveProgress, LiveProgressTold
 from nova_async.model.consoles import ConsoleAddress
+from nova_async.model.guests import LiveProgress
 from tests.api.conftest import CALLERS, NETWORK, PORTS, PROJECT, Api
 from tests.api.sample_case import Case, Names
 from tests.api.test_floating_ips import PUBLIC, Routed
@@ -23,13 +24,13 @@ async def over(api: Api, names: Names) -> None:
 
 
 async def running(api: Api, names: Names) -> None:
-    """A live migration, and a host that hurries it on."""
+    """A live migration, and a host that tells how far it is and hurries it on."""
     names["server"], number, names["migration"] = await migrating(api)
     names["migration_number"] = str(number)
 
     async def call(target: str, message: Message, *, timeout: float) -> Message:
-        assert isinstance(message, ForceLiveMigration)
-        return Done()
+        assert isinstance(message, ForceLiveMigration | GetLiveProgress)
+        return Done() if isinstance(message, ForceLiveMigration) else LiveProgressTold(progress=LiveProgress(memory_total=1))
 
     api.bus.call = call  # type: ignore[method-assign]
 

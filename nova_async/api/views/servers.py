@@ -225,7 +225,7 @@ CORE = (
     Field("tags", "tags", since=V.TAGS, type=STRINGS),
     Field("trusted_image_certificates", "trusted_certs", since=V.TRUSTED_CERTIFICATES, type=nullable(STRINGS)),
     Field("locked_reason", "locked_reason", since=V.LOCKED_REASON, type=MAYBE_TEXT),
-    Field("scheduler_hints", _hints, since=V.SCHEDULER_HINTS, type=mapping({"type": "array"})),
+    Field("scheduler_hints", _hints, since=V.SCHEDULER_HINTS, type=mapping({"type": ["array", "string"]})),
     Field("OS-EXT-SRV-ATTR:hostname", "hostname", since=V.EXTENDED_SERVER_ATTRIBUTES, allowed=_sees_hostname, type=TEXT),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nova_async.conductor.workflows import DEFINITIONS
+from nova_async.conductor.workflows import DEFINITIONS, snapshot
 from nova_async.db import Database
 from nova_async.sealed import seal
 from nova_async.workflow.faults import FaultPoints
@@ -106,10 +106,15 @@ async def one(database: Database, tmp_path: Path) -> AsyncIterator[Cloud]:
             assert volume.status == held.get(volume.id, "available"), volume
 
 
-async def prepared(made: Cloud, kind: str) -> str:
+def of_volumes(definition: Definition, step: Step) -> bool:
+    """Whether only servers that run from a volume come by this step."""
+    return definition.kind == "rebuild" or step.skip is snapshot.of_a_disk
+
+
+async def prepared(made: Cloud, kind: str, from_volume: bool = False) -> str:
     """A server that may go through this; what it is made to shelve stays on its host where it is offloaded later."""
     made.config.compute.shelved_offload_seconds = -1 if kind == "shelveOffload" else 0
-    if kind == "rebuild":  # of what boots from a volume: no step is left out
+    if from_volume or kind == "rebuild":  # no step of that is left out
         root = device(source="image", image_id=made.image_id, device="/dev/vda", boot_index=0)
         server = await made.insert(image_id=None, block_devices=[root])
     else:
@@ -128,8 +133,10 @@ async def given(made: Cloud, kind: str, server: str) -> dict[str, Any]:
     match kind:
         case "createImage" | "createBackup" | "shelve":
             kinds = {"instance_uuid": server, "image_type": "backup", "backup_type": "daily"}
-            image = await made.images.create(USER, "kept", disk_format="qcow2", container_format="bare", properties=kinds)
-            return {"image_id": image.id, "backup_type": "daily", "rotation": 1}
+            of = "raw" if row.root_volume else "qcow2"
+            image = await made.images.create(USER, "kept", disk_format=of, container_format="bare", properties=kinds)
+            of_volumes = {"of_volumes": True} if row.root_volume else {}
+            return {"image_id": image.id, "backup_type": "daily", "rotation": 1} | of_volumes
         case "rebuild":
             return {"image_id": made.image_id, "reimage": True} if row.root_volume else {}
         case "resize":
@@ -238,7 +245,7 @@ async def test_a_delete_at_any_moment_leaves_nothing(one, definition, step):
     for moment in ("before", "after"):
         if step.in_transaction and moment == "after":
             continue
-        server = await prepared(one, definition.kind)
+        server = await prepared(one, definition.kind, of_volumes(definition, step))
         faults = one.conductor.engine.faults = Deletion(one, server, definition.kind, step.name, moment)
         await one.begin(definition.kind, server, **await given(one, definition.kind, server))
         await one.settle()

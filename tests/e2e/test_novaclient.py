@@ -11,7 +11,7 @@ from novaclient import client as novaclient
 
 from .running import ADMIN, RunningCloud, running_cloud
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("novaclient")]
 NONE = "00000000-0000-4000-8000-000000000000"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDIi0oYBmSGDAyLNoDgBkAhL0uRbSpsMsqVbFHNJIVAJ"
 OLD = "2.35"  # for what the client still has and later versions have not

@@ -9,7 +9,7 @@ import pytest
 
 from .running import ADMIN, OpenStack, RunningCloud, running_cloud
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("openstack-commands")]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDIi0oYBmSGDAyLNoDgBkAhL0uRbSpsMsqVbFHNJIVAJ somebody@somewhere\n"
 SLOW = '{"live_migrate": 600}'  # until it is told to end
 GROUPS = ("openstack.compute.v2",)

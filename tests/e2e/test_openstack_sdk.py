@@ -12,7 +12,12 @@ from openstack.connection import Connection
 
 from .running import ADMIN, RunningCloud, running_cloud
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore::Warning")]  # much of it is deprecated
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    pytest.mark.xdist_group("openstack-sdk"),
+    pytest.mark.filterwarnings("ignore::Warning"),  # much of it is deprecated
+]
 SOON: dict[str, Any] = {"interval": 0.05, "wait": 30}
 
 

@@ -3,7 +3,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 HOSTS ?= 2
-WORKERS ?= 2
+WORKERS ?= 3
 
 # make tempest: which tests, how, and against what (CLOUD: the clouds.yaml of a cloud that runs already).
 TEMPEST := .venv-tempest

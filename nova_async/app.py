@@ -208,7 +208,7 @@ class App:
                 "/network": network_http.application(networks, identity, world, config),
                 "/volume": volume_http.application(volumes, identity, world, config),
                 "/metadata": metadata,
-                "/certs": certs_http.application(await Authority.open(config, world, database, broker_accounts(config)), world),
+                "/certs": certs_http.application(await Authority.open(config, world, database, broker_accounts(config, world)), world),
                 **consoles,
             },
             database,
@@ -299,7 +299,8 @@ class App:
     async def _driver(self, host: str, stack: AsyncExitStack, images: ImageService | None) -> Driver:
         config = self.config
         if config.compute.driver == "fake":
-            from nova_async.virt.fake import FakeDriver, Faults
+            from nova_async.virt.fake import FakeDriver
+            from nova_async.virt.fake_faults import Faults
             from nova_async.virt.fake_topology import made
 
             fake, faults = config.fake, Faults()

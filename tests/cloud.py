@@ -23,7 +23,8 @@ from nova_async.services.image.builtin import BuiltinImages
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.volume import Wanted
 from nova_async.services.volume.builtin import BuiltinVolumes
-from nova_async.virt.fake import FakeDriver, Faults
+from nova_async.virt.fake import FakeDriver
+from nova_async.virt.fake_faults import Faults
 from nova_async.world import RealWorld
 
 USER = Context(request_id="req-test", user_id="user", project_id="project", roles=("member", "reader"))

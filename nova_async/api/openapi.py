@@ -88,7 +88,7 @@ def _operation(rows: list[Route], version: int) -> dict[str, Any]:
 
 
 def _body(route: Route, version: int) -> Shape:
-    schema = closed({route.action: {}}) if route.body is None and route.action else at(route.body.literal, version)  # type: ignore[union-attr]
+    schema = closed({str(route.action): {}}) if route.body is None else at(route.body.literal, version)
     return {**openapi_form(schema), "description": route.summary}
 
 

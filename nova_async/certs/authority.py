@@ -57,7 +57,7 @@ class Authority:
     @classmethod
     async def open(cls, config: Config, world: World, database: Database, accounts: Accounts) -> Self:
         """Make root and issuing authority at the first time."""
-        root, issuing = await asyncio.to_thread(_load_or_make, config.authority_dir, world)
+        root, issuing = await asyncio.to_thread(load_or_make, config.authority_dir, world)
         return cls(config, world, database, root, issuing, accounts)
 
     @property
@@ -164,7 +164,8 @@ class Authority:
         return Made(x509.pem(certificate) + x509.pem(self.issuing.certificate), self.root_pem)
 
 
-def _load_or_make(directory: Path, world: World) -> tuple[Signer, Signer]:
+def load_or_make(directory: Path, world: World) -> tuple[Signer, Signer]:
+    """Root and issuing authority, made when there are none. Blocks; safe for several processes."""
     files.folder(directory)
     with open(directory / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

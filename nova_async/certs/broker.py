@@ -12,8 +12,10 @@ import aiohttp
 from nova_async import log
 from nova_async.config import Config
 from nova_async.errors import Unavailable
+from nova_async.world import World
 
 SECONDS = aiohttp.ClientTimeout(total=10)
+AGAIN_SECONDS = 1.0
 ALL = {"configure": ".*", "write": ".*", "read": ".*"}
 
 logger = log.get("certs")
@@ -32,7 +34,8 @@ class NoAccounts:
 class RabbitAccounts:
     """``url``: of the management interface, with an administrator's name and password, the virtual host as its path."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, world: World) -> None:
+        self._world = world
         base, _, vhost = url.partition("://")[2].partition("/")
         self._url = f"{url.partition('://')[0]}://{base}/api"
         self._vhost = quote(vhost or "/", safe="")
@@ -44,9 +47,17 @@ class RabbitAccounts:
         logger.info("broker.account_made", party=party)
 
     async def remove(self, party: str) -> None:
+        """The broker ends the connections of an account that is gone; those that it has not ended yet are ended here."""
         name = quote(party, safe="")
         await self._ask("DELETE", f"/users/{name}", None, missing_is_fine=True)
-        await self._ask("DELETE", f"/connections/username/{name}", None, missing_is_fine=True)
+        for last in (False, False, True):
+            try:
+                await self._ask("DELETE", f"/connections/username/{name}", None, missing_is_fine=True)
+                break
+            except Unavailable:  # 500 when one of them ends at this moment
+                if last:
+                    raise
+                await self._world.sleep(AGAIN_SECONDS)
         logger.info("broker.account_removed", party=party)
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None, *, missing_is_fine: bool = False) -> None:
@@ -60,8 +71,8 @@ class RabbitAccounts:
             raise Unavailable(f"The broker's management interface refused {method} {path} ({status}).")
 
 
-def accounts(config: Config) -> NoAccounts | RabbitAccounts:
-    return RabbitAccounts(config.bus.management_url) if config.bus.management_url else NoAccounts()
+def accounts(config: Config, world: World) -> NoAccounts | RabbitAccounts:
+    return RabbitAccounts(config.bus.management_url, world) if config.bus.management_url else NoAccounts()
 
 
 def permissions(party: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ PEM = "application/x-pem-file"
 
 
 def application(authority: Authority, world: World) -> web.Application:
-    app = web.Application(middlewares=[edge(world, None, _fault, lambda _: True)], client_max_size=BODY_LIMIT)  # type: ignore[arg-type]
+    app = web.Application(middlewares=[edge(world, None, _fault)], client_max_size=BODY_LIMIT)
 
     async def root(request: web.Request) -> web.Response:
         return web.Response(body=authority.root_pem, content_type=PEM)

@@ -9,7 +9,6 @@ ca-cert.pem        0644  the root; ca-crl.pem the revoked ones
 
 import asyncio
 import base64
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,11 @@ logger = log.get("certs")
 
 
 class Keeper:
-    """Keeps ``directory``. ``on_change`` runs after new files were written."""
+    """Keeps ``directory``."""
 
-    def __init__(self, directory: Path, url: str, world: World, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, directory: Path, url: str, world: World) -> None:
         self.directory, self.world = directory, world
-        self._url, self._on_change = url.rstrip("/"), on_change
+        self._url = url.rstrip("/")
 
     async def enrol(self, host: str, token: str) -> None:
         """Make a key, and get the certificate that the token allows.
@@ -103,9 +102,10 @@ class Keeper:
 
     def _write_revoked(self, text: bytes) -> None:
         """Take the list when the chain of our own certificate signed it. Blocks."""
-        issuing = cryptography_x509.load_pem_x509_certificates((self.directory / IDENTITY).read_bytes())[1]
+        issuing = cryptography_x509.load_pem_x509_certificates((self.directory / IDENTITY).read_bytes())[1].public_key()
+        assert isinstance(issuing, ec.EllipticCurvePublicKey)
         try:
-            signed = cryptography_x509.load_pem_x509_crl(text).is_signature_valid(issuing.public_key())  # type: ignore[arg-type]
+            signed = cryptography_x509.load_pem_x509_crl(text).is_signature_valid(issuing)
         except ValueError:
             signed = False
         if not signed:
@@ -121,7 +121,6 @@ class Keeper:
 
     async def _keep(self, key: x509.Key, answer: dict[str, str]) -> None:
         await asyncio.to_thread(write_identity, self.directory, key, answer["certificate"].encode(), answer["root"].encode())
-        self._on_change()
 
     async def _ask(self, path: str, body: dict[str, str]) -> dict[str, str]:
         async with aiohttp.ClientSession(timeout=SECONDS) as session:

@@ -289,7 +289,8 @@ def _with_authority(where: Any, work: Callable[["Authority"], Awaitable[None]]) 
         from nova_async.certs.broker import accounts
         from nova_async.world import RealWorld
 
-        await work(await Authority.open(config, RealWorld(), database, accounts(config)))
+        world = RealWorld()
+        await work(await Authority.open(config, world, database, accounts(config, world)))
 
     _with_database(where, opened)
 

@@ -72,15 +72,17 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def edge(world: World, tokens: Tokens, form: Callable[[int, str], Any], open_to_all: Callable[[web.Request], bool]) -> Any:
-    """The middleware of a service: request id, caller, and errors through ``form(status, message)``."""
+def edge(
+    world: World, tokens: Tokens | None, form: Callable[[int, str], Any], open_to_all: Callable[[web.Request], bool] = lambda _: False
+) -> Any:
+    """The middleware of a service: request id, caller (none without ``tokens``), and errors through ``form(status, message)``."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = f"req-{world.uuid()}"
         with log.bound(request_id=request_id):
             try:
-                if not open_to_all(request):
+                if tokens is not None and not open_to_all(request):
                     token = request.headers.get("X-Auth-Token", "")
                     if not token:
                         raise errors.Unauthorized()

@@ -5,24 +5,24 @@ With a state file its guests outlive the process, as real guests do.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from nova_async.errors import Conflict, Error, NotFound, Unavailable
+from nova_async.errors import Conflict, NotFound
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import DiskMeasures, GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 from nova_async.model.power import PowerState
-from nova_async.model.topology import Fit, HostTopology
+from nova_async.model.topology import HostTopology
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
 from nova_async.virt.fake_consoles import FakeConsoles
+from nova_async.virt.fake_faults import Faults
+from nova_async.virt.fake_guests import FakeGuest, Journal
 from nova_async.virt.fake_topology import traits_of
 from nova_async.world import World
 
@@ -45,100 +45,6 @@ NOTES = {
     "crash": "\n[  100.000000] Kernel panic - not syncing: asked to\n",
     "nmi": "\n[  100.000000] Uhhuh. NMI received for unknown reason 30 on CPU 0.\n",
 }
-
-
-class Faults:
-    """What goes wrong, by operation: a method name of the driver, or ``*`` for all of them."""
-
-    def __init__(self) -> None:
-        self.ignore_power_button = False
-        self._delays: dict[str, tuple[float, float]] = {}
-        self._failures: dict[str, list[_Failure]] = {}
-        self._held: dict[str, list[tuple[str, asyncio.Future[None]]]] = {}
-
-    def delay(self, operation: str, seconds: float, jitter: float = 0.0) -> None:
-        """Make it wait first, ``seconds`` plus at most ``jitter`` by chance (calls then overtake each other)."""
-        self._delays[operation] = (seconds, jitter)
-
-    def fail(self, operation: str, times: int | None = 1, error: Error | None = None, *, after: bool = False) -> None:
-        """Make the next ``times`` calls fail (None: all of them); ``after``: only once the work is done."""
-        failure = _Failure(times, error or Unavailable("The fake hypervisor was told to fail."), after)
-        self._failures.setdefault(operation, []).append(failure)
-
-    def hang(self, operation: str) -> None:
-        """Make calls wait until ``release``, in the order in which that names them."""
-        self._held.setdefault(operation, [])
-
-    def waiting(self, operation: str) -> list[str]:
-        """Guests whose call hangs, in order of arrival."""
-        return [instance_id for instance_id, _ in self._held.get(operation, [])]
-
-    def release(self, operation: str, instance_id: str | None = None) -> None:
-        """Let the calls for one guest go on, or (None) all of them and those to come."""
-        calls = self._held.get(operation, [])
-        free = [call for call in calls if instance_id in (None, call[0])]
-        self._held[operation] = [call for call in calls if call not in free]
-        if instance_id is None:
-            self._held.pop(operation)
-        for _, gate in free:
-            if not gate.done():
-                gate.set_result(None)
-
-    def clear(self) -> None:
-        """All is well again; hanging calls go on."""
-        for operation in list(self._held):
-            self.release(operation)
-        self._delays.clear()
-        self._failures.clear()
-        self.ignore_power_button = False
-
-    async def before(self, operation: str, instance_id: str, world: World) -> None:
-        for key in (operation, "*"):
-            if key in self._held:
-                gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._held[key].append((instance_id, gate))
-                await gate
-            if key in self._delays:
-                seconds, jitter = self._delays[key]
-                await world.sleep(seconds + jitter * world.random.random())
-        self._raise(operation, after=False)
-
-    def done(self, operation: str) -> None:
-        self._raise(operation, after=True)
-
-    def _raise(self, operation: str, *, after: bool) -> None:
-        for key in (operation, "*"):
-            for failure in self._failures.get(key, ()):
-                if failure.after == after and failure.times != 0:
-                    if failure.times is not None:
-                        failure.times -= 1
-                    raise failure.error
-
-
-class _Failure(msgspec.Struct):
-    times: int | None
-    error: Error
-    after: bool
-
-
-class FakeGuest(msgspec.Struct, kw_only=True):
-    """A guest as the fake hypervisor keeps it."""
-
-    instance_id: str
-    name: str
-    hostname: str
-    generation: int
-    vcpus: int
-    memory_mib: int
-    disk_gib: int
-    power_state: PowerState = PowerState.RUNNING
-    saved: bool = False
-    rescued: bool = False
-    incoming: bool = False  # a live migration to here is under way
-    moved: bool = False  # it has left
-    fit: Fit | None = None
-    notes: list[str] = msgspec.field(default_factory=lambda: ["boot"])
-    volumes: list[str] = msgspec.field(default_factory=list)  # ids, in the order in which they came
 
 
 class FakeDriver:
@@ -621,57 +527,3 @@ class _Leaving:
 
 def _note(guest: FakeGuest, note: str) -> None:
     guest.notes = [*guest.notes, note][-KEPT_NOTES:]
-
-
-class Journal:
-    """The state file: one line per change, rewritten when it is opened. A write returns once the line is in the file.
-
-    Lines that arrive while one write is under way go out together in the next, so that the cost does
-    not grow with the number of guests started at once.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fake-journal")
-        self._lines: deque[bytes] = deque()
-        self._writing: asyncio.Lock = asyncio.Lock()
-
-    async def open(self) -> dict[str, FakeGuest]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
-
-    async def write(self, line: bytes) -> None:
-        self._lines.append(line)
-        async with self._writing:
-            if not self._lines:
-                return
-            text = b"".join(line + b"\n" for line in self._lines)
-            self._lines.clear()
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._append, text))
-
-    async def close(self) -> None:
-        self._thread.shutdown(wait=False)
-
-    def _append(self, text: bytes) -> None:
-        with self._path.open("ab", buffering=0) as file:
-            file.write(text)
-
-    def _load(self) -> dict[str, FakeGuest]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        guests: dict[str, FakeGuest] = {}
-        for line in self._path.read_bytes().splitlines() if self._path.exists() else ():
-            try:
-                _apply(line, guests)
-            except msgspec.DecodeError:
-                continue  # the last line of a process that was killed while it wrote
-        fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(b"".join(msgspec.json.encode(guest) + b"\n" for guest in guests.values()))
-        fresh.replace(self._path)
-        return guests
-
-
-def _apply(line: bytes, guests: dict[str, FakeGuest]) -> None:
-    if line.startswith(b'{"gone"'):
-        guests.pop(msgspec.json.decode(line)["gone"], None)
-    else:
-        guest = msgspec.json.decode(line, type=FakeGuest)
-        guests[guest.instance_id] = guest

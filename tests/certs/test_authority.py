@@ -220,7 +220,7 @@ async def test_no_secret_is_in_the_log(authority: Authority, keeper: Keeper, cap
     assert "PRIVATE KEY" not in said.out + said.err
 
 
-def test_the_world_decides_on_serials_no_more_than_on_keys() -> None:
+def test_no_two_certificates_have_one_serial_number() -> None:
     issuing = x509.make_issuing(x509.make_root(RealWorld().now()), RealWorld().now())
     made = [
         x509.sign(issuing, x509.new_key().public_key(), "compute.h", [], RealWorld().now(), timedelta(hours=1)).serial_number

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nova_async.bus.connect import with_certificate
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.rabbitmq import RabbitServer, installed
 from nova_async.certs import x509
-from nova_async.certs.authority import Authority
+from nova_async.certs.authority import Authority, load_or_make
 from nova_async.certs.broker import RabbitAccounts
 from nova_async.certs.keeper import IDENTITY, Keeper, write_identity
 from nova_async.config import Config
@@ -46,12 +47,9 @@ def folder() -> Iterator[Path]:
 def rabbit(folder: Path) -> Iterator[RabbitServer]:
     """A broker with a certificate of the authority in ``folder``."""
     now = RealWorld().now()
-    from nova_async.certs.authority import _load_or_make
-    from nova_async.certs.files import folder as private
-
-    root, issuing = _load_or_make(private(folder / "authority"), RealWorld())
+    root, issuing = load_or_make(folder / "authority", RealWorld())
     key = x509.new_key()
-    certificate = x509.sign(issuing, key.public_key(), "rabbitmq", ["localhost", "127.0.0.1"], now, x509.timedelta(hours=1))
+    certificate = x509.sign(issuing, key.public_key(), "rabbitmq", ["localhost", "127.0.0.1"], now, timedelta(hours=1))
     write_identity(folder / "rabbitmq", key, x509.pem(certificate) + x509.pem(issuing.certificate), x509.pem(root.certificate))
     server = RabbitServer(folder / "node", RealWorld(), certificate=folder / "rabbitmq")
     apart(server.start())
@@ -67,8 +65,8 @@ def config(folder: Path, tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def accounts(rabbit: RabbitServer) -> RabbitAccounts:
-    return RabbitAccounts(rabbit.management_url)
+def accounts(rabbit: RabbitServer, world: RealWorld) -> RabbitAccounts:
+    return RabbitAccounts(rabbit.management_url, world)
 
 
 @dataclass
@@ -189,9 +187,9 @@ async def test_strangers_are_refused(parties, authority, keeper, world, tmp_path
     root = x509.make_root(world.now())
     issuing = x509.make_issuing(root, world.now())
     key = x509.new_key()
-    forged = x509.sign(issuing, key.public_key(), "compute.host5", [], world.now(), x509.timedelta(hours=1))
+    forged = x509.sign(issuing, key.public_key(), "compute.host5", [], world.now(), timedelta(hours=1))
     write_identity(tmp_path / "stranger", key, x509.pem(forged) + x509.pem(issuing.certificate), (directory / "ca-cert.pem").read_bytes())
-    expired = x509.sign(authority.issuing, key.public_key(), "compute.host5", [], world.now(), -x509.timedelta(minutes=1))
+    expired = x509.sign(authority.issuing, key.public_key(), "compute.host5", [], world.now(), -timedelta(minutes=1))
     chain = x509.pem(expired) + x509.pem(authority.issuing.certificate)
     write_identity(tmp_path / "expired", key, chain, (directory / "ca-cert.pem").read_bytes())
     for name in ("stranger", "expired"):

@@ -25,7 +25,7 @@ class Agent(LibvirtBase):
             while True:
                 try:
                     set_it = partial(domains.set_password, user=user, password=password)
-                    return await self._domain(guest.instance_id, set_it, deadline=AGENT_SECONDS)  # type: ignore[no-any-return]
+                    return await self._domain(guest.instance_id, set_it, deadline=AGENT_SECONDS)
                 except Conflict:
                     if self._world.monotonic() > end:
                         raise

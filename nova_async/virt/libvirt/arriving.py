@@ -7,29 +7,37 @@ the other host says is proven: which files, how large, in what format, and by a 
 import asyncio
 import datetime
 import hashlib
-import hmac
 import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from nova_async import log, qemu_img
 from nova_async.errors import Error, Invalid, NoCapacity
 from nova_async.virt.libvirt import qcow2, sparse
 from nova_async.virt.libvirt.files import FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import CONTENT_NAME, MADE_NAME, MARGIN_BYTES, ImageCache
-from nova_async.virt.libvirt.transfer import LOST, VERSION, Answer, Digest, Hello, Offer, Ticket, get, get_piece, put, server, told
+from nova_async.virt.libvirt.transfer import (
+    HELLO_SECONDS,
+    LOST,
+    VERSION,
+    Answer,
+    Digest,
+    Gate,
+    Hello,
+    Offer,
+    Ticket,
+    get,
+    get_piece,
+    put,
+    self_signed,
+    server,
+    told,
+)
 from nova_async.world import World
 
 STATE, CERTIFICATE = "arrival.json", "arrival.pem"
-HELLO_SECONDS = 10.0
-CONNECTIONS = 4  # at one listener, before they have shown the token
-CERTIFICATE_DAYS = 30
 
 log_ = log.get("virt.arriving")
 
@@ -126,7 +134,7 @@ class Arrival:
         self._cache = cache
         self._files = files
         self._server: asyncio.Server | None = None
-        self._strangers = 0
+        self._gate = Gate(state.ticket.token)
         self._current: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -154,9 +162,12 @@ class Arrival:
         assert task is not None
         self._tasks.add(task)
         try:
-            if (hello := await self._greeted(reader)) is not None:
-                await self._take_over(task)
-                await self._answer(hello, reader, writer)
+            hello = await self._gate.greeting(reader, Hello)
+            if hello is None:
+                log_.warning("transfer.stranger", server=self._folder.name)
+                return
+            await self._take_over(task)
+            await self._answer(hello, reader, writer)
         except LOST as error:
             log_.warning("transfer.broken", server=self._folder.name, error=repr(error))
         except asyncio.CancelledError:
@@ -164,22 +175,6 @@ class Arrival:
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
-
-    async def _greeted(self, reader: asyncio.StreamReader) -> Hello | None:
-        """None for a stranger, who is told nothing."""
-        if self._strangers >= CONNECTIONS:
-            return None
-        self._strangers += 1
-        try:
-            hello = await get(reader, Hello, HELLO_SECONDS)
-        except Invalid:
-            return None
-        finally:
-            self._strangers -= 1
-        if not hmac.compare_digest(hello.token.encode(), self.state.ticket.token.encode()):
-            log_.warning("transfer.stranger", server=self._folder.name)
-            return None
-        return hello
 
     async def _take_over(self, task: "asyncio.Task[Any]") -> None:
         """From the same source's earlier connection, which it has given up."""
@@ -314,21 +309,9 @@ def _check_space(folder: Path, size: int) -> None:
 def _prepare(folder: Path, now: datetime.datetime) -> str:
     """An empty folder but for a key and a certificate, whose SHA-256 is the result."""
     folder.mkdir(mode=0o711)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, folder.name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=CERTIFICATE_DAYS))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write(folder / CERTIFICATE, private + certificate.public_bytes(serialization.Encoding.PEM))
-    return certificate.fingerprint(hashes.SHA256()).hex()
+    identity, fingerprint = self_signed(now)
+    _write(folder / CERTIFICATE, identity)
+    return fingerprint
 
 
 def _read(path: Path) -> State:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import libvirt
 import msgspec
@@ -33,6 +33,7 @@ from nova_async.virt.libvirt.resize import Resizer
 from nova_async.virt.libvirt.sending import Sender
 from nova_async.world import World
 
+T = TypeVar("T")
 EVENTS = {  # others (defined, undefined, shutting down) change no power state
     libvirt.VIR_DOMAIN_EVENT_STARTED: PowerState.RUNNING,
     libvirt.VIR_DOMAIN_EVENT_RESUMED: PowerState.RUNNING,
@@ -264,8 +265,8 @@ class LibvirtBase:
             self._generations[instance_id] = found.generation
         return found
 
-    async def _domain(self, instance_id: str, work: "Callable[[libvirt.virDomain], Any]", deadline: float = 30.0) -> Any:
-        def on_domain(connection: libvirt.virConnect) -> Any:
+    async def _domain(self, instance_id: str, work: "Callable[[libvirt.virDomain], T]", deadline: float = 30.0) -> T:
+        def on_domain(connection: libvirt.virConnect) -> T:
             return work(connection.lookupByUUIDString(instance_id))
 
         try:

@@ -15,7 +15,7 @@ from nova_async.virt.libvirt import domains, meeting, tunnel
 from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
 from nova_async.virt.libvirt.meeting import Place, Plan
 from nova_async.virt.libvirt.pipes import Stream
-from nova_async.virt.libvirt.transfer import get, put
+from nova_async.virt.libvirt.transfer import HELLO_SECONDS, get, put
 
 SYSTEM_SOCKET = "/run/libvirt/libvirt-sock"
 MEETINGS = "/run/libvirt/nova-async/live"  # folders of sockets that QEMU and the workers meet at, as libvirtd names it
@@ -65,7 +65,7 @@ class Coming(LibvirtBase):
     async def _agree(self, stream: Stream, guest: GuestSpec, generation: int) -> None:
         """Answer a source that says what it brings."""
         try:
-            plan = await get(stream[0], Plan, tunnel.HELLO_SECONDS)
+            plan = await get(stream[0], Plan, HELLO_SECONDS)
             meeting.check(plan)
             async with self._alone(guest.instance_id):
                 if await self._look(guest.instance_id) is not None:

@@ -203,7 +203,7 @@ class Going(LibvirtBase):
 
     async def _measured(self, instance_id: str) -> LiveProgress | None:
         try:
-            return await self._domain(instance_id, domains.live_progress)  # type: ignore[no-any-return]
+            return await self._domain(instance_id, domains.live_progress)
         except Error:
             return None  # it has just left
 

@@ -14,7 +14,7 @@ class Measuring(LibvirtBase):
     """The method of ``virt.driver.Driver`` for diagnostics."""
 
     async def measures(self, instance_id: str) -> Measures:
-        return await self._domain(instance_id, measured)  # type: ignore[no-any-return]
+        return await self._domain(instance_id, measured)
 
 
 def measured(domain: libvirt.virDomain) -> Measures:

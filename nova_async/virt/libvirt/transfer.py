@@ -12,12 +12,17 @@ word, and the destination whom it listens to. TLS 1.3 only.
 """
 
 import asyncio
+import datetime
 import hashlib
 import hmac
 import ssl
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from nova_async import errors
 from nova_async.errors import Error, Invalid
@@ -25,9 +30,22 @@ from nova_async.virt.libvirt.sparse import CHUNK, PLACE
 
 T = TypeVar("T")
 
+
+class Greeting(Protocol):
+    """What a connection begins with."""
+
+    @property
+    def token(self) -> str: ...
+
+
+G = TypeVar("G", bound=Greeting)
+
 VERSION = 1
 CONTROL_BYTES = 2**18
 CONNECT_SECONDS = 15.0
+HELLO_SECONDS = 15.0
+STRANGERS = 4  # connections at one listener that have not shown the token yet
+CERTIFICATE_DAYS = 30
 STALL_SECONDS = 60.0  # a peer that takes or sends nothing for so long is gone
 LOST = (OSError, EOFError, TimeoutError)  # what a connection that breaks raises
 
@@ -94,6 +112,45 @@ def server(certificate: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(certificate)
     return context
+
+
+def self_signed(now: datetime.datetime) -> tuple[bytes, str]:
+    """A new key with its certificate in PEM, and the certificate's SHA-256. Its names say nothing: the ticket vouches for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nova-async transfer")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=CERTIFICATE_DAYS))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private + certificate.public_bytes(serialization.Encoding.PEM), certificate.fingerprint(hashes.SHA256()).hex()
+
+
+class Gate:
+    """Hears who connects to one listener, a few at a time, and lets in who shows the token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+        self._strangers = 0
+
+    async def greeting(self, reader: asyncio.StreamReader, kind: type[G]) -> G | None:
+        """None for a stranger, who is told nothing. Raises what a broken connection raises."""
+        if self._strangers >= STRANGERS:
+            return None
+        self._strangers += 1
+        try:
+            hello = await get(reader, kind, HELLO_SECONDS)
+        except Invalid:
+            return None
+        finally:
+            self._strangers -= 1
+        return hello if hmac.compare_digest(hello.token.encode(), self._token) else None
 
 
 async def put(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:

@@ -8,30 +8,23 @@ a socket to be connected with.
 
 import asyncio
 import datetime
-import hmac
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from nova_async import log
-from nova_async.errors import Error, Invalid, NoCapacity
+from nova_async.errors import Error, NoCapacity
 from nova_async.virt.libvirt import transfer
 from nova_async.virt.libvirt.pipes import CHUNK, Stream, both_ways
-from nova_async.virt.libvirt.transfer import LOST, get, put
+from nova_async.virt.libvirt.transfer import HELLO_SECONDS, LOST, Gate, put, self_signed
 from nova_async.world import World
 
 VERSION = 1
 PLAN, LIBVIRT, MEMORY, DISKS = "plan", "libvirt", "memory", "disks"
-HELLO_SECONDS = 15.0
 CONNECT_SECONDS = 15.0  # to a socket of this host
-STRANGERS = 4  # connections at one listener that have not shown the token yet
 CONNECTIONS = 32  # in use at one listener
 
 log_ = log.get("virt.tunnel")
@@ -57,7 +50,7 @@ class Listener:
         self._sockets = sockets
         self._answer = answer
         self._server: asyncio.Server
-        self._strangers = 0
+        self._gate = Gate(ticket.token)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -108,18 +101,9 @@ class Listener:
             writer.transport.abort()
 
     async def _greeted(self, reader: asyncio.StreamReader) -> Hello | None:
-        """None for a stranger, who is told nothing."""
-        if self._strangers >= STRANGERS:
-            return None
-        self._strangers += 1
-        try:
-            hello = await get(reader, Hello, HELLO_SECONDS)
-        except Invalid:
-            return None
-        finally:
-            self._strangers -= 1
-        known = hmac.compare_digest(hello.token.encode(), self.ticket.token.encode())
-        if not known or hello.version != VERSION or hello.wanted not in (PLAN, *self._sockets):
+        """None for a stranger, and for who wants what is not here."""
+        hello = await self._gate.greeting(reader, Hello)
+        if hello is None or hello.version != VERSION or hello.wanted not in (PLAN, *self._sockets):
             log_.warning("tunnel.stranger")
             return None
         return hello
@@ -173,23 +157,8 @@ async def connect(ticket: Ticket, wanted: str) -> Stream:
 
 def _certificate(now: datetime.datetime) -> tuple[ssl.SSLContext, str]:
     """A context with a key and a certificate that nobody else has, and the certificate's SHA-256. Blocks."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "live migration")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    identity, fingerprint = self_signed(now)
     with tempfile.NamedTemporaryFile(prefix="nova-async-") as file:  # Python reads them from a file alone; this one is ours only
-        file.write(private + certificate.public_bytes(serialization.Encoding.PEM))
+        file.write(identity)
         file.flush()
-        context.load_cert_chain(file.name)
-    return context, certificate.fingerprint(hashes.SHA256()).hex()
+        return transfer.server(file.name), fingerprint

@@ -5,11 +5,12 @@ from typing import Any
 from aiohttp import web
 
 from nova_async.db.volumes import SnapshotRow
-from nova_async.errors import Invalid, NotFound
+from nova_async.errors import Invalid
 from nova_async.services.volume import fields as f
 from nova_async.services.volume import rules, views
 from nova_async.services.volume import versions as v
 from nova_async.services.volume.handlers.base import VERSION, Handlers, Routes, one_key, wants_all
+from nova_async.services.volume.handlers.metadata import MetadataHandlers
 from nova_async.services.volume.paging import Page, paged
 from nova_async.services.web import context_of, json_body, json_response
 
@@ -45,10 +46,7 @@ class SnapshotHandlers(Handlers):
             ("GET", one, self.show),
             ("PUT", one, self.update),
             ("DELETE", one, self.delete),
-            ("GET", one + "/metadata", self.metadata),
-            ("POST", one + "/metadata", self.add_metadata),
-            ("PUT", one + "/metadata", self.set_metadata),
-            ("DELETE", one + "/metadata/{key}", self.remove_metadata_item),
+            *MetadataHandlers("Snapshot", self.service.snapshots).routes(one),
             ("POST", one + "/action", self.action),
         ]
 
@@ -90,28 +88,6 @@ class SnapshotHandlers(Handlers):
     async def delete(self, request: web.Request) -> web.StreamResponse:
         await self.service.snapshots.delete(context_of(request), _id(request))
         return web.Response(status=202)
-
-    async def metadata(self, request: web.Request) -> web.StreamResponse:
-        return json_response({"metadata": (await self._get(request)).metadata})
-
-    async def add_metadata(self, request: web.Request) -> web.StreamResponse:
-        more = f.metadata("metadata", (await json_body(request)).get("metadata"))
-        row = await self.service.snapshots.change(context_of(request), _id(request), metadata=lambda old: old | more)
-        return json_response({"metadata": row.metadata})
-
-    async def set_metadata(self, request: web.Request) -> web.StreamResponse:
-        whole = f.metadata("metadata", (await json_body(request)).get("metadata"))
-        row = await self.service.snapshots.change(context_of(request), _id(request), metadata=whole)
-        return json_response({"metadata": row.metadata})
-
-    async def remove_metadata_item(self, request: web.Request) -> web.StreamResponse:
-        key = request.match_info["key"]
-        if key not in (await self._get(request)).metadata:
-            raise NotFound(f"Snapshot metadata has no key {key[:255]}.")
-        await self.service.snapshots.change(
-            context_of(request), _id(request), metadata=lambda old: {k: value for k, value in old.items() if k != key}
-        )
-        return web.Response(status=200)
 
     async def action(self, request: web.Request) -> web.StreamResponse:
         body, ctx = await json_body(request), context_of(request)

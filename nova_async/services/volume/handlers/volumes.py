@@ -11,6 +11,7 @@ from nova_async.services.volume import fields as f
 from nova_async.services.volume import rules, views
 from nova_async.services.volume import versions as v
 from nova_async.services.volume.handlers.base import VERSION, Handlers, Routes, one_key, wants_all
+from nova_async.services.volume.handlers.metadata import MetadataHandlers, item
 from nova_async.services.volume.paging import Page, paged
 from nova_async.services.volume.volumes import Asked
 from nova_async.services.web import context_of, json_body, json_response
@@ -77,12 +78,7 @@ class VolumeHandlers(Handlers):
             ("GET", one, self.show),
             ("PUT", one, self.update),
             ("DELETE", one, self.delete),
-            ("GET", one + "/metadata", self.metadata),
-            ("POST", one + "/metadata", self.add_metadata),
-            ("PUT", one + "/metadata", self.set_metadata),
-            ("GET", one + "/metadata/{key}", self.metadata_item),
-            ("PUT", one + "/metadata/{key}", self.set_metadata_item),
-            ("DELETE", one + "/metadata/{key}", self.remove_metadata_item),
+            *MetadataHandlers("Volume", self.service.volumes).routes(one),
             ("GET", one + "/encryption", self.encryption),
             ("POST", one + "/action", self.action),
         ]
@@ -141,41 +137,6 @@ class VolumeHandlers(Handlers):
             rules.admin(context_of(request), "volume:force_delete")
         await self.service.volumes.delete(context_of(request), _id(request), cascade=cascade, force=force)
         return web.Response(status=202)
-
-    # -- metadata
-
-    async def metadata(self, request: web.Request) -> web.StreamResponse:
-        return json_response({"metadata": (await self._get(request)).metadata})
-
-    async def add_metadata(self, request: web.Request) -> web.StreamResponse:
-        more = f.metadata("metadata", (await json_body(request)).get("metadata"))
-        row = await self.service.volumes.change(context_of(request), _id(request), metadata=lambda old: old | more)
-        return json_response({"metadata": row.metadata})
-
-    async def set_metadata(self, request: web.Request) -> web.StreamResponse:
-        whole = f.metadata("metadata", (await json_body(request)).get("metadata"))
-        row = await self.service.volumes.change(context_of(request), _id(request), metadata=whole)
-        return json_response({"metadata": row.metadata})
-
-    async def metadata_item(self, request: web.Request) -> web.StreamResponse:
-        key = request.match_info["key"]
-        return json_response({"meta": {key: _item((await self._get(request)).metadata, key)}})
-
-    async def set_metadata_item(self, request: web.Request) -> web.StreamResponse:
-        key = request.match_info["key"]
-        more = f.metadata("meta", (await json_body(request)).get("meta"))
-        if set(more) != {key}:
-            raise Invalid("The request body and the URI must name the same key.")
-        await self.service.volumes.change(context_of(request), _id(request), metadata=lambda old: old | more)
-        return json_response({"meta": more})
-
-    async def remove_metadata_item(self, request: web.Request) -> web.StreamResponse:
-        key = request.match_info["key"]
-        _item((await self._get(request)).metadata, key)
-        await self.service.volumes.change(
-            context_of(request), _id(request), metadata=lambda old: {k: value for k, value in old.items() if k != key}
-        )
-        return web.Response(status=200)
 
     async def encryption(self, request: web.Request) -> web.StreamResponse:
         await self._get(request)
@@ -358,7 +319,7 @@ class VolumeHandlers(Handlers):
 
     async def _unset_image_metadata(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         key = f.read(body, "os-unset_image_metadata", {"key": f.text}, required=("key",))["key"]
-        _item((await self._get(request)).image_metadata, key)
+        item("Volume", (await self._get(request)).image_metadata, key)
         await self.service.volumes.change(
             context_of(request), _id(request), image_metadata=lambda old: {k: value for k, value in old.items() if k != key}
         )
@@ -389,9 +350,3 @@ NOT_HERE = frozenset(
 
 def _id(request: web.Request) -> str:
     return request.match_info["id"]
-
-
-def _item(items: dict[str, str], key: str) -> str:
-    if key not in items:
-        raise NotFound(f"Volume metadata has no key {key[:255]}.")
-    return items[key]

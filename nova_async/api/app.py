@@ -80,7 +80,7 @@ class Edge:
         if not rest.strip("/"):
             return _json(one_version(root, tree))
         if rest == "openapi.json" and http.method == "GET":
-            return web.Response(body=self._document(http, root), content_type="application/json")
+            return web.Response(body=await self._document(http, root), content_type="application/json")
         ctx = await self._caller(http, request_id)
         found = self.tree.find(http.method, rest)
         if found is None:
@@ -150,12 +150,16 @@ class Edge:
         host = http.host if HOST.match(http.host) else self.parts.config.api.listen
         return f"{http.scheme}://{host}{PREFIX}"
 
-    def _document(self, http: web.Request, root: str) -> bytes:
+    async def _document(self, http: web.Request, root: str) -> bytes:
         """The OpenAPI document of the version that the query or a header names, else of the newest. Made once, kept compressed."""
         version = versions.parse(http.query.get("version") or versions.asked(http.headers) or "latest")
         if version not in self._documents:
-            self._documents[version] = zlib.compress(msgspec.json.encode(openapi.document(ROUTES, UNKNOWN_ROOT, version)))
+            self._documents[version] = await asyncio.to_thread(_compressed, version)
         return zlib.decompress(self._documents[version]).replace(UNKNOWN_ROOT.encode(), root.encode())
+
+
+def _compressed(version: int) -> bytes:
+    return zlib.compress(msgspec.json.encode(openapi.document(ROUTES, UNKNOWN_ROOT, version)))
 
 
 def _check(route: Route, request: Request, http: web.Request) -> None:

@@ -12,6 +12,7 @@ from nova_async.conductor.parts import Run
 from nova_async.conductor.servers import instance_of
 from nova_async.db import server_volumes
 from nova_async.errors import Error, NotFound, Unavailable
+from nova_async.workflow.steps import Wait
 
 Device = dict[str, Any]
 WRITTEN = frozenset({"creating", "downloading", "extending", "uploading"})
@@ -21,6 +22,12 @@ logger = log.get("conductor.volumes")
 def held(devices: list[Device]) -> list[Device]:
     """Those that the volume service holds for their server."""
     return [device for device in devices if device.get("kind") == "volume" and device.get("attachment_id")]
+
+
+def look_again(run: Run) -> Wait:
+    """When to ask anew whether the volume service is done: soon in a young operation, every half second in one that takes long."""
+    age = (run.world.now() - run.row.created_at).total_seconds()
+    return Wait(min(0.5, max(0.05, age / 4)))
 
 
 def connector(run: Run, host: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back, take_host, told
 from nova_async.conductor.requests import request_for
 from nova_async.conductor.servers import fault, instance_of
-from nova_async.conductor.volumes import Device, held, hold, key_of, let_go
+from nova_async.conductor.volumes import Device, held, hold, key_of, let_go, look_again
 from nova_async.db import Connection, hosts, placements, server_volumes
 from nova_async.model import states
 from nova_async.model.guests import PortSpec
@@ -27,7 +27,6 @@ from nova_async.workflow.steps import Definition, GiveUp, TryAgain, Wait, step, 
 
 logger = log.get("conductor.create")
 MAKING = frozenset({"creating", "downloading"})  # states of a volume that is not ready yet
-MAKING_SECONDS = 0.5  # between two looks at it
 USERS_FAULT = (errors.Invalid, errors.NotFound, errors.Forbidden, errors.Unsupported)  # no other host would help
 
 
@@ -87,7 +86,7 @@ async def make_volumes(run: Run) -> list[Device] | Wait:
     found = [await _volume_of(run, device) for device in instance.block_devices]
     made = [device for device in found if device is not None]
     if len(made) < len(found):
-        return Wait(MAKING_SECONDS)
+        return look_again(run)
     return [await hold(run, device, claimed["host"]) if device.get("kind") == "volume" else device for device in made]
 
 

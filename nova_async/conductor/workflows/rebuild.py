@@ -3,13 +3,12 @@
 from nova_async.bus.messages.compute import PowerOff, Rebuild
 from nova_async.conductor.parts import Run
 from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error
+from nova_async.conductor.volumes import look_again
 from nova_async.db import Connection, placements
 from nova_async.errors import Conflict, Invalid
 from nova_async.model import states
 from nova_async.model.power import PowerState
 from nova_async.workflow.steps import Definition, Wait, step, steps
-
-WRITING_SECONDS = 0.5  # between two looks at a volume that an image is written to
 
 
 async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
@@ -38,7 +37,7 @@ async def await_image(run: Run) -> Wait | None:
     assert instance.root_volume is not None
     volume = await run.parts.volumes.get(run.ctx, instance.root_volume["volume_id"])
     if volume.status == "downloading":
-        return Wait(WRITING_SECONDS)
+        return look_again(run)
     if volume.status.startswith("error"):
         raise Invalid(f"The image could not be written to volume {volume.id}.")
     return None

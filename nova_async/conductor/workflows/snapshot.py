@@ -9,7 +9,7 @@ from nova_async import log
 from nova_async.bus.messages.compute import Pause, Snapshot, Unpause
 from nova_async.conductor.parts import Run
 from nova_async.conductor.servers import guest_now, host_of, instance_of, leave_to_host, note_fault
-from nova_async.conductor.volumes import Device, held
+from nova_async.conductor.volumes import Device, held, look_again
 from nova_async.db import Connection
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
 from nova_async.model import states
@@ -17,7 +17,6 @@ from nova_async.model.power import PowerState
 from nova_async.workflow.steps import Definition, Wait, step, steps
 
 logger = log.get("conductor.snapshot")
-SNAPSHOT_SECONDS = 0.5  # between two looks at snapshots that are being made
 
 
 async def check_image(run: Run) -> None:
@@ -86,7 +85,7 @@ async def snapshot_volumes(run: Run) -> list[dict[str, Any]] | Wait:
             raise Conflict(f"The snapshot of volume {device['volume_id']} could not be made.")
         waiting = waiting or snapshot.status == "creating"
         mapped.append(_mapping(device, snapshot.id))
-    return Wait(SNAPSHOT_SECONDS) if waiting else mapped
+    return look_again(run) if waiting else mapped
 
 
 async def drop_snapshots(run: Run) -> None:

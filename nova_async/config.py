@@ -326,8 +326,15 @@ class Config(Section):
         return Path(self.certs.authority_dir).absolute() if self.certs.authority_dir else self.state / "authority"
 
 
-def load(path: str | Path | None = None, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Config:
+def load(
+    path: str | Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    defaults: Mapping[str, dict[str, Any]] = {},
+    **overrides: Any,
+) -> Config:
     """Read the file (if any), then the environment, then ``overrides`` (``section__option=value``).
+
+    ``defaults``, by section, hold where nobody says otherwise.
 
     Raises ``Invalid`` naming the option that is unknown or of the wrong type.
     """
@@ -337,6 +344,8 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] = os.env
             tree = tomllib.loads(Path(path).read_text())
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise Invalid(f"configuration {path}: {error}") from None
+    for section, options in defaults.items():
+        tree[section] = options | tree.get(section, {})
     for name, text in environment.items():
         if name.startswith("NOVA_ASYNC_") and name != "NOVA_ASYNC_CONFIG":
             _set(tree, name.removeprefix("NOVA_ASYNC_").lower(), text)

@@ -132,3 +132,13 @@ def test_the_public_url_follows_the_address_unless_it_is_set() -> None:
 def test_cpus_and_devices_that_cannot_be_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(Invalid, match=re.escape(words)):
         load(None, {}, **options)
+
+
+def test_defaults_of_a_caller_yield_to_whoever_says_otherwise(tmp_path: Path) -> None:
+    defaults = {"compute": {"allow_resize_to_same_host": True, "threads": 3}}
+    path = tmp_path / "a.toml"
+    path.write_text("[compute]\nthreads = 5\n")
+    config = load(path, {"NOVA_ASYNC_COMPUTE_REPORT_SECONDS": "7"}, defaults, compute__driver="fake")
+    told = config.compute
+    assert (told.allow_resize_to_same_host, told.threads, told.report_seconds, told.driver) == (True, 5, 7.0, "fake")
+    assert load(path, {"NOVA_ASYNC_COMPUTE_ALLOW_RESIZE_TO_SAME_HOST": "false"}, defaults).compute.allow_resize_to_same_host is False

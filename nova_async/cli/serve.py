@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +30,7 @@ def compute(path: Path, host: str | None) -> None:
     _serve(path, "compute", {"compute__host": host} if host else {})
 
 
-def _serve(path: Path, part: str, overrides: dict[str, str]) -> None:
+def _serve(path: Path, part: str, overrides: dict[str, Any]) -> None:
     from nova_async import app, log
     from nova_async.cli.running import run, run_or_refuse, serve_until
     from nova_async.config import Config, load

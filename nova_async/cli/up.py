@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nova_async.config import Config
 
 DEFAULT_STATE = "~/.local/share/nova-async"
+ONE_HOST: dict[str, dict[str, Any]] = {"compute": {"allow_resize_to_same_host": True}}  # there is no other to be resized to
 
 
 @click.command()
@@ -41,7 +42,7 @@ def up(
     overrides: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
 
     def read() -> "Config":
-        return load(path, **overrides)
+        return load(path, defaults={} if hosts else ONE_HOST, **overrides)
 
     config = run_or_refuse(read)
     config.state_dir = str((state_dir or Path(DEFAULT_STATE if config.state_dir == "var" else config.state_dir)).expanduser())

@@ -356,6 +356,8 @@ class RealHost:
             end = time.monotonic() + 5
             while self.processes("") and time.monotonic() < end:
                 time.sleep(0.1)
+        with contextlib.suppress(subprocess.CalledProcessError):  # it was not made
+            run("ip", "link", "del", self.name)  # at once: the kernel takes a namespace apart later, and its links with it
         run("ip", "netns", "del", self.name)
 
     def processes(self, program: str) -> list[int]:
@@ -383,8 +385,8 @@ class RealHost:
 def real_cloud(test_guest: Path, *options: str, **environment: str) -> Iterator[tuple[RunningCloud, RealHost]]:
     """A cloud with real guests, in a network namespace; not started yet. Nothing is left of it afterwards."""
     host = RealHost()
-    host.make()
     try:
+        host.make()
         with state_folder() as state:
             shutil.copytree(test_guest, state / "testguest", ignore=shutil.ignore_patterns(".*", "lock"))
             cloud = RunningCloud(state, *options, listen=f"{host.address}:8774", prefix=host.inside, **environment)

@@ -50,7 +50,7 @@ class RabbitServer:
     """
 
     def __init__(self, directory: Path, world: World, *, certificate: Path | None = None) -> None:
-        self._directory = directory
+        self._directory = directory.absolute()
         self._world = world
         self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
@@ -144,6 +144,7 @@ class RabbitServer:
         with open(self._directory / "console.log", "ab") as console:
             return subprocess.Popen(
                 [SERVER],
+                cwd=self._directory,  # where a node that dies writes its dumps
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=console,

@@ -33,6 +33,8 @@ from nova_async.world import World
 if TYPE_CHECKING:
     from nova_async.certs.keeper import Keeper
     from nova_async.policy import Policy
+    from nova_async.services.identity.bootstrap import Secrets
+    from nova_async.services.image.builtin import BuiltinImages
     from nova_async.services.volume.builtin import BuiltinVolumes
     from nova_async.virt.libvirt.base import VolumeFetcher
 
@@ -51,6 +53,8 @@ class App:
         self.database: Database
         self.policy: Policy
         self.volumes: BuiltinVolumes
+        self.secrets: Secrets | None = None
+        self.builtin_images: BuiltinImages | None = None
         self.workers: list[Worker] = []
         self.task: asyncio.Task[None] | None = None
 
@@ -137,20 +141,13 @@ class App:
         from nova_async import bootstrap
         from nova_async.api.app import Parts as ApiParts
         from nova_async.api.app import application as compute_api
+        from nova_async.app_services import open_services
         from nova_async.certs import http as certs_http
         from nova_async.certs.authority import Authority
         from nova_async.certs.broker import accounts as broker_accounts
         from nova_async.conductor.conductor import Conductor
         from nova_async.metadata.service import application as metadata_api
         from nova_async.metadata.source import DatabaseMetadata
-        from nova_async.services.identity import http as identity_http
-        from nova_async.services.identity.builtin import BuiltinIdentity
-        from nova_async.services.image import http as image_http
-        from nova_async.services.image.builtin import BuiltinImages
-        from nova_async.services.network import http as network_http
-        from nova_async.services.network.builtin import BuiltinNetworks
-        from nova_async.services.volume import http as volume_http
-        from nova_async.services.volume.builtin import BuiltinVolumes
 
         config, world = self.config, self.world
         await bootstrap.migrate(url, world)
@@ -160,34 +157,28 @@ class App:
         stack.push_async_callback(database.close)
         self.say("database is ready")
 
-        identity = await BuiltinIdentity.open(database, config, world)
-        stack.push_async_callback(identity.close)
-        images = await BuiltinImages.open(database, config, world)
-        stack.push_async_callback(images.close)
-        networks = await BuiltinNetworks.open(database, config, world)
         if config.volume.url:
             raise Invalid(
                 "volume.url: the application has no client of a Cinder of its own yet; leave it empty, and name it to workers alone."
             )
-        volumes = self.volumes = await BuiltinVolumes.open(database, config, world, images)
-        stack.push_async_callback(volumes.close)
-        self.secrets = await identity.bootstrap()
-        await networks.bootstrap()
+        services = await open_services(config, database, world, stack)
+        images, networks, volumes = services.images, services.networks, services.volumes
+        self.volumes, self.secrets, self.builtin_images = volumes, services.secrets, services.builtin_images
         await bootstrap.flavors(database)
-        self.images: BuiltinImages = images
 
         conductor = self.conductor = Conductor(
             config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url
         )
         volumes.jobs.on_grown = conductor.volume_grown
-        networks.on_change = conductor.desk.ports_changed
+        if services.builtin_networks:
+            services.builtin_networks.on_change = conductor.desk.ports_changed
         parts = ApiParts(
             config=config,
             world=world,
             database=database,
             bus=self.bus,
             starter=conductor.engine,
-            tokens=identity,
+            tokens=services.identity,
             images=images,
             networks=networks,
             volumes=volumes,
@@ -203,10 +194,7 @@ class App:
         self._site = web_root.site(
             {
                 "/compute": compute_api(parts),
-                "/identity": identity_http.application(identity, world, config),
-                "/image": image_http.application(images, identity, world, config),
-                "/network": network_http.application(networks, identity, world, config),
-                "/volume": volume_http.application(volumes, identity, world, config),
+                **services.sites,
                 "/metadata": metadata,
                 "/certs": certs_http.application(await Authority.open(config, world, database, broker_accounts(config, world)), world),
                 **consoles,
@@ -346,15 +334,16 @@ class App:
         return volumes
 
     async def _remote_images(self, stack: AsyncExitStack) -> ImageService:
+        from nova_async.app_services import endpoint
         from nova_async.services.identity.remote import TokenSource
         from nova_async.services.image.remote import RemoteImages
 
         config = self.config
-        if not (config.image.url and config.identity.url):
-            raise Invalid("A worker needs image.url and identity.url, with identity.username and identity.password.")
+        if not config.identity.url:
+            raise Invalid("A worker needs identity.url, with identity.username and identity.password.")
         tokens = TokenSource(config.identity, self.world)
         stack.push_async_callback(tokens.close)
-        images = RemoteImages(config.image.url, tokens, self.world)
+        images = RemoteImages(endpoint(config.image.url, tokens, "image"), tokens, self.world)
         stack.push_async_callback(images.close)
         return images
 

@@ -185,8 +185,13 @@ class Quota(Section):
     injected_file_path_bytes: int = 255
 
 
+class Services(Section):
+    identity: Literal["builtin", "keystone"] = "builtin"
+    image: Literal["builtin", "glance"] = "builtin"
+
+
 class Identity(Section):
-    url: str = ""  # empty: built in
+    url: str = ""  # of a Keystone; for workers: where the identity service is
     token_seconds: int = 3600
     admin_password: str = ""  # empty: made at first start and kept in state_dir
     region: str = "RegionOne"
@@ -196,7 +201,7 @@ class Identity(Section):
 
 
 class ImageSection(Section):
-    url: str = ""  # empty: built in
+    url: str = ""  # of a Glance; for workers: where the image service is; empty: as the catalog says
     store_dir: str = ""  # empty: <state_dir>/images
     max_size_bytes: int = 64 * 2**30
     max_virtual_size_bytes: int = 256 * 2**30
@@ -276,6 +281,7 @@ class Config(Section):
     scheduler: SchedulerSection = msgspec.field(default_factory=SchedulerSection)
     conductor: Conductor = msgspec.field(default_factory=Conductor)
     quota: Quota = msgspec.field(default_factory=Quota)
+    services: Services = msgspec.field(default_factory=Services)
     identity: Identity = msgspec.field(default_factory=Identity)
     image: ImageSection = msgspec.field(default_factory=ImageSection)
     network: Network = msgspec.field(default_factory=Network)
@@ -382,6 +388,11 @@ def _check(config: Config) -> None:
     for name, kinds in policies.items():
         if len(kinds) > 1:
             raise Invalid(f"configuration: pci.alias: {name!r} stands there with different numa_policy or device_type")
+    if config.services.identity == "keystone" and not (config.identity.url and config.identity.password):
+        raise Invalid("configuration: services.identity is keystone, which needs identity.url, identity.username and identity.password")
+    for service, url in (("image", config.image.url),):
+        if getattr(config.services, service) != "builtin" and config.services.identity == "builtin" and not url:
+            raise Invalid(f"configuration: {service}.url must say where {getattr(config.services, service)} is: no Keystone's catalog does")
     fake = config.fake
     if fake.cells < 1 or fake.threads < 1 or fake.vcpus % (fake.cells * fake.threads):
         raise Invalid("configuration: fake.vcpus must be a multiple of fake.cells * fake.threads, which are at least 1")

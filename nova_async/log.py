@@ -30,6 +30,11 @@ def bound(**keys: Any) -> Iterator[None]:
         structlog.contextvars.reset_contextvars(**tokens)
 
 
+def request_id() -> str:
+    """The request id that is bound in this task; empty outside of requests and workflows."""
+    return str(structlog.contextvars.get_contextvars().get("request_id") or "")
+
+
 def configure(level: str = "info", form: str = "text", stream: Any = None) -> None:
     """Set up the process's log once. ``form`` is ``text`` or ``json``."""
     renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)

@@ -23,6 +23,7 @@ ACTIVE_SECONDS = 900.0
 
 async def boot_first_guest(running: "App", config: Config, say: "Progress") -> None:
     """Boot the server ``first`` unless it is there already; report each stage. Raises ``Error``."""
+    assert running.secrets is not None
     login = running.secrets.demo
     async with Client(config.public_url, login.username, login.password, login.project_name) as user:
         found = (await user.ask("GET", f"/compute/v2.1/servers?name=^{SERVER}$"))["servers"]
@@ -59,6 +60,7 @@ async def _image(running: "App", config: Config, user: Client, say: "Progress") 
 
 
 async def _upload(running: "App", config: Config, path: Path) -> str:
+    assert running.secrets is not None
     login = running.secrets.admin
     async with Client(config.public_url, login.username, login.password, login.project_name) as admin:
         body = {"name": IMAGE, "disk_format": "qcow2", "container_format": "bare", "visibility": "public"}

@@ -60,6 +60,7 @@ async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Even
     from nova_async.cli.clouds import write_clouds
     from nova_async.cli.progress import Progress
     from nova_async.cli.running import serve_until
+    from nova_async.config import Services
     from nova_async.world import RealWorld
 
     say, world = Progress(), RealWorld()
@@ -68,13 +69,17 @@ async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Even
         log.configure(config.log.level, config.log.form, stream)
         say(f"starting in {config.state} (log: {log_file})")
         async with app.running(config, world, say=say) as running:
-            clouds = await asyncio.to_thread(write_clouds, config.state, running.secrets)
-            if config.compute.driver != "libvirt":
-                await running.images.ensure_blank(_service(world))
+            if config.compute.driver != "libvirt" and running.builtin_images:
+                await running.builtin_images.ensure_blank(_service(world))
+            clouds = await asyncio.to_thread(write_clouds, config.state, running.secrets) if running.secrets else None
             click.echo(f"ready {config.public_url}")
-            say(f"use it:  export OS_CLIENT_CONFIG_FILE={clouds}")
-            say("         openstack --os-cloud nova-async server list      (and --os-cloud nova-async-admin)")
-            guest = asyncio.create_task(_first_guest(running, config, say), name="first-guest") if first_guest else None
+            if clouds:
+                say(f"use it:  export OS_CLIENT_CONFIG_FILE={clouds}")
+                say("         openstack --os-cloud nova-async server list      (and --os-cloud nova-async-admin)")
+            else:
+                say(f"log in at {config.identity.url}; its catalog should have this compute service: {config.public_url}/compute/v2.1")
+            wanted = first_guest and config.services == Services()  # who leans on real services has images and networks of his own
+            guest = asyncio.create_task(_first_guest(running, config, say), name="first-guest") if wanted else None
             try:
                 await serve_until(running, stop, read)
             finally:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientTimeout, web
 
 from nova_async.config import Identity
 from nova_async.errors import Unauthorized, Unavailable
@@ -139,7 +139,7 @@ async def test_nobody_there_is_unavailable(world: RealWorld) -> None:
 
 
 async def test_a_server_that_never_answers_costs_a_deadline(world: RealWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "DEADLINE", ClientTimeout(total=0.3))
 
     async def silent(request: web.Request) -> web.Response:
         await asyncio.sleep(5)

@@ -22,6 +22,9 @@ class OwnToken:
     async def token(self) -> str:
         return "admin"
 
+    def forget(self, token: str) -> None:
+        return None
+
 
 @pytest.fixture
 async def remote(service: Service, world: RealWorld) -> AsyncIterator[RemoteImages]:
@@ -187,7 +190,7 @@ async def test_a_strange_answer_is_unavailable(
     answer: Callable[[], web.Response], world: RealWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SEC-013: a redirect is not followed, so that the token goes to nobody else."""
-    monkeypatch.setattr("nova_async.services.image.remote.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("nova_async.services.client.FIRST_PAUSE", 0.001)
     server, asked = await respond([answer])
     async with server:
         images = RemoteImages(str(server.make_url("/")), OwnToken(), world)
@@ -198,7 +201,7 @@ async def test_a_strange_answer_is_unavailable(
 
 
 async def test_nobody_there_is_unavailable(world: RealWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nova_async.services.image.remote.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("nova_async.services.client.FIRST_PAUSE", 0.001)
     images = RemoteImages(f"http://127.0.0.1:{unused_port()}", OwnToken(), world)
     with pytest.raises(Unavailable):
         await images.get(ANNA, IMAGE_ID)

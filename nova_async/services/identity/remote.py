@@ -5,20 +5,20 @@ import hashlib
 import re
 from collections import OrderedDict
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-import aiohttp
 import msgspec
+from aiohttp import ClientTimeout
 
 from nova_async import log
 from nova_async.config import Identity
 from nova_async.context import Context
 from nova_async.errors import Unauthorized, Unavailable
+from nova_async.services.client import ServiceClient, versioned
 from nova_async.world import World
 
-DEADLINE_SECONDS = 10.0
-CONNECTIONS = 32
-MAX_ANSWER_OCTETS = 2**20
+DEADLINE = ClientTimeout(total=10, sock_connect=5)
+INTERFACES = ("internal", "public")  # where we look for the others, the first that there is
 CACHE_SECONDS = 30.0  # how long a token revoked elsewhere may still be taken for good
 REFUSAL_SECONDS = 5.0
 MAX_CACHED = 10_000
@@ -26,7 +26,6 @@ RENEW_AT = 0.8  # of a token's life
 LONGEST_PAUSE = 30.0
 PROJECT = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 logger = log.get("identity.remote")
-T = TypeVar("T")
 
 
 class _Domain(msgspec.Struct):
@@ -42,6 +41,17 @@ class _Role(msgspec.Struct):
     name: str
 
 
+class _Endpoint(msgspec.Struct):
+    interface: str
+    url: str
+    region_id: str | None = None
+
+
+class _Service(msgspec.Struct):
+    type: str
+    endpoints: list[_Endpoint] = []
+
+
 class _Token(msgspec.Struct):
     """What we read of Keystone's token document."""
 
@@ -52,6 +62,7 @@ class _Token(msgspec.Struct):
     domain: _Domain | None = None
     system: dict[str, Any] | None = None
     roles: list[_Role] = []
+    catalog: list[_Service] = []
 
 
 class _Document(msgspec.Struct):
@@ -59,36 +70,25 @@ class _Document(msgspec.Struct):
 
 
 class Keystone:
-    """HTTP to one Keystone with deadlines and bounds. The session is made on first use; ``close`` it."""
+    """One Keystone, asked with deadlines and bounds. ``close`` it."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/").removesuffix("/v3") + "/v3"
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, url: str, world: World) -> None:
+        self._client = ServiceClient("identity", versioned(url, "v3"), world)
 
-    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any, bytes]:
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any, bytes]:
         """Status, headers and body. Raises ``Unavailable`` when there is no usable answer."""
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)
-            self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=CONNECTIONS))
-        try:
-            async with self._session.request(method, self.url + path, allow_redirects=False, **more) as got:
-                body = await _bounded(got.content)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable("The identity service does not answer.", detail=type(error).__name__) from None
-        if got.status >= 500 or got.status in (408, 429):
-            raise Unavailable("The identity service does not answer.", detail=f"HTTP {got.status}")
-        return got.status, got.headers, body
+        async with self._client.answered(method, path, timeout=DEADLINE, **options) as got:
+            return got.status, got.headers, await self._client.body(got)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
 
 class TokenSource:
     """Tokens for this process's own user, renewed before they end."""
 
     def __init__(self, options: Identity, world: World) -> None:
-        self._keystone = Keystone(options.url)
+        self._keystone = Keystone(options.url, world)
         self._options = options
         self._world = world
         self._lock = asyncio.Lock()
@@ -96,6 +96,7 @@ class TokenSource:
         self._renew_at = self._ends_at = float("-inf")
         self._failures = 0
         self._not_before = float("-inf")
+        self._catalog: list[_Service] = []
 
     async def token(self) -> str:
         """A token that is good for a while. Raises ``Unavailable`` when none can be had."""
@@ -111,6 +112,18 @@ class TokenSource:
         """A service refused this token: get another next time."""
         if token == self._token:
             self._renew_at = self._ends_at = float("-inf")
+
+    async def endpoint(self, *types: str) -> str:
+        """Where a service of one of these types answers in our region, by the catalog. Raises ``Unavailable``."""
+        await self.token()
+        found = [e for service in self._catalog if service.type in types for e in service.endpoints]
+        for interface in INTERFACES:
+            for endpoint in found:
+                if endpoint.interface == interface and endpoint.region_id in (None, self._options.region):
+                    return endpoint.url.rstrip("/")
+        raise Unavailable(
+            f"The catalog has no {types[0]} service.", detail=f"region {self._options.region}, interface {' or '.join(INTERFACES)}"
+        )
 
     async def close(self) -> None:
         await self._keystone.close()
@@ -136,11 +149,12 @@ class TokenSource:
 
     async def _login(self) -> tuple[str, float]:
         """A token and the seconds that it lives, by Keystone's own clock."""
-        status, headers, body = await self._keystone.ask("POST", "/auth/tokens?nocatalog", json=self._credentials())
+        status, headers, body = await self._keystone.ask("POST", "/auth/tokens", json=self._credentials(), repeat=True)
         text = headers.get("X-Subject-Token", "")
         if status != 201 or not text:
             raise Unavailable("The identity service refuses the user that identity.username names.", detail=f"HTTP {status}")
         token = _parse(body)
+        self._catalog = token.catalog
         return text, (token.expires_at - token.issued_at).total_seconds()
 
     def _credentials(self) -> dict[str, Any]:
@@ -158,7 +172,7 @@ class RemoteTokens:
 
     def __init__(self, options: Identity, world: World, source: TokenSource | None = None) -> None:
         self.source = source or TokenSource(options, world)
-        self._keystone = Keystone(options.url)
+        self._keystone = Keystone(options.url, world)
         self._world = world
         self._known: OrderedDict[bytes, tuple[float, datetime | None, Context | None]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Context | None]] = {}
@@ -260,12 +274,3 @@ def _parse(body: bytes) -> _Token:
         return msgspec.json.decode(body, type=_Document).token
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Unavailable("The identity service gives no usable answer.", detail="not a token document") from None
-
-
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_chunked(65_536):
-        body += chunk
-        if len(body) > MAX_ANSWER_OCTETS:
-            raise aiohttp.ClientPayloadError("answer too large")
-    return bytes(body)

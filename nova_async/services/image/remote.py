@@ -4,59 +4,34 @@ We ask with our own credential, which sees more than the caller: whether the cal
 change an image is decided here, from the image's owner, visibility and members.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import msgspec
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
 from nova_async import errors
 from nova_async.context import Context
+from nova_async.services.client import TRANSFER, ServiceClient, TokenSource
 from nova_async.services.image import Image, rules
 from nova_async.world import World
 
 CHUNK = 2**20
-TRIES = 4  # of what may be repeated
-FIRST_PAUSE = 0.2  # seconds; doubled each time
-QUESTION = ClientTimeout(total=30, sock_connect=5)
-TRANSFER = ClientTimeout(total=None, sock_connect=5, sock_read=60)  # as long as bytes flow
+IMAGES = "/v2/images"
 OCTETS = {"Content-Type": "application/octet-stream"}
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 PAGE, MAX_PAGES = 200, 20  # images of one question; questions of one answer
-ANSWER_BYTES = 4 * 2**20
-
-MEANING: dict[int, type[errors.Error]] = {
-    400: errors.Invalid,
-    403: errors.Forbidden,
-    404: errors.NotFound,
-    409: errors.Conflict,
-    410: errors.Gone,
-    413: errors.TooLarge,
-    415: errors.Invalid,
-    416: errors.Invalid,
-}
 NOT_PROPERTIES = frozenset({"self", "file", "schema", "direct_url", "locations", "stores"})
 
 
-class TokenSource(Protocol):
-    async def token(self) -> str:
-        """A valid token of our own; raises ``Unavailable``."""
-        ...
-
-
 class RemoteImages:
-    """Implements ``ImageService``. ``url`` is the endpoint without ``/v2``."""
+    """Implements ``ImageService``. ``url`` is the endpoint, with or without ``/v2``, or how to find it."""
 
-    def __init__(self, url: str, token_source: TokenSource, world: World) -> None:
-        self._url = f"{url.rstrip('/').removesuffix('/v2')}/v2/images"
-        self._tokens, self._world = token_source, world
-        self._session: ClientSession | None = None
+    def __init__(self, url: str | Callable[[], Awaitable[str]], token_source: TokenSource, world: World) -> None:
+        base = url.rstrip("/").removesuffix("/v2") if isinstance(url, str) else url
+        self._client = ServiceClient("image", base, world, token_source)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._client.close()
 
     async def get(self, ctx: Context, image_id: str) -> Image:
         """Raises ``NotFound`` when there is none that the caller may see, ``Unavailable``."""
@@ -74,7 +49,7 @@ class RemoteImages:
         """
         image = await self.get(ctx, image_id)
         headers = {"Range": f"bytes={start}-"} if start else {}
-        async with self._repeated("GET", f"/{image.id}/file", headers=headers, timeout=TRANSFER) as response:
+        async with self._client.asked("GET", f"{IMAGES}/{image.id}/file", headers=headers, timeout=TRANSFER) as response:
             if response.status == 204:
                 raise errors.Conflict(f"Image {image.id} has no data yet; its status is {image.status}.")
             if response.status != (206 if start else 200):
@@ -91,14 +66,14 @@ class RemoteImages:
     async def upload(self, ctx: Context, image_id: str, data: AsyncIterator[bytes]) -> Image:
         """Fill a queued image; the image service inspects the data."""
         image = await self._changeable(ctx, image_id, "upload data to")
-        async with self._asked("PUT", f"/{image.id}/file", data=data, headers=OCTETS, timeout=TRANSFER):
+        path = f"{IMAGES}/{image.id}/file"
+        async with self._client.asked("PUT", path, data=data, headers=OCTETS, timeout=TRANSFER, repeat=False):
             pass
         return await self.get(ctx, image_id)
 
     async def delete(self, ctx: Context, image_id: str) -> None:
         image = await self._changeable(ctx, image_id, "delete")
-        async with self._repeated("DELETE", f"/{image.id}"):
-            pass
+        await self._json("DELETE", f"/{image.id}")
 
     async def owned(self, ctx: Context, project_id: str, properties: dict[str, str]) -> list[Image]:
         """See ``ImageService.owned``."""
@@ -156,74 +131,7 @@ class RemoteImages:
         return next((str(m.get("status")) for m in members if m.get("member_id") == ctx.project_id), None)
 
     async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        ask = self._repeated if method == "GET" else self._asked
-        async with ask(method, path, **options) as response:
-            try:
-                return msgspec.json.decode(await response.content.read(ANSWER_BYTES), type=dict[str, Any])
-            except msgspec.DecodeError as error:
-                raise errors.Unavailable("The image service answered in a form that is not known.", detail=str(error)) from None
-
-    @asynccontextmanager
-    async def _repeated(self, method: str, path: str, **options: Any) -> AsyncIterator[ClientResponse]:
-        """As ``_asked``, again after a pause while the service is unavailable. What the block raises is not repeated."""
-        for number in range(TRIES):
-            asked = self._asked(method, path, **options)
-            try:
-                response = await asked.__aenter__()
-            except errors.Unavailable:
-                if number == TRIES - 1:
-                    raise
-                await self._world.sleep(FIRST_PAUSE * 2**number * (0.5 + self._world.random.random()))
-                continue
-            break
-        async with _entered(asked, response):
-            yield response
-
-    @asynccontextmanager
-    async def _asked(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
-    ) -> AsyncIterator[ClientResponse]:
-        """The response, once; errors as our kinds. Redirects are not followed: the token goes nowhere else."""
-        headers = {"X-Auth-Token": await self._tokens.token(), "Accept": "application/json"} | (headers or {})
-        options.setdefault("timeout", QUESTION)
-        try:
-            async with self._open_session().request(
-                method, self._url + path, headers=headers, allow_redirects=False, **options
-            ) as response:
-                if response.status not in (200, 201, 204, 206):
-                    raise await _refusal(response)
-                yield response
-        except (ClientError, OSError, TimeoutError) as error:
-            raise errors.Unavailable("The image service does not answer.", detail=repr(error)) from None
-
-    def _open_session(self) -> ClientSession:
-        """Made on first use, inside the loop that uses it."""
-        if self._session is None:
-            self._session = ClientSession(auto_decompress=False)
-        return self._session
-
-
-@asynccontextmanager
-async def _entered(manager: Any, value: ClientResponse) -> AsyncIterator[ClientResponse]:
-    """A context manager that was entered already: its exit alone."""
-    try:
-        yield value
-    except BaseException as error:
-        if not await manager.__aexit__(type(error), error, error.__traceback__):
-            raise
-    else:
-        await manager.__aexit__(None, None, None)
-
-
-async def _refusal(response: ClientResponse) -> errors.Error:
-    kind = MEANING.get(response.status)
-    try:
-        text = msgspec.json.decode(await response.content.read(65_536), type=dict[str, Any]).get("message")
-    except msgspec.DecodeError:
-        text = None
-    if kind is None:
-        return errors.Unavailable("The image service does not answer as it should.", detail=f"{response.status}: {text}")
-    return kind(str(text)[:500] if text else None)
+        return await self._client.json(method, IMAGES + path, **options)
 
 
 def _pointer(name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from nova_async.errors import NotFound, Unavailable, Unsupported
-from nova_async.services.image.remote import TokenSource
+from nova_async.services.client import TokenSource
 
 DEADLINE = ClientTimeout(total=30, sock_connect=5)
 VERSION = "volume 3.44"

@@ -70,9 +70,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	grep -v "$$skip" requirements.lock > $(VENV)/requirements.txt
 	$(PY) -m pip install -q -r $(VENV)/requirements.txt
 	$(PY) -m pip install -q --no-deps --no-build-isolation -e .
+	$(PY) -m compileall -q nova_async
 	@touch $@
 
 run: install
+	@$(PY) -m compileall -q nova_async
 	$(VENV)/bin/nova-async up
 
 test: install
@@ -105,6 +107,7 @@ format: install
 	$(PY) -m ruff format .
 
 bench: install
+	$(PY) -m compileall -q nova_async
 	$(PY) -m tests.bench
 
 lab: install

@@ -1,6 +1,7 @@
 """What ``up``, ``serve`` and ``compute`` share: an event loop, signals, and errors in one line."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -30,11 +31,20 @@ def run(work: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
         _refuse(error)
 
 
+def run_service(work: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
+    """``run`` for work that calls ``serve_until``: while it loads, Python does not look for garbage among what it loads."""
+    gc.disable()
+    run(work)
+
+
 async def serve_until(app: "App", stop: asyncio.Event, read: Callable[[], "Config"]) -> None:
     """Wait for ``stop``, or for the program's own end; SIGHUP lets it read again what may change while it runs.
 
+    What is loaded by now stays, and is not looked through for garbage again.
     ``read`` reads the configuration once more. At a terminal that signal says that the terminal is gone, and ends the program.
     """
+    gc.freeze()
+    gc.enable()
     asked, loop = asyncio.Event(), asyncio.get_running_loop()
     if not sys.stdin.isatty():
         loop.add_signal_handler(signal.SIGHUP, asked.set)

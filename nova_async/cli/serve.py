@@ -32,7 +32,7 @@ def compute(path: Path, host: str | None) -> None:
 
 def _serve(path: Path, part: str, overrides: dict[str, Any]) -> None:
     from nova_async import app, log
-    from nova_async.cli.running import run, run_or_refuse, serve_until
+    from nova_async.cli.running import run_or_refuse, run_service, serve_until
     from nova_async.config import Config, load
     from nova_async.world import RealWorld
 
@@ -50,4 +50,4 @@ def _serve(path: Path, part: str, overrides: dict[str, Any]) -> None:
             print(f"ready {where.get(part) or running.workers[0].host}", flush=True)
             await serve_until(running, stop, read)
 
-    run(work)
+    run_service(work)

@@ -35,7 +35,7 @@ def up(
     log_file: Path | None,
 ) -> None:
     """Run a whole cloud on this machine until Ctrl-C. Guests live on and are found again at the next start."""
-    from nova_async.cli.running import run, run_or_refuse
+    from nova_async.cli.running import run_or_refuse, run_service
     from nova_async.config import load
 
     told = {"api__listen": listen, "compute__driver": virt, "compute__fake_hosts": hosts}
@@ -52,7 +52,7 @@ def up(
     async def work(stop: asyncio.Event) -> None:
         await _up(config, read, stop, first_guest=not no_first_guest, log_file=log_file or config.state / "nova-async.log")
 
-    run(work)
+    run_service(work)
 
 
 async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Event, *, first_guest: bool, log_file: Path) -> None:

@@ -18,6 +18,8 @@ from nova_async.services.web import Identity
 from nova_async.workflow.start import Starter
 from nova_async.world import World
 
+CREATES_AT_ONCE = 4
+
 
 @dataclass(slots=True)
 class Parts:
@@ -44,18 +46,18 @@ class Parts:
 
 
 class Turns:
-    """One at a time for each key, within this process.
+    """A few at a time for each key, within this process.
 
-    What the database would serialise anyway (creates of one project, which count its quota) waits here, where waiting
-    costs no connection.
+    What the database serialises where it counts (creates of one project, by its quota) waits here, where waiting costs no
+    connection; where nothing is limited, those few commit together.
     """
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    def of(self, key: str) -> asyncio.Lock:
+    def of(self, key: str) -> asyncio.Semaphore:
         """To be held with ``async with``."""
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = asyncio.Semaphore(CREATES_AT_ONCE)
+        return turn

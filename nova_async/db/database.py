@@ -21,6 +21,7 @@ LOST = (
     OSError,
 )
 
+PLANNED_ONCE, PLANNED_FOR_VALUES = "force_generic_plan", "auto"  # planning takes longer than most of our statements
 IDLE_SECONDS = 10.0  # a server process that serves nobody still holds several MiB
 
 
@@ -40,9 +41,10 @@ class Database:
                 max_size=size,
                 max_inactive_connection_lifetime=IDLE_SECONDS,
                 init=_set_codecs,
+                reset=_as_it_is,
                 command_timeout=statement_seconds,
                 timeout=10,
-                server_settings={"search_path": schemas, "application_name": "nova_async"},
+                server_settings={"search_path": schemas, "application_name": "nova_async", "plan_cache_mode": PLANNED_ONCE},
             )
         except (*LOST, TimeoutError) as error:
             raise Unavailable("The database does not answer.", detail=repr(error)) from None
@@ -59,9 +61,13 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection, each statement its own transaction."""
         try:
-            async with self.pool.acquire(timeout=self._acquire_seconds) as conn:
+            async with asyncio.timeout(self._acquire_seconds):
+                conn = await self.pool.acquire()
+            try:
                 with translated():
                     yield conn
+            finally:
+                await self.pool.release(conn)
         except (*LOST, TimeoutError) as error:
             raise Unavailable("The database does not answer.", detail=repr(error)) from error
 
@@ -70,6 +76,10 @@ class Database:
         """One connection inside a transaction; commits when the block ends well."""
         async with self.connection() as conn, conn.transaction():
             yield conn
+
+
+async def _as_it_is(conn: Connection) -> None:
+    """Of a connection given back, asyncpg ends the transaction. Nothing here sets, listens or locks for a session: a question saved."""
 
 
 async def _set_codecs(conn: Connection) -> None:

@@ -52,12 +52,12 @@ class Place(msgspec.Struct):
     values: list[Any]
 
 
-GET = Query("instances", "get", Instance)
+GET = Query("instances", "get", Instance, one_plan=True)
 BY_IDS = Query("instances", "by_ids", Instance)
 NEWEST_FIRST = Query("instances", "newest_first", Instance)
 PLACES = Query("instances", "places", Place)
-MARKER = Query[datetime]("instances", "marker", datetime)
-PREPARE = Query("instances", "prepare", Prepared)
+MARKER = Query[datetime]("instances", "marker", datetime, one_plan=True)
+PREPARE = Query("instances", "prepare", Prepared, one_plan=True)
 INSERT = Query("instances", "insert", Made)
 HOLD = Query("instances", "hold", State)
 CHANGE = Query[Any]("instances", "change")
@@ -101,9 +101,14 @@ async def prepare(
     key_name: str | None,
     zone: str | None,
     hosts: Sequence[str],
+    configured: tuple[int, int, int],
+    alone: bool = False,
 ) -> Prepared | None:
-    """None when there is no such flavor for the project. Holds the project's lock until the transaction ends."""
-    return await PREPARE.maybe(conn, flavorid, project_id, private_flavors, user_id, key_name, zone, hosts)
+    """None when there is no such flavor for the project. ``configured``: the limits where operators set none.
+
+    Where instances, cores or ram are limited, or ``alone`` is asked for, it holds the project's lock until the transaction ends.
+    """
+    return await PREPARE.maybe(conn, flavorid, project_id, private_flavors, user_id, key_name, zone, hosts, configured, alone)
 
 
 async def insert(

@@ -160,7 +160,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 BOOTSTRAP: Query[None] = Query("networks", "bootstrap")
 SURVEY = Query("networks_ports", "survey", Survey)
 BIND = Query("networks_ports", "bind", BoundPort)
-UNBIND: Query[None] = Query("networks_ports", "unbind")
+UNBIND: Query[None] = Query("networks_ports", "unbind", one_plan=True)
 MOVE: Query[None] = Query("networks_ports", "move")
 BOUND = Query("networks_ports", "bound", BoundPort)
 GROUP_NAMES = Query("networks_ports", "group_names", str)

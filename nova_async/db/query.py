@@ -13,10 +13,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from nova_async import resources
-from nova_async.db.database import Connection
+from nova_async.db.database import PLANNED_FOR_VALUES, PLANNED_ONCE, Connection
 from nova_async.errors import NotFound
 
 HEADER = re.compile(r"^-- ([a-z0-9_]+) --$", re.MULTILINE)
+MAY_BE_ABSENT = re.compile(r"\$\d+(::\w+(\[\])?)? IS NULL OR ")
 QUERIES: list["Query[Any]"] = []
 statements_run = 0  # counted for `make bench`
 T = TypeVar("T")
@@ -30,11 +31,16 @@ def statements(noun: str) -> dict[str, str]:
 
 
 class Query(Generic[T]):
-    """A named statement whose rows are ``row`` structs (or plain values where ``row`` is no struct)."""
+    """A named statement whose rows are ``row`` structs (or plain values where ``row`` is no struct).
 
-    def __init__(self, noun: str, name: str, row: type[T] | None = None) -> None:
+    PostgreSQL plans it once for each connection. Where filters may be absent (``$1 IS NULL OR ...``), it plans for the values of each
+    call, since those that are there decide on the index; not so with ``one_plan``, where the others do.
+    """
+
+    def __init__(self, noun: str, name: str, row: type[T] | None = None, *, one_plan: bool = False) -> None:
         self.noun, self.name, self.row = noun, name, row
         self.sql = statements(noun)[name]
+        self.planned_once = one_plan or not MAY_BE_ABSENT.search(self.sql)
         QUERIES.append(self)
 
     async def all(self, conn: Connection, *args: Any) -> list[T]:
@@ -44,7 +50,7 @@ class Query(Generic[T]):
         """As ``all``, with ``/*fragments*/`` in the statement replaced by named fragments of the same file."""
         known = statements(self.noun)
         sql = self.sql.replace("/*fragments*/", " ".join(known[f] for f in fragments))
-        return [self._decode(r) for r in await self._fetch(conn, sql, args)]
+        return [self._decode(r) for r in await self._fetch_planned(conn, sql, args)]
 
     async def maybe(self, conn: Connection, *args: Any) -> T | None:
         rows = await self._fetch(conn, self.sql, args)
@@ -66,9 +72,20 @@ class Query(Generic[T]):
         return int(tail) if tail.isdigit() else 0
 
     async def _fetch(self, conn: Connection, sql: str, args: Sequence[Any]) -> list[Any]:
+        if not self.planned_once:
+            return await self._fetch_planned(conn, sql, args)
         global statements_run
         statements_run += 1
         return await conn.fetch(sql, *args)  # type: ignore[no-any-return]
+
+    async def _fetch_planned(self, conn: Connection, sql: str, args: Sequence[Any]) -> list[Any]:
+        """After an error the connection goes on planning, which does no harm."""
+        global statements_run
+        statements_run += 3
+        await conn.execute(f"SET plan_cache_mode = {PLANNED_FOR_VALUES}")
+        rows = await conn.fetch(sql, *args)
+        await conn.execute(f"SET plan_cache_mode = {PLANNED_ONCE}")
+        return rows  # type: ignore[no-any-return]
 
     def _decode(self, record: Any) -> T:
         if self.row is None or not issubclass(self.row, msgspec.Struct):

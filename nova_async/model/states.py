@@ -125,11 +125,12 @@ STATUS: Final[dict[str, dict[str | None, str]]] = {
     SHELVED: {None: "SHELVED"},
     SHELVED_OFFLOADED: {None: "SHELVED_OFFLOADED"},
 }
+UNKNOWN: Final[dict[str | None, str]] = {None: "UNKNOWN"}
 
 
 def status(vm_state: str, task_state: str | None) -> str:
     """The ``status`` of a server view."""
-    words = STATUS.get(vm_state, {None: "UNKNOWN"})
+    words = STATUS.get(vm_state, UNKNOWN)
     return words.get(task_state, words[None])
 
 

@@ -208,11 +208,22 @@ AND i.created_at::text ~ ($1::jsonb ->> 'created_at')
 AND i.launch_index::text ~ ($1::jsonb ->> 'launch_index')
 
 -- prepare --
--- All that a new server's checks need, in one look, with the project's lock for counting, which the transaction holds to its end.
+-- All that a new server's checks need, in one look, with the project's lock for counting, which the transaction holds to its end:
+-- where nothing is limited, nobody waits for it.
 -- $1: the flavor's id. $2: the project. $3: whether it may use private flavors of others. $4, $5: the user and the name of a key
--- pair, or NULL. $6: an availability zone or NULL. $7: names of hosts. Limits are those of the class "default" under those of the
--- project; the user's are those that were set for the user alone.
-SELECT pg_advisory_xact_lock(hashtextextended($2::text, 0)) IS NULL AS locked, to_jsonb(f) AS flavor,
+-- pair, or NULL. $6: an availability zone or NULL. $7: names of hosts. $8: the configured limits of instances, cores and ram.
+-- $9: whether to take the lock in any case. Limits are those of the class "default" under those of the project; the user's are those
+-- that were set for the user alone.
+SELECT CASE WHEN $9::boolean
+                 OR EXISTS (SELECT FROM unnest('{instances,cores,ram}'::text[], $8::bigint[]) AS l (resource, configured)
+                            WHERE coalesce((SELECT q.hard_limit FROM quotas q
+                                            WHERE q.project_id IN ('', $2) AND q.user_id = '' AND q.resource = l.resource
+                                            ORDER BY q.project_id DESC LIMIT 1), l.configured) >= 0)
+                 OR EXISTS (SELECT FROM quotas q
+                            WHERE q.project_id = $2 AND q.user_id = $4 AND $2 <> '' AND $4 <> ''
+                              AND q.resource IN ('instances', 'cores', 'ram') AND q.hard_limit >= 0)
+            THEN pg_advisory_xact_lock(hashtextextended($2::text, 0)) IS NOT NULL ELSE false END AS locked,
+       to_jsonb(f) AS flavor,
        (SELECT jsonb_build_object('name', k.name, 'type', k.type, 'public_key', k.public_key, 'fingerprint', k.fingerprint)
         FROM keypairs k WHERE k.user_id = $4 AND k.name = $5) AS key,
        $6::text IS NULL OR EXISTS (SELECT FROM hosts h WHERE h.availability_zone = $6) AS zone_known,

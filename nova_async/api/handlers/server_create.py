@@ -217,6 +217,8 @@ async def _prepare(request: Request, conn: Any, wish: Wish) -> Prepared:
         key_name=key_name,
         zone=wish.zone,
         hosts=sorted(wish.hosts.values()),
+        configured=counted(quota.merged(request.parts.config.quota, {})),
+        alone=wish.key is not None,
     )
     if prepared is None:
         raise Invalid(f"Flavor {wish.flavorid[:255]} could not be found.")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nova_async import quota
 from nova_async.api.handlers import server_topology
 from nova_async.api.handlers.actions import begin, beginning, target
 from nova_async.api.handlers.instances import refuse_nowhere
@@ -131,6 +132,7 @@ async def _flavor(conn: Connection, server: Instance, flavorid: str, *, private:
         key_name=None,
         zone=None,
         hosts=[],
+        configured=(quota.UNLIMITED,) * 3,  # check_growth counts
     )
     if prepared is None:
         raise Invalid(f"Flavor {flavorid[:255]} could not be found.")

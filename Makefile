@@ -13,6 +13,10 @@ VIRT ?= fake
 CONCURRENCY ?= 2
 CLOUD ?=
 
+# make test-openstack: the real services, of one release, and what they need of the machine.
+OPENSTACK := .venv-openstack
+OPENSTACK_PACKAGES := mariadb-server
+
 # make fuzz: how many requests, and which.
 CASES ?= 20000
 SEED ?= 1
@@ -25,7 +29,7 @@ SERVER_PACKAGES := postgresql rabbitmq-server
 TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
-.PHONY: help install packages run test test-hosts tempest fuzz check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test test-hosts tempest test-openstack fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
@@ -33,6 +37,7 @@ help:
 	@echo 'make test           install, then all tests ($(WORKERS) workers)'
 	@echo 'make test-hosts     all that needs several hosts with real guests (root); its rehearsal of deaths too, which make test leaves out'
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
+	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'
 	@echo 'make format         format and fix what can be fixed'
@@ -94,6 +99,16 @@ $(TEMPEST)/.installed: tests/tempest/requirements.txt
 	$(TEMPEST)/bin/python -m pip install -q -r tests/tempest/requirements.txt
 	@touch $@
 
+# One after another: each test starts the services that it leans on, and real guests.
+test-openstack: PACKAGES += $(OPENSTACK_PACKAGES)
+test-openstack: install $(OPENSTACK)/.installed
+	$(PY) -m pytest -v -m openstack tests/openstack
+
+$(OPENSTACK)/.installed: tests/openstack/requirements.txt
+	[ -x $(OPENSTACK)/bin/python ] || $(PY) -m venv $(OPENSTACK)
+	$(OPENSTACK)/bin/python -m pip install -q -r tests/openstack/requirements.txt
+	@touch $@
+
 fuzz: install
 	$(PY) -m tests.fuzz --cases $(CASES) --seed $(SEED)
 
@@ -129,4 +144,4 @@ clean:
 	find nova_async tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TEMPEST)
+	rm -rf $(VENV) $(TEMPEST) $(OPENSTACK)

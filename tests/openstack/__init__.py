@@ -1,0 +1,1 @@
+"""The real services in place of ours (``make test-openstack``)."""

@@ -1,0 +1,96 @@
+"""One host in a network namespace for each choice of services: the real ones, ``nova-async up`` beside them, and a user of it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+
+from tests.e2e.conftest import real_guests_can_run
+from tests.e2e.running import RealHost, RunningCloud, real_cloud
+from tests.openstack.programs import TOOLS, Programs
+from tests.openstack.services import PASSWORD, REGION, RealServices
+from tests.virt.conftest import test_guest
+
+__all__ = ["real_guests_can_run", "test_guest"]
+ROLES = {"nova": ("service", ("admin", "service")), "demo": ("demo", ("member",))}
+
+
+class Site:
+    """A cloud and the real services that it leans on."""
+
+    def __init__(self, cloud: RunningCloud, host: RealHost, services: RealServices) -> None:
+        self.cloud, self.host, self.services = cloud, host, services
+
+    def connect(self, username: str = "demo", project: str = "demo") -> Connection:
+        """The real client, logged in wherever users of this site do."""
+        return Connection(
+            auth={
+                "auth_url": self.services.auth_url,
+                "username": username,
+                "password": PASSWORD if username != "demo" or "identity" in self.services.kinds else self._demo_password(),
+                "project_name": project,
+                "user_domain_id": "default",
+                "project_domain_id": "default",
+            },
+            region_name=REGION,
+            compute_api_version="2.latest",
+        )
+
+    def _demo_password(self) -> str:
+        return str(self.cloud.clouds()["nova-async"]["auth"]["password"])
+
+    def prepare_keystone(self) -> None:
+        """Users, projects and the catalog, as an operator makes them."""
+        admin = self.connect("admin", "admin")
+        for name, (project, roles) in ROLES.items():
+            with suppress(exceptions.ConflictException):
+                admin.identity.create_project(name=project, domain_id="default")
+            user = admin.identity.create_user(name=name, password=PASSWORD, domain_id="default")
+            for role in roles:
+                admin.identity.assign_project_role_to_user(admin.identity.find_project(project), user, admin.identity.find_role(role))
+        own = self.cloud.url
+        catalog = {"compute": f"{own}/compute/v2.1", "image": f"{own}/image", "network": f"{own}/network", "volumev3": f"{own}/volume/v3"}
+        catalog |= {kind: self.services.url(kind) for kind in self.services.kinds if kind != "identity"}
+        for kind, url in catalog.items():
+            service = admin.identity.create_service(type=kind, name=kind)
+            for interface in ("public", "internal"):
+                admin.identity.create_endpoint(service_id=service.id, interface=interface, url=url, region_id=REGION)
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    """Skip where the services are not."""
+    if not (TOOLS / "keystone-manage").exists():
+        pytest.skip("make test-openstack installs the real services")
+
+
+@contextmanager
+def site(test_guest: Path, *kinds: str, **options: str) -> Iterator[Site]:
+    """All of it running; nothing is left afterwards."""
+    os.environ.setdefault("OS_CLIENT_CONFIG_FILE", os.devnull)
+    with real_cloud(test_guest, "--no-first-guest") as (cloud, host):
+        programs = Programs(cloud.state.parent / "services", host.address, host.inside)
+        services = RealServices(programs, frozenset(kinds), cloud.url)
+        made = Site(cloud, host, services)
+        try:
+            services.start()
+            if "identity" in kinds:
+                made.prepare_keystone()
+            cloud.start(**services.options(), **options)
+            yield made
+        except BaseException:
+            _show(programs)
+            raise
+        finally:
+            programs.close()
+
+
+def _show(programs: Programs) -> None:
+    """What the services said last, for whoever reads a failure."""
+    for path in sorted(programs.folder.rglob("*")):
+        if path.suffix in (".log", ".out") and "mariadb" not in str(path):
+            print(f"==== {path.name}\n{path.read_text(errors='replace')[-2500:]}")

@@ -1,0 +1,99 @@
+"""Real OpenStack services, each started from nothing: what an operator would write into their files, and no more."""
+
+from typing import Any
+
+from tests.openstack.mariadb import MariaDB
+from tests.openstack.programs import TOOLS, Programs
+
+PASSWORD = "for-tests"
+REGION = "RegionOne"
+PORTS = {"identity": 5000, "image": 9292}
+
+
+class RealServices:
+    """Those of ``kinds``; ``identity_url`` is the built-in service's where there is no Keystone among them."""
+
+    def __init__(self, programs: Programs, kinds: frozenset[str], own_url: str) -> None:
+        self.programs, self.kinds, self.own_url = programs, kinds, own_url
+        self.database = MariaDB(programs)
+        self.auth_url = f"{self.url('identity')}/v3" if "identity" in kinds else f"{own_url}/identity/v3"
+
+    def url(self, kind: str) -> str:
+        return f"http://{self.programs.address}:{PORTS[kind]}"
+
+    def start(self) -> None:
+        self.database.start()
+        if "identity" in self.kinds:
+            self._keystone()
+        if "image" in self.kinds:
+            self._glance()
+
+    def options(self) -> dict[str, str]:
+        """What nova_async is told of them."""
+        names = {"identity": "keystone", "image": "glance"}
+        told = {f"SERVICES_{kind}": names[kind] for kind in self.kinds}
+        told |= {f"{kind}_URL": self.url(kind) for kind in self.kinds if kind == "identity" or "identity" not in self.kinds}
+        told |= {"IDENTITY_PASSWORD": PASSWORD, "IDENTITY_ADMIN_PASSWORD": PASSWORD}
+        return {f"NOVA_ASYNC_{name.upper()}": value for name, value in told.items()}
+
+    # -- each service
+
+    def _keystone(self) -> None:
+        folder = self.programs.folder / "keystone"
+        path = str(
+            self.programs.write(
+                "keystone/keystone.conf",
+                {
+                    "DEFAULT": {"log_file": folder / "keystone.log"},
+                    "database": {"connection": self.database.make("keystone")},
+                    "fernet_tokens": {"key_repository": folder / "fernet-keys"},
+                    "credential": {"key_repository": folder / "credential-keys"},
+                },
+            )
+        )
+        manage = ("keystone-manage", "--config-file", path)
+        owner = ("--keystone-user", "root", "--keystone-group", "root")
+        self.programs.run(*manage, "db_sync")
+        for keys in ("fernet", "credential"):
+            (folder / f"{keys}-keys").mkdir()
+            self.programs.run(*manage, f"{keys}_setup", *owner)
+        urls = [word for kind in ("public", "internal", "admin") for word in (f"--bootstrap-{kind}-url", f"{self.url('identity')}/v3")]
+        self.programs.run(*manage, "bootstrap", "--bootstrap-password", PASSWORD, "--bootstrap-region-id", REGION, *urls)
+        application = "keystone.server.wsgi:initialize_public_application"
+        self.programs.serve("keystone", application, PORTS["identity"], OS_KEYSTONE_CONFIG_FILES=path)
+
+    def _glance(self) -> None:
+        folder = self.programs.folder / "glance"
+        path = self.programs.write(
+            "glance/glance-api.conf",
+            {
+                "DEFAULT": {
+                    "log_file": folder / "glance.log",
+                    "enabled_backends": "files:file",
+                    "node_staging_uri": f"file://{folder}/staging",
+                },
+                "database": {"connection": self.database.make("glance")},
+                "glance_store": {"default_backend": "files"},
+                "files": {"filesystem_store_datadir": folder / "images"},
+                "os_glance_staging_store": {"filesystem_store_datadir": folder / "staging"},
+                "os_glance_tasks_store": {"filesystem_store_datadir": folder / "tasks"},
+                "paste_deploy": {"flavor": "keystone", "config_file": TOOLS.parent / "etc/glance/glance-api-paste.ini"},
+                "keystone_authtoken": self._authtoken(),
+            },
+        )
+        self.programs.run("glance-manage", "--config-file", str(path), "db_sync")
+        self.programs.serve("glance", "glance.common.wsgi_app:init_app", PORTS["image"], OS_GLANCE_CONFIG_DIR=str(folder))
+
+    def _authtoken(self) -> dict[str, Any]:
+        """How a service asks who is behind a token: with the user nova, whose project is ``service``."""
+        return {
+            "auth_type": "password",
+            "auth_url": self.auth_url,
+            "www_authenticate_uri": self.auth_url,
+            "username": "nova",
+            "password": PASSWORD,
+            "project_name": "service",
+            "user_domain_id": "default",
+            "project_domain_id": "default",
+            "service_token_roles_required": "true",
+        }

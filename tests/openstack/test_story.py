@@ -1,0 +1,73 @@
+"""The same story of a guest with each real service in place of ours, and with all of them."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openstack.connection import Connection
+
+from tests.openstack.conftest import Site, site
+
+pytestmark = [pytest.mark.openstack, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore::Warning")]
+ACTIVE_SECONDS, BOOT_SECONDS = 120, 240
+CHOICES = [("identity",), ("image",), ("identity", "image")]
+
+
+@pytest.mark.parametrize("kinds", CHOICES, ids="+".join)
+def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: None, test_guest: Path, kinds: tuple[str, ...]) -> None:
+    with site(test_guest, *kinds) as place:
+        user = place.connect()
+        image = user.image.create_image("guest", filename=str(test_guest / "test.qcow2"), disk_format="qcow2", container_format="bare")
+        first = booted(user, "first", image.id)
+        told = said(user, first, "TESTGUEST ready")
+        found_its_surroundings(user, first, told)
+        assert "boots=1" in told
+
+        copy = user.compute.create_server_image(first, "copy", wait=True, timeout=ACTIVE_SECONDS)
+        kept = user.image.get_image(copy.id)
+        assert (kept.status, kept.owner_id, kept.properties["image_type"]) == ("active", user.current_project_id, "snapshot")
+        second = booted(user, "second", copy.id)
+        assert "boots=2" in said(user, second, "TESTGUEST ready"), "what the first guest wrote is not in its copy"
+
+        for server in (first, second):
+            user.compute.delete_server(server)
+        for server in (first, second):
+            user.compute.wait_for_delete(server, interval=0.5, wait=ACTIVE_SECONDS)
+        user.image.delete_image(copy.id, ignore_missing=False)
+        leaves_nothing(place, user)
+
+
+def booted(user: Connection, name: str, image: str, **fields: Any) -> Any:
+    flavor = user.compute.find_flavor("m1.nano")
+    server = user.compute.create_server(name=name, image_id=image, flavor_id=flavor.id, networks="auto", config_drive=True, **fields)
+    return user.compute.wait_for_server(server, interval=0.5, wait=ACTIVE_SECONDS)
+
+
+def said(user: Connection, server: Any, words: str) -> str:
+    """The server's console once it has these words."""
+    end = time.monotonic() + BOOT_SECONDS
+    while True:
+        told = str(user.compute.get_server_console_output(server)["output"])
+        if words in told:
+            return told
+        assert time.monotonic() < end, told
+        time.sleep(1)
+
+
+def found_its_surroundings(user: Connection, server: Any, told: str) -> None:
+    [addresses] = user.compute.get_server(server).addresses.values()
+    [shown] = re.findall(r"TESTGUEST net eth0 mac=\S+ ip=([\d.]+)/\d+ .*from=dhcp", told)
+    assert shown == addresses[0]["addr"]
+    assert f"TESTGUEST metadata-http uuid={server.id}" in told
+    assert re.search(rf"TESTGUEST config-drive dev=\w+ type=\w+ uuid={server.id}", told), told
+
+
+def leaves_nothing(place: Site, user: Connection) -> None:
+    assert list(user.compute.servers()) == []
+    assert list(user.network.ports(project_id=user.current_project_id)) == []
+    assert place.host.processes("qemu-system") == []
+    place.cloud.is_consistent()
+    text = place.cloud.log_text()
+    assert "Traceback" not in text, text[max(0, text.index("Traceback") - 500) :][:3000]

@@ -547,6 +547,63 @@ CREATE TABLE volume_messages (
 );
 CREATE INDEX volume_messages_by_project ON volume_messages USING btree (project_id, created_at DESC, id);
 
+CREATE TABLE routers (
+    id             uuid NOT NULL,
+    project_id     text NOT NULL,
+    name           text NOT NULL DEFAULT ''::text,
+    description    text NOT NULL DEFAULT ''::text,
+    admin_state_up boolean NOT NULL DEFAULT true,
+    enable_snat    boolean NOT NULL DEFAULT true,
+    routes         jsonb NOT NULL DEFAULT '[]'::jsonb,
+    host           text NOT NULL DEFAULT ''::text,
+    tags           text[] NOT NULL DEFAULT '{}'::text[],
+    bootstrap      boolean NOT NULL DEFAULT false,
+    revision       integer NOT NULL DEFAULT 1,
+    created_at     timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at     timestamp with time zone,
+    CONSTRAINT routers_pkey PRIMARY KEY (id)
+);
+CREATE INDEX routers_project ON routers USING btree (project_id);
+
+CREATE TABLE router_ports (
+    port_id    uuid NOT NULL,
+    router_id  uuid NOT NULL,
+    network_id uuid NOT NULL,
+    kind       text NOT NULL,
+    CONSTRAINT router_ports_pkey PRIMARY KEY (port_id),
+    CONSTRAINT router_ports_kind_check CHECK (kind = ANY (ARRAY['interface'::text, 'gateway'::text, 'host'::text])),
+    CONSTRAINT router_ports_port_fkey FOREIGN KEY (port_id) REFERENCES ports(id),
+    CONSTRAINT router_ports_router_fkey FOREIGN KEY (router_id) REFERENCES routers(id)
+);
+CREATE INDEX router_ports_host ON router_ports USING btree (network_id) WHERE kind = 'host'::text;
+CREATE UNIQUE INDEX router_ports_one_gateway ON router_ports USING btree (router_id) WHERE kind = 'gateway'::text;
+CREATE INDEX router_ports_router ON router_ports USING btree (router_id);
+
+CREATE TABLE floating_ips (
+    id            uuid NOT NULL,
+    project_id    text NOT NULL,
+    network_id    uuid NOT NULL,
+    port_id       uuid NOT NULL,
+    router_id     uuid,
+    fixed_subnet  uuid,
+    fixed_address inet,
+    plugged       boolean NOT NULL DEFAULT false,
+    description   text NOT NULL DEFAULT ''::text,
+    tags          text[] NOT NULL DEFAULT '{}'::text[],
+    revision      integer NOT NULL DEFAULT 1,
+    created_at    timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at    timestamp with time zone,
+    CONSTRAINT floating_ips_pkey PRIMARY KEY (id),
+    CONSTRAINT floating_ips_fixed_key UNIQUE (network_id, fixed_subnet, fixed_address),
+    CONSTRAINT floating_ips_fixed_subnet_fixed_address_fkey FOREIGN KEY (fixed_subnet, fixed_address) REFERENCES addresses(subnet_id, address) ON DELETE SET NULL,
+    CONSTRAINT floating_ips_port_fkey FOREIGN KEY (port_id) REFERENCES ports(id),
+    CONSTRAINT floating_ips_router_id_fkey FOREIGN KEY (router_id) REFERENCES routers(id) ON DELETE SET NULL
+);
+CREATE INDEX floating_ips_fixed ON floating_ips USING btree (fixed_subnet, fixed_address);
+CREATE INDEX floating_ips_port ON floating_ips USING btree (port_id);
+CREATE INDEX floating_ips_project ON floating_ips USING btree (project_id);
+CREATE INDEX floating_ips_router ON floating_ips USING btree (router_id);
+
 CREATE TABLE certificates (
     serial       text NOT NULL,
     party        text NOT NULL,
@@ -766,4 +823,13 @@ CREATE OR REPLACE FUNCTION mac_of(seed bigint)
  IMMUTABLE
 AS $function$
     SELECT 'fa:16:3e' || regexp_replace(lpad(to_hex(abs(seed) % 16777216), 6, '0'), '(..)', ':\1', 'g')
+$function$;
+
+CREATE OR REPLACE FUNCTION addresses_of(port uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT COALESCE(jsonb_agg(jsonb_build_object('subnet_id', a.subnet_id, 'ip_address', host(a.address)) ORDER BY a.address), '[]')
+    FROM addresses a WHERE a.port_id = port
 $function$;

@@ -160,7 +160,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 BOOTSTRAP: Query[None] = Query("networks", "bootstrap")
 SURVEY = Query("networks_ports", "survey", Survey)
 BIND = Query("networks_ports", "bind", BoundPort)
-UNBIND: Query[None] = Query("networks_ports", "unbind", one_plan=True)
+UNBIND = Query("networks_ports", "unbind", str, one_plan=True)
 MOVE: Query[None] = Query("networks_ports", "move")
 BOUND = Query("networks_ports", "bound", BoundPort)
 GROUP_NAMES = Query("networks_ports", "group_names", str)
@@ -196,6 +196,8 @@ TAGS: dict[str, Query[None]] = {
     "subnet": Query("networks", "tag_subnet"),
     "port": Query("networks_ports", "tag_port"),
     "group": Query("networks_groups", "tag_group"),
+    "router": Query("routers", "tag_router"),
+    "floating_ip": Query("routers", "tag_floating_ip"),
 }
 
 
@@ -229,9 +231,9 @@ async def bind(conn: Connection, binding: Binding, wishes: list[dict[str, Any]],
     )
 
 
-async def unbind(conn: Connection, instance_id: str, port_id: str | None = None) -> None:
-    """All ports of the server, or one."""
-    await UNBIND.run(conn, instance_id, port_id)
+async def unbind(conn: Connection, instance_id: str, port_id: str | None = None) -> list[str]:
+    """All ports of the server, or one; returns the routers that sent floating IPs to those that are deleted."""
+    return await UNBIND.all(conn, instance_id, port_id)
 
 
 async def move(conn: Connection, instance_id: str, host: str, device_owner: str) -> None:
@@ -434,7 +436,7 @@ async def servers_behind(conn: Connection, group_id: str) -> list[str]:
 
 
 async def tag(conn: Connection, kind: str, thing_id: str, tags: list[str]) -> None:
-    """``kind`` is network, subnet, port or group."""
+    """``kind`` is a key of ``TAGS``."""
     await TAGS[kind].run(conn, thing_id, tags)
 
 

@@ -24,12 +24,15 @@ SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_
 FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
 -- unbind --
--- $1 server, $2 port or null for all of them
+-- $1 server, $2 port or null for all of them; returns the routers that sent floating IPs to deleted ones
 WITH freed AS (
     UPDATE ports SET bound_to = '', device_id = '', device_owner = '', host = '', tag = NULL, revision = revision + 1, updated_at = now()
     WHERE bound_to = $1 AND made_for IS DISTINCT FROM $1 AND ($2::uuid IS NULL OR id = $2)
+), gone AS (
+    DELETE FROM ports WHERE made_for = $1 AND ($2 IS NULL OR id = $2) RETURNING id
 )
-DELETE FROM ports WHERE made_for = $1 AND ($2 IS NULL OR id = $2)
+SELECT DISTINCT f.router_id FROM gone JOIN addresses a ON a.port_id = gone.id
+JOIN floating_ips f ON (f.fixed_subnet, f.fixed_address) = (a.subnet_id, a.address) WHERE f.router_id IS NOT NULL
 
 -- move --
 -- The ports of a server are on another host. $1 server, $2 host, $3 device owner

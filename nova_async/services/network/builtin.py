@@ -28,7 +28,8 @@ class BuiltinNetworks:
     def __init__(self, db: Database, config: Config, world: World) -> None:
         self.db, self.config, self.world = db, config, world
         self.plug = plugs_ports(config)
-        self.on_change: Changed | None = None
+        self.on_change: Changed | None = None  # servers whose ports changed
+        self.on_router_change: Changed | None = None
 
     @classmethod
     async def open(cls, db: Database, config: Config, world: World) -> Self:
@@ -104,7 +105,8 @@ class BuiltinNetworks:
     async def unbind(self, ctx: Context, *, instance_id: str, port_id: str | None = None) -> None:
         """See ``NetworkService.unbind``. One statement."""
         async with self.db.connection() as conn:
-            await rows.unbind(conn, instance_id, port_id)
+            routers = await rows.unbind(conn, instance_id, port_id)
+        await self.tell_routers(routers)
 
     async def move(self, ctx: Context, *, instance_id: str, host: str, availability_zone: str) -> list[PortSpec]:
         """See ``NetworkService.move``."""
@@ -157,6 +159,11 @@ class BuiltinNetworks:
         """Say that the rules or addresses of these servers' ports changed, so that their hosts plug them again."""
         if self.on_change is not None and instance_ids:
             await self.on_change(instance_ids)
+
+    async def tell_routers(self, router_ids: list[str]) -> None:
+        """Say that these routers, or what they lead to, changed, so that their host plugs them again."""
+        if self.on_router_change is not None and router_ids:
+            await self.on_router_change(router_ids)
 
     def _wish(self, position: int, request: NetworkRequest) -> dict[str, Any]:
         """One element of ``bind_ports``' wishes; ``seed`` decides the MAC and where to look for a free address."""

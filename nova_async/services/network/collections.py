@@ -3,14 +3,18 @@
 from typing import Any
 
 from nova_async.services.network.collection import Collection
+from nova_async.services.network.floating_ips import FloatingIps
 from nova_async.services.network.networks import Networks, Subnets
 from nova_async.services.network.ports import Ports
+from nova_async.services.network.routers import Routers
 from nova_async.services.network.security_groups import SecurityGroupRules, SecurityGroups
 
 COLLECTIONS: dict[str, type[Collection[Any]]] = {
     "networks": Networks,
     "subnets": Subnets,
     "ports": Ports,
+    "routers": Routers,
+    "floatingips": FloatingIps,
     "security-groups": SecurityGroups,
     "security-group-rules": SecurityGroupRules,
 }

@@ -9,17 +9,19 @@ from aiohttp import web
 from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import networks as rows
+from nova_async.db import routers as router_rows
+from nova_async.db.routers import RouterRow
 from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unsupported
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.collection import Collection, Query, scope, with_fields
 from nova_async.services.network.collections import COLLECTIONS
+from nova_async.services.network.router_interfaces import RouterInterfaces
+from nova_async.services.network.routers import Routers
 from nova_async.services.web import STATUS, Tokens, context_of, edge, json_body, json_response
 from nova_async.world import World
 
 # What a client may list and finds empty: this service does not have them.
 EMPTY = {
-    "routers": "router",
-    "floatingips": "floatingip",
     "agents": "agent",
     "subnetpools": "subnetpool",
     "address-scopes": "address_scope",
@@ -35,6 +37,10 @@ EXTENSIONS = {
     "binding": "Port Binding",
     "dns-integration": "DNS Integration",
     "external-net": "Neutron external network",
+    "ext-gw-mode": "Neutron L3 Configurable external gateway mode",
+    "extraroute": "Neutron Extra Route",
+    "extraroute-atomic": "Atomically add/remove extra routes",
+    "fip-port-details": "Add Port Details to Floating IP",
     "net-mtu": "Network MTU",
     "net-mtu-writable": "Network MTU (writable)",
     "network_availability_zone": "Network Availability Zone",
@@ -43,6 +49,8 @@ EXTENSIONS = {
     "project-id": "project_id field enabled",
     "quota_details": "Quota details management support",
     "quotas": "Quota management support",
+    "router": "Neutron L3 Router",
+    "router_availability_zone": "Router Availability Zone",
     "security-group": "security-group",
     "sorting": "Sorting support",
     "standard-attr-description": "standard-attr-description",
@@ -102,6 +110,11 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
         app.router.add_delete(f"/v2.0/{path}/{{id}}", api.absent)
     for path, kind in COLLECTIONS.items():
         _add_collection(app, f"/v2.0/{path}", CollectionApi(kind(networks), config))
+    router = RouterApi(networks)
+    app.router.add_put("/v2.0/routers/{id}/add_router_interface", router.add_interface)
+    app.router.add_put("/v2.0/routers/{id}/remove_router_interface", router.remove_interface)
+    app.router.add_put("/v2.0/routers/{id}/add_extraroutes", router.add_routes)
+    app.router.add_put("/v2.0/routers/{id}/remove_extraroutes", router.remove_routes)
     return app
 
 
@@ -209,6 +222,33 @@ class CollectionApi:
         return await self.things.get_own(context_of(request), request.match_info["id"])
 
 
+class RouterApi:
+    """What is done to routers beside the requests of every collection."""
+
+    def __init__(self, networks: BuiltinNetworks) -> None:
+        self.routers, self.interfaces = Routers(networks), RouterInterfaces(networks)
+
+    async def add_interface(self, request: web.Request) -> web.Response:
+        return json_response(await self.interfaces.add(context_of(request), await self._own(request), await json_body(request)))
+
+    async def remove_interface(self, request: web.Request) -> web.Response:
+        return json_response(await self.interfaces.remove(context_of(request), await self._own(request), await json_body(request)))
+
+    async def add_routes(self, request: web.Request) -> web.Response:
+        return await self._change_routes(request, add=True)
+
+    async def remove_routes(self, request: web.Request) -> web.Response:
+        return await self._change_routes(request, add=False)
+
+    async def _change_routes(self, request: web.Request, *, add: bool) -> web.Response:
+        ctx = context_of(request)
+        row = await self.routers.change_routes(ctx, await self._own(request), await json_body(request), add=add)
+        return json_response({self.routers.name: self.routers.view(row, ctx)})
+
+    async def _own(self, request: web.Request) -> RouterRow:
+        return await self.routers.get_own(context_of(request), request.match_info["id"])
+
+
 class Api:
     """What is not a collection."""
 
@@ -253,7 +293,9 @@ class Api:
     async def quota_details(self, request: web.Request) -> web.Response:
         project = _own_quota(request)
         async with self.service.db.connection() as conn:
-            used = msgspec.structs.asdict(await rows.counts(conn, project))
+            used = msgspec.structs.asdict(await rows.counts(conn, project)) | msgspec.structs.asdict(
+                await router_rows.counts(conn, project)
+            )
         return json_response({"quota": {name: {"limit": -1, "used": used.get(name, 0), "reserved": 0} for name in UNLIMITED}})
 
     async def availabilities(self, request: web.Request) -> web.Response:

@@ -8,9 +8,10 @@ import msgspec
 from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
+from nova_async.db import routers as router_rows
 from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
 from nova_async.services.network import fields as f
-from nova_async.services.network.builtin import usable_address
+from nova_async.services.network.builtin import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
 from nova_async.services.network.networks import Networks, forbid_external
 from nova_async.services.network.views import dates
@@ -45,6 +46,7 @@ FIELDS = {**CHANGES, "network_id": f.identifier, "project_id": f.text(255)}
 COLUMNS = {"mac_address": "mac", "binding:host_id": "host", "binding:profile": "profile"}
 ADMIN_ONLY = ("binding:host_id", "binding:profile")
 NETWORK_OWNER_ONLY = ("mac_address",)
+SERVICE = "network:"  # how the owners of ports begin that the network service made for itself
 MAC_TRIES = 8
 
 
@@ -64,7 +66,7 @@ class Ports(Collection[rows.PortRow]):
             "tenant_id": row.project_id,
             "network_id": row.network_id,
             "admin_state_up": row.admin_state_up,
-            "status": "ACTIVE" if row.host else "DOWN",
+            "status": "ACTIVE" if row.host or row.device_owner.startswith(SERVICE) else "DOWN",
             "mac_address": row.mac,
             "fixed_ips": row.fixed_ips,
             "device_id": row.device_id,
@@ -178,14 +180,16 @@ class Ports(Collection[rows.PortRow]):
             [network] = await rows.networks(conn, rows.Page(ids=[row.network_id]))
             _only_on_own(ctx, network, values)
             await rows.update_port(conn, changed)
+            routers = await router_rows.behind(conn, [row.id])
             if "fixed_ips" in values:
                 await self._readdress(ctx, conn, changed, values["fixed_ips"])
             if "security_groups" in values or changed.port_security_enabled != row.port_security_enabled:
                 await self._group(
                     ctx, conn, changed, values.get("security_groups", row.security_groups) if changed.port_security_enabled else []
                 )
-        if row.device_id:
+        if is_uuid(row.device_id):
             await self.service.tell([row.device_id])
+        await self.service.tell_routers(routers)
         return await self.get(ctx, row.id)
 
     async def _readdress(self, ctx: Context, conn: Connection, row: rows.PortRow, wishes: list[dict[str, str]]) -> None:
@@ -197,8 +201,14 @@ class Ports(Collection[rows.PortRow]):
             await self._address(ctx, conn, row, fresh, self.service.world.random.getrandbits(62))
 
     async def delete(self, ctx: Context, row: rows.PortRow) -> None:
-        async with self.service.db.connection() as conn:
-            await rows.delete_port(conn, row.id)
+        try:
+            async with self.service.db.transaction() as conn:
+                routers = await router_rows.behind(conn, [row.id])
+                await rows.delete_port(conn, row.id)
+        except Conflict as error:
+            text = f"Port {row.id} cannot be deleted directly via the port API: has device owner {row.device_owner}."
+            raise Conflict(text, detail=error.detail) from None
+        await self.service.tell_routers(routers)
 
 
 def _changed(row: rows.PortRow, values: dict[str, Any]) -> rows.PortRow:
@@ -213,6 +223,8 @@ def _only_on_own(ctx: Context, network: rows.NetworkRow, values: dict[str, Any])
     if ctx.is_admin or network.project_id == ctx.project_id:
         return
     wrong = [name for name in NETWORK_OWNER_ONLY if values.get(name)]
+    if values.get("device_owner", "").startswith(SERVICE):
+        wrong.append("device_owner")
     if values.get("port_security_enabled") is False and network.port_security_enabled:
         wrong.append("port_security_enabled")
     if wrong:

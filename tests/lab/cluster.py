@@ -169,6 +169,10 @@ class Cluster:
         """Ids of the servers that have a domain there."""
         return self.virsh(host, "list", "--uuid", *(() if running else ("--all",))).split()
 
+    def executes(self, host: str, server: str) -> bool:
+        """Whether its processors run there; those of a guest that is on its way here do not yet."""
+        return server in self.virsh(host, "list", "--uuid", "--state-running").split()
+
     def folder(self, host: str, server: str) -> Path:
         return self.state / host / "instances" / server
 
@@ -252,7 +256,9 @@ async def no_twins(cluster: Cluster, server: str) -> AsyncIterator[None]:
 
     async def watch() -> None:
         while True:
-            running = [host for host in HOSTS if server in await asyncio.to_thread(cluster.domains, host, running=True)]
+            running = [host for host in HOSTS if await asyncio.to_thread(cluster.executes, host, server)]
+            if len(running) > 1:  # or it has just gone from the first to the second
+                running = [host for host in running if await asyncio.to_thread(cluster.executes, host, server)]
             assert len(running) < 2, f"{server} runs on {running}"
             await asyncio.sleep(0.2)
 

@@ -22,6 +22,7 @@ from tests.lab.cluster import COMPUTE, HOSTS, Cluster, no_twins
 pytestmark = [pytest.mark.qemu, pytest.mark.hosts, pytest.mark.rabbitmq, pytest.mark.timeout(400), pytest.mark.xdist_group("qemu")]
 
 VICTIMS = ("serve", "workers", "libvirtds")
+ONE_SIDE = ("source", "destination", "source/libvirtd", "destination/libvirtd")
 MOVES = {  # kind: what it needs first, what is asked, where it ends, and where else it may when it is undone
     "resize": ((), {"resize": {"flavorRef": "lab.larger"}}, "VERIFY_RESIZE", "ACTIVE"),
     "confirmResize": (("resize",), {"confirmResize": None}, "ACTIVE", ""),
@@ -29,7 +30,9 @@ MOVES = {  # kind: what it needs first, what is asked, where it ends, and where 
     "shelve": ((), {"shelve": None}, "SHELVED_OFFLOADED", "ACTIVE"),
     "unshelve": (("shelve",), {"unshelve": None}, "ACTIVE", "SHELVED_OFFLOADED"),
     "evacuate": ((), {"evacuate": {}}, "SHUTOFF", ""),
+    "live-migration": ((), {"os-migrateLive": {"host": None, "block_migration": "auto"}}, "ACTIVE", ""),
 }
+LONG = {("live-migration", "migrate"): 1.5}  # steps that last, and for how many seconds
 UNDONE = {  # a hypervisor that does not answer fails a step; and the image service is a part of ``serve``
     *((kind, "libvirtds") for kind in MOVES),
     ("shelve", "serve"),
@@ -39,9 +42,8 @@ CASES = [
     for definition in DEFINITIONS
     if definition.kind in MOVES
     for step in definition.steps
-    for victim in VICTIMS
+    for victim in VICTIMS + (ONE_SIDE if (definition.kind, step.name) in LONG else ())
 ]
-PATTERN = ["-c", "{} -P 7 8M 1M"]
 
 
 @pytest.fixture
@@ -55,15 +57,16 @@ async def database(cluster: Cluster) -> AsyncIterator[Database]:
 @pytest.mark.parametrize(("kind", "step", "victim"), CASES)
 async def test_a_death_at_this_step(cluster: Cluster, database: Database, kind: str, step: str, victim: str) -> None:
     before, action, end, undone = MOVES[kind]
-    server = await prepared(cluster)
+    server = await prepared(cluster, mib=256 if kind == "live-migration" else 0)
     for earlier in before:
         await cluster.act(server, **MOVES[earlier][1])
         await cluster.reaches(server, MOVES[earlier][2])
+    home = await cluster.host_of(server) if kind == "live-migration" else ""
     async with fenced(cluster, server) if kind == "evacuate" else contextlib.nullcontext(), no_twins(cluster, server):
         await cluster.act(server, **action)
         await reached(database, server, kind, step)
-        await asyncio.sleep(random.Random(f"{kind}{step}{victim}").random() * 0.15)
-        kill(cluster, victim)
+        await asyncio.sleep(random.Random(f"{kind}{step}{victim}").random() * LONG.get((kind, step), 0.15))
+        kill(cluster, victim, home)
         await settled(database, server)
     row = await cluster.server(server)
     assert row["status"] in {end, undone if (kind, victim) in UNDONE else end}, row.get("fault")
@@ -73,8 +76,8 @@ async def test_a_death_at_this_step(cluster: Cluster, database: Database, kind: 
     await cluster.all_is_well()
 
 
-async def prepared(cluster: Cluster) -> str:
-    """An active server whose disk holds something of its own."""
+async def prepared(cluster: Cluster, *, mib: int) -> str:
+    """An active server whose disk holds something of its own, and ``mib`` more to carry."""
     image = await cluster.image("lab.blank", bytes(2**20), "raw", os_shutdown_timeout="1")
     await cluster.flavor("lab.larger", disk=2)
     server = await cluster.boot(image, await cluster.flavor("lab.plain"))
@@ -82,14 +85,16 @@ async def prepared(cluster: Cluster) -> str:
     await cluster.act(server, **{"os-stop": None})
     await cluster.reaches(server, "SHUTOFF")
     await qemu_io(cluster, await cluster.host_of(server), server, "write")
+    if mib:
+        await qemu_io(cluster, await cluster.host_of(server), server, "write", f"write -P 9 16M {mib}M")
     await cluster.act(server, **{"os-start": None})
     await cluster.reaches(server, "ACTIVE")
     return server
 
 
-async def qemu_io(cluster: Cluster, host: str, server: str, verb: str) -> None:
-    command = ["qemu-io", "-f", "qcow2", *(["-U", "-r"] if verb == "read" else [])]
-    command += [word.format(verb) for word in PATTERN] + [str(cluster.folder(host, server) / "disk")]
+async def qemu_io(cluster: Cluster, host: str, server: str, verb: str, words: str = "{} -P 7 8M 1M") -> None:
+    command = ["qemu-io", "-f", "qcow2", *(["-U", "-r"] if verb == "read" else []), "-c", words.format(verb)]
+    command += [str(cluster.folder(host, server) / "disk")]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout, done.stdout
@@ -112,11 +117,16 @@ async def fenced(cluster: Cluster, server: str) -> AsyncIterator[None]:
         await cluster.service(home, "up")
 
 
-def kill(cluster: Cluster, victim: str) -> None:
+def kill(cluster: Cluster, victim: str, home: str) -> None:
+    side, _, part = victim.partition("/")
     if victim == "serve":
         cluster.kill("serve")
-    for host in HOSTS if victim != "serve" else ():
-        cluster.kill(host if victim == "workers" else f"{host}/libvirtd")
+    elif victim in VICTIMS:
+        for host in HOSTS:
+            cluster.kill(host if victim == "workers" else f"{host}/libvirtd")
+    else:
+        host = home if side == "source" else cluster.other(home)
+        cluster.kill(f"{host}/{part}" if part else host)
 
 
 async def newest(database: Database, server: str) -> Any:
@@ -153,7 +163,10 @@ async def is_whole(cluster: Cluster, server: str, row: dict[str, Any], *, data: 
     if status == "VERIFY_RESIZE":
         places[cluster.other(host)] = False
     await cluster.until_is_on(server, places)
+    if running:
+        assert (cluster.virsh(host, "domstate", server).strip(), row["OS-EXT-STS:power_state"]) == ("running", 1)
     for place in places if data else ():
         await qemu_io(cluster, place, server, "read")
     left = [path.name for place in places for path in cluster.folder(place, server).iterdir()]
-    assert not [name for name in left if name.endswith(".part") or name.startswith(("arrival", "before"))], left
+    assert not [name for name in left if name.endswith(".part") or name.startswith(("arrival", "before", ".live"))], left
+    assert not [path for name in HOSTS for path in (cluster.state / name / "libvirt/run/nova-async/live").glob("*")]

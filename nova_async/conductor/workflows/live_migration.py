@@ -7,19 +7,21 @@ from typing import Any
 
 import msgspec
 
-from nova_async.bus.messages.compute import AbortLive, Destroy, FinishLive, LiveMigrate, PrepareLive
+from nova_async import log
+from nova_async.bus.messages.compute import AbortLive, Destroy, FinishLive, LiveMigrate, PrepareLive, Unpause
 from nova_async.conductor.commands import HostDown
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import claim_beside, gave_back
 from nova_async.conductor.servers import failed_forward, fault, forward, guest_now, instance_of, leave_to_host, note_fault
 from nova_async.conductor.volumes import bring_to
 from nova_async.db import Connection, moves, placements
-from nova_async.errors import Conflict, Error, Unsupported
+from nova_async.errors import Conflict, Error, Unavailable, Unsupported
 from nova_async.model import states
 from nova_async.model.power import PowerState
 from nova_async.workflow.steps import Definition, step, steps
 
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED)
+logger = log.get("conductor.live_migration")
 
 
 async def claim_destination(run: Run, conn: Connection) -> dict[str, Any]:
@@ -39,6 +41,8 @@ async def settle_where_it_is(run: Run) -> None:
     if moved:
         await leave_to_host(run, source["host"], Destroy, generation=source["generation"], undo=True)
         ports = await _ports_to(run, claimed)
+    elif not claimed["paused"]:
+        await _go_on(run, source)
     async with run.parts.database.transaction() as conn:
         if moved:
             await moves.relocate(conn, run.subject_id, source["generation"], claimed["generation"], claimed["host_id"])
@@ -118,27 +122,40 @@ async def settle(run: Run, conn: Connection) -> None:
 
 
 async def _has_moved(run: Run) -> bool:
-    """Asked of the source; of the destination when the source is silent. When neither answers, the guest has not moved."""
-    claimed = run.results["claim_destination"]
     if "moved" not in run.memo:
-        try:
-            run.memo["moved"] = await run.parts.commands.power_of(claimed["source"]["host"], run.subject_id) not in ALIVE
-        except HostDown:
-            try:
-                run.memo["moved"] = await run.parts.commands.power_of(claimed["host"], run.subject_id) == PowerState.RUNNING
-            except HostDown:
-                run.memo["moved"] = False
-        if run.memo["moved"]:
-            run.memo["moved"] = await _is_at_destination(run)
+        run.memo["moved"] = await _look(run)
     return bool(run.memo["moved"])
 
 
-async def _is_at_destination(run: Run) -> bool:
-    """A guest that runs nowhere has crashed at its source, unless its destination knows it."""
+async def _look(run: Run) -> bool:
+    """Whether the guest is at the destination; asked of the source first. When neither answers, it has not moved.
+
+    A hypervisor that died at the last moment leaves the guest paused at the source, whether it runs at the destination or not.
+    """
+    claimed, gone = run.results["claim_destination"], False
+    proof: tuple[PowerState, ...] = (PowerState.RUNNING,)
     try:
-        return await run.parts.commands.power_of(run.results["claim_destination"]["host"], run.subject_id) in ALIVE
-    except Error:
-        return False
+        here = await run.parts.commands.power_of(claimed["source"]["host"], run.subject_id)
+        if here is PowerState.RUNNING or (here is PowerState.PAUSED and claimed["paused"]):
+            return False
+        if here is not PowerState.PAUSED:
+            proof, gone = ALIVE, here is None
+    except HostDown:
+        pass
+    try:
+        return await run.parts.commands.power_of(claimed["host"], run.subject_id) in proof
+    except HostDown:
+        return gone
+
+
+async def _go_on(run: Run, source: dict[str, Any]) -> None:
+    """At the source, where it may have been paused to end its way sooner; nothing of it is at the destination any more."""
+    try:
+        await leave_to_host(run, source["host"], Unpause, generation=source["generation"], undo=True)
+    except Unavailable:
+        raise
+    except Error as error:
+        logger.warning("live.not_going_on", server=run.subject_id, error=error.message)
 
 
 async def _ports_to(run: Run, place: dict[str, Any]) -> list[dict[str, Any]]:

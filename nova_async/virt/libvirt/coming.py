@@ -27,6 +27,11 @@ log_ = log.get("virt.coming")
 class Coming(LibvirtBase):
     """Methods of ``virt.driver.Driver`` for a guest that comes here."""
 
+    async def start(self) -> None:
+        await super().start()
+        if not self._mock:
+            await self._files.run(forget_meetings, self._seen_from_here(MEETINGS))
+
     async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> dict[str, Any]:
         """The result is a ``tunnel.Ticket``; nothing of the guest is here until its source has said what it has.
 
@@ -126,6 +131,12 @@ class Coming(LibvirtBase):
         if listener is not None:
             await listener.close()
             await self._files.run(forget_meeting, self._seen_from_here(listener.ticket.meeting))
+
+
+def forget_meetings(folder: Path) -> None:
+    """Those of an earlier run, whose guests have come or stayed. Blocks."""
+    for path in folder.glob("*"):
+        forget_meeting(path)
 
 
 def plain(ticket: tunnel.Ticket) -> dict[str, Any]:

@@ -26,6 +26,7 @@ LONGEST_SECONDS = 86_400.0
 LOOK_SECONDS = 0.25
 CALL_OFF_SECONDS = 60.0
 GIB = 2**30
+MARK = ".live-"  # how the name of a file begins that shows whether the destination sees the guest's folder
 
 log_ = log.get("virt.going")
 
@@ -59,7 +60,6 @@ class Going(LibvirtBase):
                     await self._domain(guest.instance_id, domains.abort_job)  # of a worker that is no more
                     await self._go(guest, generation, to_host, block, msgspec.convert(ticket, tunnel.Ticket), leaving, progress)
             except (*LOST, Error) as error:
-                await self._stay(guest.instance_id, known.power_state)
                 raise _told(error, leaving) from None
             finally:
                 leaving.ended.set()
@@ -113,9 +113,9 @@ class Going(LibvirtBase):
     async def _propose(self, guest: GuestSpec, folder: Path, block: bool | None, ticket: tunnel.Ticket) -> Place:
         text = await self._domain(guest.instance_id, domains.described)
         names = target.own_disks(text, folder)
-        mark = folder / f".live-{self._world.uuid()}"
+        mark = folder / f"{MARK}{self._world.uuid()}"
         plan, contents = await self._files.run(_planned, folder, tuple(names), mark.name, target.processor(text), block)
-        await self._files.run(mark.touch)
+        await self._files.run(_touch, mark)
         try:
             return await meeting.propose(ticket, plan, contents)
         finally:
@@ -207,12 +207,6 @@ class Going(LibvirtBase):
         except Error:
             return None  # it has just left
 
-    async def _stay(self, instance_id: str, before: PowerState) -> None:
-        """The guest is here as it was, if it is here: one that was paused to end the way sooner goes on."""
-        known = await self._look(instance_id)
-        if known is not None and known.power_state is PowerState.PAUSED and before is PowerState.RUNNING:
-            await self._domain(instance_id, domains.unpause)
-
     # -- from outside
 
     async def abort_live(self, instance_id: str) -> bool:
@@ -265,6 +259,13 @@ def _planned(folder: Path, disks: tuple[str, ...], mark: str, cpu: str, block: b
     contents = {path.name: path.read_bytes() for path in files}
     plan = Plan(mark=mark, disks=tuple(found), files=tuple(meeting.planned_file(path) for path in files), cpu=cpu, block=block)
     return plan, contents
+
+
+def _touch(mark: Path) -> None:
+    """In place of what an earlier run left. Blocks."""
+    for old in mark.parent.glob(f"{MARK}*"):
+        old.unlink(missing_ok=True)
+    mark.touch()
 
 
 def _check_wanted(leaving: Leaving) -> None:

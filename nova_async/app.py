@@ -18,6 +18,7 @@ from aiohttp import web
 from nova_async import log, web_root
 from nova_async.bus import Bus
 from nova_async.bus.connect import connect as connect_bus
+from nova_async.compute.boots import Boots
 from nova_async.compute.journal import Journal
 from nova_async.compute.plugs import NetworkPlugs, NoPlugs
 from nova_async.compute.worker import Worker
@@ -269,10 +270,12 @@ class App:
         if images is None and config.compute.driver != "fake":
             images = await self._remote_images(stack)
         drivers = [await self._driver(host, stack, images) for host in hosts]
+        boots = Boots(config.state) if config.compute.resume_guests_on_boot else None
         waiting = []
         for host, driver in zip(hosts, drivers, strict=True):
             host_id = str(identity if host == name else uuid.uuid5(identity, host))
-            worker = Worker(host, host_id, driver, self.bus, config, self.world, journal, address=config.own_address, images=images)
+            parts = (host, host_id, driver, self.bus, config, self.world, journal)
+            worker = Worker(*parts, address=config.own_address, images=images, boots=boots)
             self.workers.append(worker)
             serving = asyncio.Event()
             group.create_task(worker.run(serving), name=f"worker-{host}")

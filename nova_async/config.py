@@ -69,6 +69,7 @@ class Compute(Section):
     resize_confirm_window_seconds: float = 0.0  # 0: never by itself
     shelved_offload_seconds: float = 0.0  # negative: never by itself
     reclaim_instance_seconds: float = 0.0  # 0: deleted at once
+    resume_guests_on_boot: bool = False
     availability_zone: str = "nova"
     transfer_address: str = ""  # empty: the address of api.listen
     transfer_ports: tuple[int, int] = (16_600, 16_699)  # first and last that disks from other hosts are taken on

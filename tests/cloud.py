@@ -12,6 +12,7 @@ import msgspec
 from nova_async import bootstrap
 from nova_async.bus import Bus
 from nova_async.bus.local import LocalBus
+from nova_async.compute.boots import Boots
 from nova_async.compute.journal import Journal
 from nova_async.compute.worker import Worker
 from nova_async.conductor.conductor import Conductor
@@ -57,13 +58,14 @@ class Cloud:
             await task
         return task
 
-    async def start_host(self, host: str, **size: Any) -> None:
+    async def start_host(self, host: str, *, host_id: str = "", boots: Boots | None = None, **size: Any) -> None:
+        """``host_id``: its identity, if not the one that goes with its name."""
         faults = self.faults.setdefault(host, Faults())
         state = Path(self.config.state_dir) / f"{host}.jsonl"
         driver = self.drivers[host] = FakeDriver(self.world, host, faults=faults, state_file=state, **size)
         serving = asyncio.Event()
-        host_id = f"00000000-0000-4000-8000-{abs(hash(host)) % 10**12:012d}"
-        worker = Worker(host, host_id, driver, self.bus, self.config, self.world, self.journal, images=self.images)
+        parts = (host, host_id or identity(host), driver, self.bus, self.config, self.world, self.journal)
+        worker = Worker(*parts, images=self.images, boots=boots)
         self.workers[host] = asyncio.create_task(worker.run(serving), name=host)
         await asyncio.wait({self.workers[host], asyncio.create_task(serving.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if self.workers[host].done():
@@ -148,6 +150,10 @@ def device(**fields: Any) -> dict[str, Any]:
     """A volume among a server's block devices: an empty one that is made with the server and goes with it, unless told."""
     made = {"source": "blank", "size": 1, "device": "/dev/vdb", "delete_on_termination": True}
     return {"id": str(uuid.uuid4()), "kind": "volume", "boot_index": None, "tag": None} | made | fields
+
+
+def identity(host: str) -> str:
+    return f"00000000-0000-4000-8000-{abs(hash(host)) % 10**12:012d}"
 
 
 async def stop(task: "asyncio.Task[None]") -> None:

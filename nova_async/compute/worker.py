@@ -38,6 +38,7 @@ from nova_async.bus.messages.compute import (
     Spawn,
 )
 from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
+from nova_async.compute.boots import Boots
 from nova_async.compute.cpu_sets import divide
 from nova_async.compute.fence import Fence
 from nova_async.compute.journal import Journal, Key, key_of
@@ -87,6 +88,7 @@ class Worker:
         *,
         address: str = "",
         images: ImageService | None = None,
+        boots: Boots | None = None,
     ) -> None:
         self.host, self.host_id, self.driver, self.bus = host, host_id, driver, bus
         self.config, self.world, self.journal, self.address = config, world, journal, address
@@ -99,6 +101,7 @@ class Worker:
         self._revision = ""
         self._called_off: deque[str] = deque(maxlen=1000)  # workflows whose live migration shall not begin any more
         self._fence = Fence(host, bus, world, config.compute.down_seconds)
+        self._boots = boots  # None: guests that ran are not started with the machine
         self._tools = Tools(driver, images, SealingKey())
 
     # -- life
@@ -137,18 +140,21 @@ class Worker:
 
     async def _register_until_accepted(self) -> None:
         tries = 0
+        resume = self._boots is not None and await asyncio.to_thread(self._boots.is_another)
         while True:
             try:
-                await self._register()
-                return
+                await self._register(resume=resume)
+                break
             except Unavailable as error:
                 tries += 1
                 logger.info("host.not_accepted_yet", error=error.message)
                 await self.world.sleep(min(10.0, 0.1 * 2.0**tries) * (0.5 + self.world.random.random() / 2))
+        if self._boots is not None:
+            await asyncio.to_thread(self._boots.remember)
 
-    async def _register(self) -> None:
+    async def _register(self, *, resume: bool = False) -> None:
         guests = tuple(_told(guest) for guest in await self.driver.guests())
-        message = await self._registration(guests)
+        message = await self._registration(guests, resume=resume)
         answer = await self.bus.call("conductor", message, timeout=15)
         assert isinstance(answer, HostAccepted)
         self._revision = message.revision
@@ -157,7 +163,7 @@ class Worker:
         await self._reap(answer.dead)
         await self.bus.publish("hosts", HostReport(host=self.host, host_id=self.host_id, revision=self._revision))
 
-    async def _registration(self, guests: tuple[GuestState, ...]) -> RegisterHost:
+    async def _registration(self, guests: tuple[GuestState, ...], *, resume: bool = False) -> RegisterHost:
         facts, options = await self.driver.facts(), self.config.compute
         told = {
             "VCPU": (options.reserved_vcpus, options.cpu_allocation_ratio),
@@ -192,6 +198,7 @@ class Worker:
             address=self.address,
             version="0.1.0",
             guests=guests,
+            resume=resume,
         )
 
     async def _report_forever(self) -> None:

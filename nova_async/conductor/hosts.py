@@ -22,7 +22,7 @@ from nova_async.bus.messages.conductor import (
 from nova_async.conductor.returns import Returns
 from nova_async.context import service_context
 from nova_async.db import Database, aggregates, hosts, placements, workflows
-from nova_async.errors import Error, Invalid, Unavailable
+from nova_async.errors import Conflict, Error, Invalid, Unavailable
 from nova_async.model import states
 from nova_async.model.power import PowerState
 from nova_async.scheduler.hosts import HostTable
@@ -128,7 +128,27 @@ class HostDesk:
         self._revisions[told.host] = told.revision
         self.table.heard(told.host)
         logger.info("host.registered", host=told.host, guests=len(told.guests), dead=len(dead))
+        if told.resume:
+            await self._resume(told)
         return HostAccepted(dead=tuple(dead))
+
+    async def _resume(self, told: RegisterHost) -> None:
+        """Start what ran when the host went down. A server that something is done with is left to that."""
+        here = {g.instance_id: g for g in told.guests}
+        async with self.database.connection() as conn:
+            rows = [row for row in await placements.on_host(conn, told.host) if row.vm_state == states.ACTIVE]
+        for row in rows:
+            guest = here.get(row.uuid)
+            if guest is not None and (guest.generation != row.generation or guest.power_state not in OFF):
+                continue
+            try:
+                async with self.database.transaction() as conn:
+                    ctx = service_context("req-" + self.world.uuid())
+                    workflow = await self.starter.begin(conn, ctx, "start", row.uuid)
+            except Conflict:
+                continue
+            logger.info("server.resumed", server=row.uuid, host=told.host)
+            self.starter.go([workflow])
 
     async def dead_guests(self, host: str, guests: tuple[GuestState, ...]) -> list[tuple[str, int]]:
         """Guests that the rows prove dead: deleted, or placed anew since. One that no row knows is left alone (INV-12)."""
@@ -185,7 +205,7 @@ class HostDesk:
                 return
             changed = await placements.set_power(conn, instance_id, generation, power, host)
             ctx = service_context("req-" + self.world.uuid())
-            if row.vm_state == states.ACTIVE and power in OFF:
+            if row.vm_state in (states.ACTIVE, states.PAUSED) and power in OFF:
                 await placements.set_state(conn, instance_id, states.STOPPED, power)
                 await self.starter.record(conn, ctx, "stop", instance_id, "The guest went off by itself.")
             elif row.vm_state == states.STOPPED and power == PowerState.RUNNING:

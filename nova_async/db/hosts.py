@@ -72,11 +72,16 @@ class ProjectUse(msgspec.Struct):
     disk_gb: int
 
 
+class Identity(msgspec.Struct):
+    id: str
+    name: str
+
+
 PROCESS_SECONDS = 75.0  # a process not heard of for so long is down
 
 ALL = Query("hosts", "all", HostRow)
 WITH_ROOM = Query[str]("hosts", "with_room", str)
-IDENTITY = Query[str]("hosts", "identity", str)
+IDENTITY = Query("hosts", "identity", Identity)
 PUT = Query[Any]("hosts", "put")
 PUT_INVENTORY = Query[Any]("hosts", "put_inventory")
 SET_SERVICE = Query[Any]("hosts", "set_service")
@@ -121,11 +126,13 @@ async def put(
 
     ``zone`` is where the host is unless an aggregate says otherwise.
 
-    Raises ``Conflict`` when the name belongs to a host with another identity (renamed or re-imaged: INV-12).
+    Raises ``Conflict`` when name and identity do not belong together: the host was renamed or re-imaged (INV-12).
     """
-    holder = await IDENTITY.maybe(conn, name)
-    if holder not in (None, id):
-        raise Conflict(f"The host name {name} belongs to the host with the id {holder}; this host says that its id is {id}.")
+    for known in await IDENTITY.all(conn, name, id):
+        if known.id != id:
+            raise Conflict(f"The host name {name} belongs to the host with the id {known.id}; this host says that its id is {id}.")
+        if known.name != name:
+            raise Conflict(f"This host was known as {known.name} and says now that it is {name}: set compute.host to {known.name}.")
     await PUT.run(conn, id, name, service_id, address, zone, facts, traits)
     classes = list(inventory)
     totals, reserved, ratios = zip(*inventory.values(), strict=True) if classes else ((), (), ())

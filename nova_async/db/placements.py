@@ -36,14 +36,15 @@ class Placement(msgspec.Struct):
     def is_dead(self, host: str, generation: int) -> bool:
         """Whether a guest of this placement on ``host`` is one that the server left for good.
 
-        Never on the server's own host. Elsewhere when the server has been placed anew since, unless a resize may go back
-        there; a guest of a newer placement, which a move that failed left behind, once no operation is open.
+        Never on the server's own host, nor one of its present placement, whatever its host is called now (INV-12). Elsewhere
+        when the server has been placed anew since, unless a resize may go back there; a guest of a newer placement, which a
+        move that failed left behind, once no operation is open.
         """
         if self.deleted:
             return True
         if self.host == host or (self.old_host, self.old_generation) == (host, generation):
             return False
-        return self.generation > generation or (not self.busy and generation <= self.newest)
+        return self.generation > generation or (not self.busy and self.generation < generation <= self.newest)
 
 
 class Where(msgspec.Struct):

@@ -29,8 +29,8 @@ WHERE i.used + wanted.amount <= floor((i.total - i.reserved) * i.allocation_rati
 GROUP BY h.name HAVING count(*) = cardinality($1)
 
 -- identity --
--- Who holds a host name. $1 name
-SELECT id FROM hosts WHERE name = $1
+-- Who holds a host name, and what is known under an id. $1 name, $2 id
+SELECT id, name FROM hosts WHERE name = $1 OR id = $2
 
 -- put --
 -- A host tells what it is. $1 id, $2 name, $3 service id when it is new, $4 address, $5 its own zone, $6 facts, $7 traits

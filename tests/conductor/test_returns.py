@@ -1,5 +1,6 @@
 """Hosts that come back: what they lost while they were away goes before they count, and what they missed they do not do."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,12 +10,15 @@ from nova_async.bus.local import LocalBus
 from nova_async.bus.messages import Message
 from nova_async.bus.messages.compute import Command, PowerOn, ReceiveDisk
 from nova_async.bus.messages.conductor import AskPlacement, HostReport, Placement
+from nova_async.compute.boots import Boots
 from nova_async.compute.fence import Fence
 from nova_async.db import Database
 from nova_async.errors import Conflict, Unavailable
 from nova_async.model.guests import GuestSpec
+from nova_async.model.power import PowerState
+from nova_async.virt.fake import FakeDriver
 from nova_async.world import RealWorld, SimulatedWorld
-from tests.cloud import Cloud, cloud
+from tests.cloud import Cloud, cloud, identity
 
 
 class LossyBus(LocalBus):
@@ -78,6 +82,99 @@ async def test_a_host_that_returns_keeps_the_guests_that_are_its_own(two: Cloud)
     two.bus.silent.clear()
     await two.until(lambda: two.conductor.table.is_up(home))
     assert [g.instance_id for g in await two.drivers[home].guests()] == [server]
+
+
+# -- hosts under another name, and with another identity
+
+
+async def renamed(made: Cloud) -> tuple[str, str]:
+    """A server, and its host, whose guests are now found where ``host9`` looks."""
+    server = await made.boot()
+    await made.settle()
+    home = str((await made.server(server)).host)
+    await made.stop_host(home)
+    folder = Path(made.config.state_dir)
+    shutil.copy(folder / f"{home}.jsonl", folder / "host9.jsonl")
+    return server, home
+
+
+async def test_a_host_that_says_another_name_is_not_let_in_and_keeps_its_guests(two: Cloud) -> None:
+    server, home = await renamed(two)
+    with pytest.raises(Conflict, match=f"set compute.host to {home}"):
+        await two.start_host("host9", host_id=identity(home))
+    assert [g.instance_id for g in await two.drivers["host9"].guests()] == [server]
+    del two.workers["host9"]
+    await two.start_host(home)
+    assert [g.power_state for g in await two.drivers[home].guests()] == [PowerState.RUNNING]
+
+
+async def test_a_host_that_was_made_anew_is_not_let_in_under_its_old_name(two: Cloud) -> None:
+    server, home = await renamed(two)
+    with pytest.raises(Conflict, match="belongs to the host with the id"):
+        await two.start_host(home, host_id=two.world.uuid())
+    assert [g.instance_id for g in await two.drivers[home].guests()] == [server]
+    del two.workers[home]
+    await two.start_host(home)
+
+
+async def test_guests_of_a_host_that_forgot_who_it_was_are_left_alone(two: Cloud) -> None:
+    """INV-12: nothing proves that the server left them."""
+    server, home = await renamed(two)
+    await two.start_host("host9")
+    await two.conductor.guests()
+    assert [g.instance_id for g in await two.drivers["host9"].guests()] == [server]
+    await two.stop_host("host9")
+    await two.start_host(home)
+    assert (await two.server(server)).vm_state == "active"
+
+
+# -- machines that were started anew
+
+
+async def test_what_ran_is_started_with_the_machine_and_what_was_off_is_not(two: Cloud, tmp_path: Path) -> None:
+    servers = [await two.boot() for _ in range(3)]
+    await two.settle()
+    await two.begin("stop", servers[2])
+    await two.settle()
+    homes = sorted({str((await two.server(server)).host) for server in servers})
+    for told in ("first", "second"):
+        for home in homes:
+            await two.stop_host(home)
+            if told == "second":
+                await go_off(two, home)
+            await two.start_host(home, boots=Boots(tmp_path / home, lambda told=told: told))
+    await two.settle()
+    await two.until(lambda: all_are(two, servers[:2], "active"))
+    assert (await two.server(servers[2])).vm_state == "stopped"
+    guests = [guest for home in homes for guest in await two.drivers[home].guests()]
+    assert {g.instance_id for g in guests if g.power_state is PowerState.RUNNING} == set(servers[:2])
+
+
+async def test_what_went_off_while_the_machine_ran_on_is_not_started(two: Cloud, tmp_path: Path) -> None:
+    server = await two.boot()
+    await two.settle()
+    home = str((await two.server(server)).host)
+    for last in (False, True):
+        await two.stop_host(home)
+        if last:
+            await go_off(two, home)
+        await two.start_host(home, boots=Boots(tmp_path))  # this machine's own
+    await two.conductor.guests()
+    await two.settle()
+    assert (await two.server(server)).vm_state == "stopped"
+
+
+async def all_are(made: Cloud, servers: list[str], state: str) -> bool:
+    return {(await made.server(server)).vm_state for server in servers} == {state}
+
+
+async def go_off(made: Cloud, host: str) -> None:
+    """All guests of a host whose worker does not run end at once."""
+    driver = FakeDriver(made.world, host, state_file=Path(made.config.state_dir) / f"{host}.jsonl")
+    await driver.start()
+    for guest in await driver.guests():
+        await driver.power_off(guest.instance_id, timeout=0, retry=0)
+    await driver.close()
 
 
 # -- what was sent to a host before

@@ -14,7 +14,8 @@ class RegisterHost(Message, frozen=True, kw_only=True):
 
     Inventory maps a resource class to total, reserved and allocation ratio. ``facts`` are what filters look at: cpu_info,
     hypervisor type and version, supported instances. ``guests`` are the guests with our mark that it runs.
-    Refused with ``Conflict`` when the name belongs to a host with another id.
+    ``resume``: the machine was started anew, and the servers that ran there are to be started.
+    Refused with ``Conflict`` when the name belongs to a host with another id, or the id to one of another name.
     """
 
     host: str
@@ -27,6 +28,7 @@ class RegisterHost(Message, frozen=True, kw_only=True):
     address: str = ""
     version: str = ""
     guests: tuple[GuestState, ...] = ()
+    resume: bool = False
 
 
 @message

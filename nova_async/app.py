@@ -18,6 +18,7 @@ from aiohttp import web
 from nova_async import log, web_root
 from nova_async.bus import Bus
 from nova_async.bus.connect import connect as connect_bus
+from nova_async.certs.process import Certificates
 from nova_async.compute.boots import Boots
 from nova_async.compute.journal import Journal
 from nova_async.compute.plugs import NetworkPlugs, NoPlugs
@@ -32,7 +33,6 @@ from nova_async.virt.driver import Driver
 from nova_async.world import World
 
 if TYPE_CHECKING:
-    from nova_async.certs.keeper import Keeper
     from nova_async.policy import Policy
     from nova_async.services.identity.bootstrap import Secrets
     from nova_async.services.image.builtin import BuiltinImages
@@ -58,26 +58,29 @@ class App:
         self.builtin_images: BuiltinImages | None = None
         self.workers: list[Worker] = []
         self.task: asyncio.Task[None] | None = None
+        self.certificates = Certificates(config, world)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises what keeps it from starting."""
         config = self.config
         async with AsyncExitStack() as stack:
-            keeper = await self._keeper()
+            worker = self._worker_target() if self.parts == {COMPUTE} else None
+            if APP not in self.parts or config.bus.tls:
+                await self.certificates.find(worker, needed=config.bus.tls)
             self.bus = await connect_bus(
                 config.bus,
                 self.world,
                 exchange=config.notifications.exchange,
-                certificate=keeper.directory if keeper else None,
-                own=self._worker_target() if keeper and self.parts == {COMPUTE} else "",
+                certificate=config.certificate_dir if config.bus.tls else None,
+                own=worker or "" if config.bus.tls else "",
             )
             stack.push_async_callback(self.bus.close)
             images: ImageService | None = None
             async with asyncio.TaskGroup() as group:
-                if keeper:
-                    group.create_task(keeper.run(), name="certificate")
                 if APP in self.parts:
                     images = await self._start_app(stack, group)
+                if self.certificates.keeper:
+                    group.create_task(self.certificates.keeper.run(), name="certificate")
                 if CONSOLE in self.parts:
                     await self._start_console(stack, group)
                 if COMPUTE in self.parts:
@@ -86,17 +89,6 @@ class App:
                     await self._answer(stack, self._site, "api.listen", config.api.listen)
                     self.say(f"API answers at {config.public_url}")
                 self.ready.set()
-
-    async def _keeper(self) -> "Keeper | None":
-        """Who keeps our own certificate, where one is used. A worker's must be of its own host."""
-        config = self.config
-        if not config.bus.tls:
-            return None
-        from nova_async.certs.keeper import Keeper
-
-        keeper = Keeper(config.certificate_dir, config.certs_url, self.world)
-        await keeper.check(self._worker_target() if self.parts == {COMPUTE} else None)
-        return keeper
 
     def _worker_target(self) -> str:
         """Where the worker of this host is reached on the bus; also its name in its certificate."""
@@ -112,7 +104,7 @@ class App:
             await self.task
 
     async def reload(self, read: Callable[[], Config]) -> None:
-        """Read again what may change while the process runs: the level of its log, and the policy file.
+        """Read again what may change while the process runs: the level of its log, the policy file, certificates and who was revoked.
 
         ``read`` reads the configuration. What is refused is logged, and changes nothing.
         """
@@ -122,6 +114,7 @@ class App:
             logger.error("configuration.refused", reason=error.message)
         else:
             log.set_level(level)
+        await self.certificates.look()
         if APP not in self.parts:
             return
         try:
@@ -167,6 +160,8 @@ class App:
         self.volumes, self.secrets, self.builtin_images = volumes, services.secrets, services.builtin_images
         await bootstrap.flavors(database)
 
+        authority = await Authority.open(config, world, database, broker_accounts(config, world))
+        await self.certificates.make(authority)
         conductor = self.conductor = Conductor(
             config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url
         )
@@ -184,6 +179,7 @@ class App:
             networks=networks,
             volumes=volumes,
             hosts=conductor.table,
+            vouch=authority.vouch if config.certs.sign_key_pairs else None,
         )
         self.policy = parts.policy
         metadata = metadata_api(DatabaseMetadata(database, config, world), config, world, await self._metadata_secret())
@@ -197,7 +193,7 @@ class App:
                 "/compute": compute_api(parts),
                 **services.sites,
                 "/metadata": metadata,
-                "/certs": certs_http.application(await Authority.open(config, world, database, broker_accounts(config, world)), world),
+                "/certs": certs_http.application(authority, world),
                 **consoles,
             },
             database,
@@ -235,7 +231,9 @@ class App:
         from nova_async.console.proxy import ConsoleProxy
         from nova_async.console.tokens import ConsoleTokens
 
-        proxy = ConsoleProxy(self.config, self.world, database, ConsoleTokens(self.config, self.world, database, self.bus))
+        proxy = ConsoleProxy(
+            self.config, self.world, database, ConsoleTokens(self.config, self.world, database, self.bus), self.certificates.identity
+        )
         group.create_task(proxy.watch(), name="console-watch")
         return proxy.application()
 
@@ -244,8 +242,9 @@ class App:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         host, _, port = listen.rpartition(":")
+        tls = await self.certificates.https()
         try:
-            await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=1024).start()
+            await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=1024, ssl_context=tls).start()
         except (OSError, ValueError) as error:
             raise Invalid(f"{option}: cannot listen on {listen} ({error})") from None
 
@@ -320,8 +319,9 @@ class App:
                 "The libvirt driver needs libvirt-python: install nova_async with the extra 'compute'.", detail=str(error)
             ) from None
         assert images is not None
+        own = None if APP in self.parts else self.certificates.identity
         volumes = self.volumes if APP in self.parts else await self._remote_volumes(stack)
-        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), await self._plugs(stack), host, volumes)
+        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), await self._plugs(stack), host, volumes, own)
 
     async def _remote_volumes(self, stack: AsyncExitStack) -> "VolumeFetcher | None":
         from nova_async.services.identity.remote import TokenSource
@@ -332,7 +332,7 @@ class App:
             return None
         tokens = TokenSource(config.identity, self.world)
         stack.push_async_callback(tokens.close)
-        volumes = RemoteConnections(config.volume.url, tokens)
+        volumes = RemoteConnections(config.volume.url, tokens, self.world.trust)
         stack.push_async_callback(volumes.close)
         return volumes
 

@@ -22,7 +22,10 @@ class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class Api(Section):
     listen: str = "127.0.0.1:8774"
-    public_url: str = ""  # empty: http://<listen>
+    public_url: str = ""  # empty: http://<listen>, or https with tls
+    tls: bool = False
+    tls_certificate: str = ""  # empty: one of the cloud's own authority
+    tls_key: str = ""
     max_body_bytes: int = 114_688
     max_limit: int = 1000
     enable_admin_password: bool = True
@@ -243,7 +246,7 @@ class Notifications(Section):
 class Console(Section):
     in_application: bool = True
     listen: str = ""  # empty: on the API's own port, under /console
-    public_url: str = ""  # empty: http://<listen>, or <api.public_url>/console
+    public_url: str = ""  # empty: http(s)://<listen>, or <api.public_url>/console
     token_seconds: float = 600.0
     origins: tuple[str, ...] = ()  # beside the console's own
     require_origin: bool = False
@@ -264,6 +267,7 @@ class Certs(Section):
     authority_dir: str = ""  # the authority's keys; empty: <state_dir>/authority
     certificate_hours: float = 720.0
     join_token_seconds: float = 3600.0
+    sign_key_pairs: bool = True
 
 
 class Log(Section):
@@ -305,7 +309,11 @@ class Config(Section):
 
     @property
     def public_url(self) -> str:
-        return (self.api.public_url or f"http://{self.api.listen}").rstrip("/")
+        return (self.api.public_url or f"{self.scheme}://{self.api.listen}").rstrip("/")
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.api.tls else "http"
 
     @property
     def own_address(self) -> str:
@@ -316,7 +324,7 @@ class Config(Section):
     @property
     def console_url(self) -> str:
         """Where browsers find the pages and WebSockets of consoles."""
-        own = f"http://{self.console.listen}" if self.console.listen else f"{self.public_url}/console"
+        own = f"{self.scheme}://{self.console.listen}" if self.console.listen else f"{self.public_url}/console"
         return (self.console.public_url or own).rstrip("/")
 
     @property

@@ -19,17 +19,16 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from nova_async.certs import x509 as certs
 from nova_async.errors import Invalid
 from nova_async.model.keypairs import SSH
 
 RSA = "ssh-rsa "  # how such a public key begins
 BITS = 2048
-LONGEST_COMMON_NAME = 64
-CERTIFICATE_DAYS = 3650
-USER_PRINCIPAL_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
-UTF8_STRING = 0x0C
+LIFETIME = timedelta(days=3650)
 
 T = TypeVar("T")
+Vouch = Callable[[rsa.RSAPublicKey, str, datetime, timedelta], list[x509.Certificate]]  # the user's certificate, and those above it
 threads = ThreadPoolExecutor(2, thread_name_prefix="keys")
 
 
@@ -51,9 +50,12 @@ async def encrypted(public_key: str, secret: str) -> str:
     return await _in_thread(lambda: _encrypted(public_key, secret))
 
 
-async def make(key_type: str, user_id: str, now: datetime) -> Made:
-    """RSA of 2048 bits: for SSH in PEM, or as a client certificate for WinRM with a PKCS #12 file without a password, in base64."""
-    return await _in_thread(lambda: _make_ssh() if key_type == SSH else _make_certificate(user_id, now))
+async def make(key_type: str, user_id: str, now: datetime, vouch: Vouch | None = None) -> Made:
+    """RSA of 2048 bits: for SSH in PEM, or as a client certificate for WinRM with a PKCS #12 file without a password, in base64.
+
+    ``vouch`` has an authority sign the certificate, which else is signed by its own key.
+    """
+    return await _in_thread(lambda: _make_ssh() if key_type == SSH else _make_certificate(user_id, now, vouch))
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -96,33 +98,25 @@ def _make_ssh() -> Made:
     return Made(private.decode(), text, _of_ssh(text))
 
 
-def _make_certificate(user_id: str, now: datetime) -> Made:
+def _make_certificate(user_id: str, now: datetime, vouch: Vouch | None) -> Made:
     key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id[:LONGEST_COMMON_NAME])])
-    certificate = (
+    certificate, *above = vouch(key.public_key(), user_id, now, LIFETIME) if vouch else [_self_signed(key, user_id, now)]
+    bundle = pkcs12.serialize_key_and_certificates(None, key, certificate, above or None, serialization.NoEncryption())
+    public = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return Made(b64encode(bundle).decode(), public, _of_certificate(public))
+
+
+def _self_signed(key: rsa.RSAPrivateKey, user_id: str, now: datetime) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id[: certs.LONGEST_COMMON_NAME])])
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=CERTIFICATE_DAYS))
+        .not_valid_after(now + LIFETIME)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.OtherName(USER_PRINCIPAL_NAME, _utf8(f"{user_id}@localhost"))]), critical=False)
+        .add_extension(certs.principal(user_id), critical=False)
         .sign(key, hashes.SHA256())
     )
-    bundle = pkcs12.serialize_key_and_certificates(None, key, certificate, None, serialization.NoEncryption())
-    public = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    return Made(b64encode(bundle).decode(), public, _of_certificate(public))
-
-
-def _utf8(text: str) -> bytes:
-    """A DER UTF8String."""
-    content = text.encode()
-    size = len(content)
-    if size < 0x80:
-        length = bytes([size])
-    else:
-        octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-        length = bytes([0x80 | len(octets)]) + octets
-    return bytes([UTF8_STRING]) + length + content

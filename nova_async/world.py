@@ -10,13 +10,17 @@ import secrets
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class World(Protocol):
-    """What the process knows of time and chance."""
+    """What the process knows of time and chance, and whom it trusts out there."""
 
     random: random.Random
+    trust: "ssl.SSLContext | bool"  # for HTTPS to other services; True: what the system trusts
 
     def now(self) -> datetime:
         """The wall clock, aware, in UTC."""
@@ -42,6 +46,7 @@ class RealWorld:
 
     def __init__(self) -> None:
         self.random = random.Random(secrets.randbits(64))
+        self.trust: ssl.SSLContext | bool = True
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -68,6 +73,7 @@ class SimulatedWorld:
 
     def __init__(self, seed: int = 0, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self.random = random.Random(seed)
+        self.trust: ssl.SSLContext | bool = True
         self._start = start
         self._elapsed = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []

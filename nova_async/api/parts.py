@@ -8,6 +8,7 @@ from nova_async.bus import Bus
 from nova_async.config import Config
 from nova_async.console.tokens import ConsoleTokens
 from nova_async.db import Database
+from nova_async.keys import Vouch
 from nova_async.model.hosts import Liveness
 from nova_async.notifications.outbox import Outbox
 from nova_async.policy import RULES, Policy
@@ -33,6 +34,7 @@ class Parts:
     networks: NetworkService
     volumes: VolumeService
     hosts: Liveness
+    vouch: Vouch | None = None  # for certificates of users; None: they vouch for themselves
     policy: Policy = field(init=False)
     turns: "Turns" = field(init=False)
     outbox: Outbox = field(init=False)

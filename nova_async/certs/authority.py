@@ -3,15 +3,16 @@
 import asyncio
 import fcntl
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509 import Certificate
 
 from nova_async import log
-from nova_async.certs import files, tokens, x509
+from nova_async.certs import WORKER, files, tokens, x509
 from nova_async.certs.x509 import Signer
 from nova_async.config import Config
 from nova_async.db import Connection, Database, certificates
@@ -19,7 +20,6 @@ from nova_async.db.certificates import Issued
 from nova_async.errors import Forbidden, NotFound
 from nova_async.world import World
 
-WORKER = "compute."  # a worker's party is this and its host's name: its target on the bus
 KEPT = timedelta(days=90)  # how long expired certificates stay in the books
 REFUSED = "The join token is unknown, used, over or for another host; `nova-async admin enrol-host HOST` prints a new one."
 
@@ -48,17 +48,16 @@ class Made(NamedTuple):
 class Authority:
     """Signs, renews and revokes. Processes of one machine may share the directory; without it there is no authority."""
 
-    def __init__(self, config: Config, world: World, database: Database, root: Signer, issuing: Signer, accounts: Accounts) -> None:
+    def __init__(self, config: Config, world: World, database: Database, signers: "Signers", accounts: Accounts) -> None:
         self.world, self.database, self.accounts = world, database, accounts
-        self.root, self.issuing = root, issuing
+        self.root, self.issuing, self.former, self.users = signers
         self._lifetime = timedelta(hours=config.certs.certificate_hours)
         self._token_seconds = config.certs.join_token_seconds
 
     @classmethod
     async def open(cls, config: Config, world: World, database: Database, accounts: Accounts) -> Self:
-        """Make root and issuing authority at the first time."""
-        root, issuing = await asyncio.to_thread(load_or_make, config.authority_dir, world)
-        return cls(config, world, database, root, issuing, accounts)
+        """Make root and issuing authority at the first time, and another issuing one when its time comes to an end."""
+        return cls(config, world, database, await asyncio.to_thread(load_or_make, config.authority_dir, world), accounts)
 
     @property
     def root_pem(self) -> bytes:
@@ -106,7 +105,7 @@ class Authority:
         old = present.public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)
         try:
-            x509.check_issued(present, self.issuing.certificate, self.world.now())
+            self._check_issued(present)
             assert isinstance(old, ec.EllipticCurvePublicKey)
             old.verify(proof, request, ec.ECDSA(x509.SHA256))
         except (InvalidSignature, Forbidden) as error:
@@ -143,6 +142,15 @@ class Authority:
             logger.warning("certificate.revoked", party=each.party, serial=each.serial)
         return gone
 
+    async def holds(self, certificate: Certificate) -> bool:
+        """Whether the certificate is of this authority, good now and not revoked."""
+        try:
+            self._check_issued(certificate)
+        except Forbidden:
+            return False
+        async with self.database.connection() as conn:
+            return await certificates.holds(conn, f"{certificate.serial_number:x}")
+
     async def valid(self) -> list[Issued]:
         """All certificates whose time is not over."""
         async with self.database.connection() as conn:
@@ -154,7 +162,19 @@ class Authority:
         async with self.database.connection() as conn:
             gone = await certificates.revoked(conn, now)
         listed = [(int(each.serial, 16), each.revoked_at) for each in gone if each.revoked_at]
-        return x509.sign_revocations(self.issuing, listed, now) + x509.sign_revocations(self.root, [], now)
+        return b"".join(x509.sign_revocations(issuing, listed, now) for issuing in (self.issuing, *self.former)) + (
+            x509.sign_revocations(self.root, [], now)
+        )
+
+    def vouch(self, public_key: rsa.RSAPublicKey, user_id: str, now: datetime, lifetime: timedelta) -> list[Certificate]:
+        """A certificate for a user of the cloud, and those above it."""
+        return [x509.sign_user(self.users, public_key, user_id, now, lifetime), self.users.certificate, self.root.certificate]
+
+    def _check_issued(self, certificate: Certificate) -> None:
+        """Raises ``Forbidden`` for one that is not of this authority, or not good now."""
+        issuers = [each.certificate for each in (self.issuing, *self.former) if each.certificate.subject == certificate.issuer]
+        made = next((each for each in issuers if x509.is_issued(certificate, each)), self.issuing.certificate)
+        x509.check_issued(certificate, made, self.world.now())
 
     async def _make(self, conn: Connection, key: ec.EllipticCurvePublicKey, party: str, alternatives: Sequence[str]) -> Made:
         now = self.world.now()
@@ -164,14 +184,35 @@ class Authority:
         return Made(x509.pem(certificate) + x509.pem(self.issuing.certificate), self.root_pem)
 
 
-def load_or_make(directory: Path, world: World) -> tuple[Signer, Signer]:
-    """Root and issuing authority, made when there are none. Blocks; safe for several processes."""
+class Signers(NamedTuple):
+    """``former`` issuing authorities made certificates that may still be good; ``users`` vouches for key pairs of the API."""
+
+    root: Signer
+    issuing: Signer
+    former: list[Signer]
+    users: Signer
+
+
+def load_or_make(directory: Path, world: World, *, anew: bool = False) -> Signers:
+    """All of the authority, made where there is none, and an issuing one in the last third of its life or when it shall be another.
+
+    Blocks; safe for several processes.
+    """
     files.folder(directory)
     with open(directory / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        root = _load(directory, "root") or _save(directory, "root", x509.make_root(world.now()))
-        issuing = _load(directory, "issuing") or _save(directory, "issuing", x509.make_issuing(root, world.now()))
-    return root, issuing
+        now = world.now()
+        root = _load(directory, "root") or _save(directory, "root", x509.make_root(now))
+        issuing = _load(directory, "issuing")
+        if issuing is not None and (anew or x509.is_late(issuing.certificate, now)):
+            _save(directory, f"issuing-{issuing.certificate.serial_number:x}", issuing)
+            issuing = None
+        issuing = issuing or _save(directory, "issuing", x509.make_issuing(root, now))
+        former = [_load(directory, path.stem) for path in sorted(directory.glob("issuing-*.pem"))]
+        users = _load(directory, "users")
+        if users is None or x509.is_late(users.certificate, now):
+            users = _save(directory, "users", x509.make_issuing(root, now, "nova-async users"))
+    return Signers(root, issuing, [each for each in former if each and each.certificate.not_valid_after_utc > now], users)
 
 
 def _load(directory: Path, name: str) -> Signer | None:

@@ -9,7 +9,9 @@ ca-cert.pem        0644  the root; ca-crl.pem the revoked ones
 
 import asyncio
 import base64
-from datetime import timedelta
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +20,30 @@ from cryptography import x509 as cryptography_x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nova_async import log
-from nova_async.certs import files, tokens, x509
+from nova_async.certs import IDENTITY, REVOKED, ROOT, files, tokens, x509
+from nova_async.certs.identity import trusting
+from nova_async.certs.tokens import JoinToken
 from nova_async.errors import Error, Forbidden, Invalid, Unavailable
 from nova_async.world import World
 
-IDENTITY = "identity.pem"
 SECONDS = aiohttp.ClientTimeout(total=20)
-LOOK_SECONDS = 600.0  # between looks at our certificate's age and at the list of revoked ones
-RENEW_AT = 2 / 3  # of its life
+LOOK_SECONDS = (1.0, 600.0)  # least and most time between looks at our certificate's age and at the list of revoked ones
 ANSWER_LIMIT = 1024 * 1024
 
 logger = log.get("certs")
 
 
-class Keeper:
-    """Keeps ``directory``."""
+async def _nothing() -> None:
+    return
 
-    def __init__(self, directory: Path, url: str, world: World) -> None:
+
+class Keeper:
+    """Keeps ``directory``; ``changed`` is told of new files."""
+
+    def __init__(self, directory: Path, url: str, world: World, changed: Callable[[], Awaitable[None]] = _nothing) -> None:
         self.directory, self.world = directory, world
         self._url = url.rstrip("/")
+        self._changed = changed
 
     async def enrol(self, host: str, token: str) -> None:
         """Make a key, and get the certificate that the token allows.
@@ -47,10 +54,18 @@ class Keeper:
         join, key = tokens.parse(token), x509.new_key()
         request = x509.make_request(key, host)
         body = {"host": host, "token": join.id, "request": request.decode(), "proof": join.proof(host, request)}
-        answer = await self._ask("/enrol", body)
-        if x509.fingerprint(x509.read(answer["root"].encode())) != join.root:
+        root = await self._root(join)
+        answer = await self._ask("/enrol", body, await asyncio.to_thread(ssl.create_default_context, cadata=root))
+        if answer["root"] != root:
             raise Forbidden(f"{self._url} is not the authority that made this join token.")
         await self._keep(key, answer)
+
+    async def _root(self, join: JoinToken) -> str:
+        """The root that the token names, from whoever has it: over HTTPS it is what we believe the authority by from here on."""
+        text = await self._get("/root.pem", False)
+        if x509.fingerprint(x509.read(text)) != join.root:
+            raise Forbidden(f"{self._url} is not the authority that made this join token.")
+        return text.decode()
 
     async def check(self, party: str | None = None) -> None:
         """Raises ``Invalid`` when there is no certificate here, or one that is not ours (not the ``party``'s) to use now."""
@@ -61,20 +76,34 @@ class Keeper:
             raise Invalid(f"The certificate in {self.directory} expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z: enrol again.")
 
     async def run(self) -> None:
-        """Renew when it is time, and fetch who was revoked; what fails is tried again."""
+        """Look for ever; what fails is tried again."""
         while True:
             try:
-                if await self.is_due():
-                    await self.renew()
-                await self.fetch_revoked()
+                await self.look()
             except Error as error:
                 logger.warning("certificate.not_kept", directory=str(self.directory), reason=error.message, detail=error.detail)
-            await self.world.sleep(LOOK_SECONDS * self.world.random.uniform(0.8, 1.2))
+            await self.world.sleep(await self._pause())
+
+    async def look(self) -> None:
+        """Renew when it is time, and fetch who was revoked."""
+        if await self.is_due():
+            await self.renew()
+            await self._changed()
+        await self.fetch_revoked()
+        await self._changed()
+
+    async def _pause(self) -> float:
+        """Seconds: a while, and less when our certificate is due before."""
+        least, most = LOOK_SECONDS
+        left = (self._due(await self._present()) - self.world.now()).total_seconds()
+        return max(least, min(most * self.world.random.uniform(0.8, 1.2), left))
 
     async def is_due(self) -> bool:
-        certificate, _ = await self._present()
-        life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-        return self.world.now() >= certificate.not_valid_before_utc + timedelta(seconds=life.total_seconds() * RENEW_AT)
+        return self.world.now() >= self._due(await self._present())
+
+    def _due(self, present: tuple[cryptography_x509.Certificate, x509.Key]) -> datetime:
+        begin, end = present[0].not_valid_before_utc, present[0].not_valid_after_utc
+        return begin + (end - begin) * x509.RENEW_AT
 
     async def renew(self) -> None:
         """A new key, and a certificate for it. Raises ``Forbidden``, ``Unavailable``."""
@@ -82,35 +111,27 @@ class Keeper:
         key = x509.new_key()
         request = x509.make_request(key, x509.party_of(certificate))
         proof = base64.b64encode(old.sign(request, ec.ECDSA(x509.SHA256))).decode()
-        answer = await self._ask("/renew", {"certificate": x509.pem(certificate).decode(), "request": request.decode(), "proof": proof})
-        known = await asyncio.to_thread((self.directory / "ca-cert.pem").read_bytes)
+        tls = await self._trusted()
+        answer = await self._ask(
+            "/renew", {"certificate": x509.pem(certificate).decode(), "request": request.decode(), "proof": proof}, tls
+        )
+        known = await asyncio.to_thread((self.directory / ROOT).read_bytes)
         if answer["root"].encode() != known:
             raise Forbidden(f"{self._url} is not the authority of the certificate in {self.directory}.")
         await self._keep(key, answer)
         logger.info("certificate.renewed", party=x509.party_of(certificate))
 
     async def fetch_revoked(self) -> None:
-        async with aiohttp.ClientSession(timeout=SECONDS) as session:
-            try:
-                async with session.get(f"{self._url}/revoked.pem") as response:
-                    text = await response.content.read(ANSWER_LIMIT)
-                    if response.status != 200:
-                        raise Unavailable(f"{self._url} answered {response.status}.")
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise Unavailable(f"{self._url} does not answer.", detail=type(error).__name__) from None
+        text = await self._get("/revoked.pem", await self._trusted())
         await asyncio.to_thread(self._write_revoked, text)
 
     def _write_revoked(self, text: bytes) -> None:
         """Take the list when the chain of our own certificate signed it. Blocks."""
         issuing = cryptography_x509.load_pem_x509_certificates((self.directory / IDENTITY).read_bytes())[1].public_key()
         assert isinstance(issuing, ec.EllipticCurvePublicKey)
-        try:
-            signed = cryptography_x509.load_pem_x509_crl(text).is_signature_valid(issuing)
-        except ValueError:
-            signed = False
-        if not signed:
+        if not any(each.is_signature_valid(issuing) for each in x509.read_revocations(text)):
             raise Forbidden(f"The list of revoked certificates from {self._url} is not signed by our authority.")
-        files.write(self.directory / "ca-crl.pem", text)
+        files.write(self.directory / REVOKED, text)
 
     async def _present(self) -> tuple[cryptography_x509.Certificate, x509.Key]:
         try:
@@ -122,24 +143,47 @@ class Keeper:
     async def _keep(self, key: x509.Key, answer: dict[str, str]) -> None:
         await asyncio.to_thread(write_identity, self.directory, key, answer["certificate"].encode(), answer["root"].encode())
 
-    async def _ask(self, path: str, body: dict[str, str]) -> dict[str, str]:
+    async def _trusted(self) -> ssl.SSLContext | bool:
+        return await asyncio.to_thread(trusting, self.directory / ROOT)
+
+    async def _get(self, path: str, tls: ssl.SSLContext | bool) -> bytes:
         async with aiohttp.ClientSession(timeout=SECONDS) as session:
             try:
-                async with session.post(self._url + path, json=body) as response:
+                async with session.get(self._url + path, ssl=tls) as response:
+                    text = await _bounded(response.content)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise Unavailable(f"{self._url} does not answer.", detail=repr(error)) from None
+        if response.status != 200:
+            raise Unavailable(f"{self._url} answered {response.status}.")
+        return text
+
+    async def _ask(self, path: str, body: dict[str, str], tls: ssl.SSLContext | bool) -> dict[str, str]:
+        async with aiohttp.ClientSession(timeout=SECONDS) as session:
+            try:
+                async with session.post(self._url + path, json=body, ssl=tls) as response:
                     answer: Any = await response.json()
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                raise Unavailable(f"{self._url} does not answer.", detail=type(error).__name__) from None
+                raise Unavailable(f"{self._url} does not answer.", detail=repr(error)) from None
         if response.status == 200:
             return {name: str(answer[name]) for name in ("certificate", "root")}
         message = str(answer.get("error", {}).get("message", response.reason))
         raise Unavailable(message) if response.status >= 500 else Forbidden(message)
 
 
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    text = bytearray()
+    async for part in content.iter_any():
+        text += part
+        if len(text) > ANSWER_LIMIT:
+            raise Unavailable("The certificate authority said more than it should.")
+    return bytes(text)
+
+
 def write_identity(directory: Path, key: x509.Key, chain: bytes, root: bytes) -> None:
     """All files of a certificate. Blocks."""
     files.folder(directory)
     files.write_key(directory / IDENTITY, x509.key_pem(key) + chain)
-    files.write(directory / "ca-cert.pem", root)
+    files.write(directory / ROOT, root)
     for role in ("server", "client"):
         files.write_key(directory / f"{role}-key.pem", x509.key_pem(key))
         files.write(directory / f"{role}-cert.pem", chain)

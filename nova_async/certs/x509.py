@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nova_async.errors import Forbidden, Invalid
@@ -20,9 +20,15 @@ from nova_async.errors import Forbidden, Invalid
 Key = ec.EllipticCurvePrivateKey
 ORGANIZATION = "nova-async"
 ROOT_DAYS, ISSUING_DAYS = 3650, 1825
+RENEW_AT = 2 / 3  # of a certificate's life
 SKEW = timedelta(minutes=5)  # how far clocks may differ
 PARTY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")  # fits a common name (64) and a DNS name
+LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+DNS = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
 CRL_DAYS = 7
+CRL_END = b"-----END X509 CRL-----"
+LONGEST_COMMON_NAME = 64
+USER_PRINCIPAL_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 SHA256 = hashes.SHA256()
 USAGES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
@@ -48,10 +54,10 @@ def make_root(now: datetime) -> Signer:
     return Signer(builder.sign(key, SHA256), key)
 
 
-def make_issuing(root: Signer, now: datetime) -> Signer:
+def make_issuing(root: Signer, now: datetime, name: str = "nova-async issuing") -> Signer:
     """An authority that the root vouches for and that can make no further ones."""
     key = new_key()
-    builder = _authority(_name("nova-async issuing"), root.certificate.subject, key.public_key(), now, ISSUING_DAYS, path_length=0)
+    builder = _authority(_name(name), root.certificate.subject, key.public_key(), now, ISSUING_DAYS, path_length=0)
     builder = builder.add_extension(_issuer_key(root), critical=False)
     return Signer(builder.sign(root.key, SHA256), key)
 
@@ -94,6 +100,28 @@ def sign(
     return builder.sign(issuing.key, SHA256)
 
 
+def sign_user(users: Signer, public_key: rsa.RSAPublicKey, user_id: str, now: datetime, lifetime: timedelta) -> x509.Certificate:
+    """A client certificate of a user of the cloud, as WinRM wants it: its name is ``<user>@localhost``.
+
+    No party's name has a colon: so no broker and no host takes a user for one of the cloud's own.
+    """
+    ends = min(now + lifetime, users.certificate.not_valid_after_utc)
+    return (
+        _builder(_name(f"user:{user_id}"[:LONGEST_COMMON_NAME]), users.certificate.subject, public_key, now, ends - now)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(digital_signature=True, key_encipherment=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(_issuer_key(users), critical=False)
+        .add_extension(principal(user_id), critical=False)
+        .sign(users.key, SHA256)
+    )
+
+
+def principal(user_id: str) -> x509.SubjectAlternativeName:
+    """The name that Windows maps to an account (a user principal name)."""
+    return x509.SubjectAlternativeName([x509.OtherName(USER_PRINCIPAL_NAME, _utf8(f"{user_id}@localhost"))])
+
+
 def sign_revocations(signer: Signer, revoked: Sequence[tuple[int, datetime]], now: datetime) -> bytes:
     """The list of revoked serial numbers in PEM; an empty one from the root lets a peer check the whole chain."""
     builder = (
@@ -109,12 +137,25 @@ def sign_revocations(signer: Signer, revoked: Sequence[tuple[int, datetime]], no
     return builder.sign(signer.key, SHA256).public_bytes(serialization.Encoding.PEM)
 
 
-def check_issued(certificate: x509.Certificate, issuing: x509.Certificate, now: datetime) -> None:
-    """Raises ``Forbidden`` for a certificate that another authority made, or whose time is not now."""
+def is_issued(certificate: x509.Certificate, issuing: x509.Certificate) -> bool:
+    """Whether the key of ``issuing`` signed the certificate."""
     try:
         certificate.verify_directly_issued_by(issuing)
     except (ValueError, TypeError, InvalidSignature):
-        raise Forbidden("The certificate was not made by this authority.") from None
+        return False
+    return True
+
+
+def is_late(certificate: x509.Certificate, now: datetime) -> bool:
+    """Whether less than a third of its life is left."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return now >= begin + (end - begin) * RENEW_AT
+
+
+def check_issued(certificate: x509.Certificate, issuing: x509.Certificate, now: datetime) -> None:
+    """Raises ``Forbidden`` for a certificate that another authority made, or whose time is not now."""
+    if not is_issued(certificate, issuing):
+        raise Forbidden("The certificate was not made by this authority.")
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise Forbidden("The certificate has expired; enrol the host again.")
 
@@ -144,6 +185,17 @@ def read(text: bytes) -> x509.Certificate:
         raise Invalid("The certificate cannot be read: PEM is expected.") from None
 
 
+def read_revocations(text: bytes) -> list[x509.CertificateRevocationList]:
+    """Those of a PEM text that can be read."""
+    found = []
+    for part in text.split(CRL_END)[:-1]:
+        try:
+            found.append(x509.load_pem_x509_crl(part + CRL_END))
+        except ValueError:
+            continue
+    return found
+
+
 def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
@@ -171,6 +223,15 @@ def checked_party(name: str) -> str:
     return name
 
 
+def is_alternative(name: str) -> bool:
+    """Whether a certificate can be good at this name or address."""
+    try:
+        _alternative(name)
+    except Invalid:
+        return False
+    return True
+
+
 def check_alternative(name: str) -> None:
     """Raises ``Invalid`` for what is neither an address nor a DNS name."""
     _alternative(name)
@@ -191,7 +252,7 @@ def _authority(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: datetime, lifetime: timedelta
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -218,4 +279,18 @@ def _alternative(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(checked_party(name))
+        if not DNS.fullmatch(name):
+            raise Invalid(f"{name[:80]!r} is neither an address nor a DNS name.") from None
+        return x509.DNSName(name)
+
+
+def _utf8(text: str) -> bytes:
+    """A DER UTF8String."""
+    content = text.encode()
+    size = len(content)
+    if size < 0x80:
+        length = bytes([size])
+    else:
+        octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+        length = bytes([0x80 | len(octets)]) + octets
+    return bytes([0x0C]) + length + content

@@ -164,6 +164,20 @@ def list_certificates(where: Any) -> None:
 
 
 @certificate.command()
+@click.pass_obj
+def root(where: Any) -> None:
+    """Print the root certificate, which clients of the API and hosts trust, with its SHA-256."""
+
+    async def work(authority: "Authority") -> None:
+        from nova_async.certs import x509
+
+        click.echo(f"# SHA-256 {x509.fingerprint(authority.root.certificate)}")
+        click.echo(authority.root_pem.decode().strip())
+
+    _with_authority(where, work)
+
+
+@certificate.command()
 @click.argument("party")
 @click.option("--name", "names", multiple=True, help="A DNS name or an address to be in the certificate. Several times.")
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where key and certificate are written.")

@@ -1,10 +1,13 @@
 """A small client of the public API for the command line: a token, and JSON."""
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from nova_async.certs.identity import trusting
 from nova_async.errors import Error, Unavailable
 
 DEADLINE = aiohttp.ClientTimeout(total=120)
@@ -19,9 +22,11 @@ class Client:
     password: str
     project: str
     version: str = "2.104"
+    root: Path | None = None  # the authority to trust beside those of the system
 
     async def __aenter__(self) -> "Client":
-        self.session = aiohttp.ClientSession(timeout=DEADLINE)
+        trust = await asyncio.to_thread(trusting, self.root) if self.root else True
+        self.session = aiohttp.ClientSession(timeout=DEADLINE, connector=aiohttp.TCPConnector(ssl=trust))
         body = {
             "auth": {
                 "identity": {

@@ -22,12 +22,17 @@ CLOUD = """\
     identity_api_version: "3"
     interface: public
 """
+TRUST = "    cacert: {root}\n"
 
 
-def write_clouds(folder: Path, secrets: "Secrets") -> Path:
-    """Write the clouds ``nova-async`` (a member of the project demo) and ``nova-async-admin``; readable by the owner alone. Blocks."""
+def write_clouds(folder: Path, secrets: "Secrets", root: Path | None = None) -> Path:
+    """Write the clouds ``nova-async`` (a member of the project demo) and ``nova-async-admin``; readable by the owner alone. Blocks.
+
+    ``root``: the file of the authority that the API's certificate is of, where the system does not know it.
+    """
     path = folder / "clouds.yaml"
-    text = "clouds:\n" + _cloud("nova-async", secrets, secrets.demo) + _cloud("nova-async-admin", secrets, secrets.admin)
+    both = [_cloud("nova-async", secrets, secrets.demo), _cloud("nova-async-admin", secrets, secrets.admin)]
+    text = "clouds:\n" + "".join(cloud + (TRUST.format(root=root) if root else "") for cloud in both)
     fresh = path.with_suffix(f".{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:
@@ -57,8 +62,9 @@ def client_of(path: Path, name: str) -> "Client":
     from nova_async.errors import Invalid
 
     try:
-        cloud = yaml.safe_load(path.read_text())["clouds"][name]["auth"]
+        known = yaml.safe_load(path.read_text())["clouds"][name]
+        cloud, root = known["auth"], known.get("cacert")
     except (OSError, KeyError, TypeError, yaml.YAMLError):
         raise Invalid(f"{path} names no cloud {name}; name the state directory with --state-dir.") from None
     url = cloud["auth_url"].removesuffix("/").removesuffix("/v3").removesuffix("/identity")
-    return Client(url, cloud["username"], cloud["password"], cloud["project_name"])
+    return Client(url, cloud["username"], cloud["password"], cloud["project_name"], root=Path(root) if root else None)

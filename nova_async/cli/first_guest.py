@@ -25,7 +25,7 @@ async def boot_first_guest(running: "App", config: Config, say: "Progress") -> N
     """Boot the server ``first`` unless it is there already; report each stage. Raises ``Error``."""
     assert running.secrets is not None
     login = running.secrets.demo
-    async with Client(config.public_url, login.username, login.password, login.project_name) as user:
+    async with Client(config.public_url, login.username, login.password, login.project_name, root=running.certificates.root) as user:
         found = (await user.ask("GET", f"/compute/v2.1/servers?name=^{SERVER}$"))["servers"]
         if found:
             say(f"the server {SERVER} is there from an earlier run ({found[0]['id']})")
@@ -62,7 +62,7 @@ async def _image(running: "App", config: Config, user: Client, say: "Progress") 
 async def _upload(running: "App", config: Config, path: Path) -> str:
     assert running.secrets is not None
     login = running.secrets.admin
-    async with Client(config.public_url, login.username, login.password, login.project_name) as admin:
+    async with Client(config.public_url, login.username, login.password, login.project_name, root=running.certificates.root) as admin:
         body = {"name": IMAGE, "disk_format": "qcow2", "container_format": "bare", "visibility": "public"}
         image = await admin.ask("POST", "/image/v2/images", body)
         with await asyncio.to_thread(path.open, "rb") as data:

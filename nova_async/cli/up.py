@@ -71,7 +71,8 @@ async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Even
         async with app.running(config, world, say=say) as running:
             if config.compute.driver != "libvirt" and running.builtin_images:
                 await running.builtin_images.ensure_blank(_service(world))
-            clouds = await asyncio.to_thread(write_clouds, config.state, running.secrets) if running.secrets else None
+            root = running.certificates.root
+            clouds = await asyncio.to_thread(write_clouds, config.state, running.secrets, root) if running.secrets else None
             click.echo(f"ready {config.public_url}")
             if clouds:
                 say(f"use it:  export OS_CLIENT_CONFIG_FILE={clouds}")

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from nova_async import log
+from nova_async.certs import WORKER
+from nova_async.certs.identity import Identity, Stream
 from nova_async.config import Config
 from nova_async.console import pages, rfb
 from nova_async.console.sessions import Session, Sessions, TooMany
@@ -33,10 +35,13 @@ logger = log.get("console")
 
 
 class ConsoleProxy:
-    """``application()`` is to be mounted where ``config.console_url`` says; ``watch`` runs beside it."""
+    """``application()`` is to be mounted where ``config.console_url`` says; ``watch`` runs beside it.
 
-    def __init__(self, config: Config, world: World, database: Database, tokens: ConsoleTokens) -> None:
-        self.config, self.world, self.database, self.tokens = config, world, database, tokens
+    ``identity`` is who we are to hosts that are enrolled.
+    """
+
+    def __init__(self, config: Config, world: World, database: Database, tokens: ConsoleTokens, identity: Identity | None = None) -> None:
+        self.config, self.world, self.database, self.tokens, self.identity = config, world, database, tokens, identity
         self.sessions = Sessions(config.console, world)
         self.origins = origins(config)
         self.tls = _tls(config)
@@ -96,7 +101,9 @@ class ConsoleProxy:
     async def _serve(self, request: web.Request, session: Session) -> web.StreamResponse:
         grant = session.grant
         async with self._reached(grant) as (reader, writer):
-            await self.tokens.confirm(grant)
+            address = await self.tokens.confirm(grant)
+            if address.party:
+                await self._secure((reader, writer), grant, address.party)
             if grant.console_type == NOVNC:
                 await _within(GREETING_SECONDS, rfb.greet_hypervisor(reader, writer, self.tls))
             socket = web.WebSocketResponse(
@@ -140,6 +147,17 @@ class ConsoleProxy:
         async with _at_most(CLOSE_SECONDS):
             await socket.close(code=code, message=reason.encode())
         return reason
+
+    async def _secure(self, stream: Stream, grant: Grant, party: str) -> None:
+        """TLS with the host of the token, which must be whose certificate is shown. Raises ``Unavailable``."""
+        if self.identity is None:
+            raise Unavailable("The host shows consoles to holders of certificates alone, and this process has none; see certs.directory.")
+        if party != WORKER + grant.host:
+            raise Unavailable("The host names another party for its consoles.", detail=party[:100])
+        try:
+            await self.identity.secure(stream, party)
+        except (Forbidden, OSError, TimeoutError) as error:
+            raise Unavailable("The host could not be recognized by its certificate.", detail=repr(error)) from None
 
     @asynccontextmanager
     async def _reached(self, grant: Grant) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:

@@ -66,8 +66,8 @@ class ConsoleTokens:
             raise unknown()
         return grant
 
-    async def confirm(self, grant: Grant) -> None:
-        """The host still offers this console of this guest at this address. Raises ``NotFound``.
+    async def confirm(self, grant: Grant) -> ConsoleAddress:
+        """The host still offers this console of this guest at this address, which is returned. Raises ``NotFound``.
 
         To be asked once the connection stands: then it leads to this guest, whoever had the port before or has it after.
         """
@@ -77,6 +77,7 @@ class ConsoleTokens:
             raise unknown(error.message) from None
         if (address.host, address.port) != (grant.address, grant.port):
             raise unknown("the guest was started anew")
+        return address
 
     async def _ask(self, host: str, instance_id: str, generation: int, console_type: str) -> ConsoleAddress:
         question = GetConsole(instance_id=instance_id, generation=generation, console_type=console_type)

@@ -14,8 +14,13 @@ PROTOCOLS: dict[str, str] = {  # console type -> what it speaks
 
 
 class ConsoleAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a host offers a guest's console, until the guest is started anew. ``tls_port`` is SPICE's own."""
+    """Where a host offers a guest's console, until the guest is started anew.
+
+    ``party``: whose certificate is shown there, over TLS that the console knows nothing of; empty: it is in the clear. ``tls_port`` is
+    for SPICE and its own clients.
+    """
 
     host: str
     port: int
     tls_port: int | None = None
+    party: str = ""

@@ -157,7 +157,7 @@ class ServiceClient:
         """A question that is not sent yet. Raises ``Unavailable`` while the service is left alone."""
         url = self._url if isinstance(self._url, str) else await self._url()
         if self._session is None:
-            self._session = ClientSession(auto_decompress=False, connector=TCPConnector(limit=CONNECTIONS))
+            self._session = ClientSession(auto_decompress=False, connector=TCPConnector(limit=CONNECTIONS, ssl=self._world.trust))
         if not self._breaker.closed():
             raise errors.Unavailable(f"The {self.name} service does not answer.", detail="it did not lately; it is asked again soon")
         return self._session.request(method, url + path, headers=headers, timeout=timeout, allow_redirects=False, **options)

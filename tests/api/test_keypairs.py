@@ -1,6 +1,7 @@
 """Key pairs, from outside."""
 
 import asyncio
+import subprocess
 from base64 import b64decode
 
 import pytest
@@ -8,6 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from nova_async import keys
+from nova_async.certs.authority import load_or_make
+from nova_async.certs.x509 import PARTY, sign_user
+from nova_async.world import RealWorld
 from tests.api.conftest import PROJECT
 from tests.api.samples import samples, shape
 
@@ -16,6 +21,10 @@ KEY = (
     "FlyY3/OcJ02RhIPyyxYpv9FhY+2YiUkpwFOcLImyrxEsYXpD/0d3ac30bNH6Sw9JD9UZHYcpSxsIbECHw== Generated-by-Nova"
 )
 FINGERPRINT = "1e:2c:9b:56:79:4b:45:77:f9:ca:7a:98:2c:b0:d5:3c"
+
+
+def ran(*command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 async def imported(api, name="mine", caller="member", version="2.92", **fields):
@@ -165,3 +174,31 @@ async def test_an_import_has_the_keys_of_the_sample(api, version, sample) -> Non
 async def test_a_made_pair_has_the_keys_of_the_sample(api, version, sample) -> None:
     answer = await api.post("/os-keypairs", {"keypair": {"name": "a"}}, version=version)
     assert shape(answer.body) == shape(sample)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("rsa", "3072"), ("ecdsa", "256"), ("ecdsa", "521"), ("ed25519", "")])
+async def test_keys_of_every_usual_kind_have_the_fingerprint_that_ssh_keygen_tells(api, tmp_path, kind, bits) -> None:
+    path = tmp_path / "key"
+    ran("ssh-keygen", "-q", "-t", kind, *(["-b", bits] if bits else []), "-N", "", "-C", "me@host", "-f", str(path))
+    told = ran("ssh-keygen", "-l", "-E", "md5", "-f", f"{path}.pub").stdout
+    made = (await imported(api, public_key=path.with_suffix(".pub").read_text().strip())).body["keypair"]
+    assert f"MD5:{made['fingerprint']} " in told
+
+
+async def test_a_made_certificate_is_signed_by_the_authority_of_the_cloud(api, tmp_path) -> None:
+    """And is nobody's in the cloud: no party has such a name."""
+    root, issuing, _, users = load_or_make(tmp_path / "authority", RealWorld())
+    made = await keys.make(
+        "x509", "compute.host1", RealWorld().now(), lambda *of: [sign_user(users, *of), users.certificate, root.certificate]
+    )
+    key, leaf, above = pkcs12.load_key_and_certificates(b64decode(made.private_key), None)
+    assert key.public_key() == leaf.public_key()
+    for name, certificate in (("leaf", leaf), ("users", above[0]), ("root", root.certificate), ("issuing", issuing.certificate)):
+        (tmp_path / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", f"{tmp_path}/root.pem", "-untrusted"]
+    assert ran(*verify, f"{tmp_path}/users.pem", f"{tmp_path}/leaf.pem").returncode == 0
+    assert ran(*verify, f"{tmp_path}/issuing.pem", f"{tmp_path}/leaf.pem").returncode != 0
+    common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
+    assert common == "user:compute.host1"
+    assert not PARTY.fullmatch(common)
+    assert made.fingerprint == await keys.fingerprint("x509", made.public_key)

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nova_async.certs import tokens, x509
-from nova_async.certs.authority import Authority
-from nova_async.certs.keeper import IDENTITY, Keeper
+from nova_async.certs import IDENTITY, tokens, x509
+from nova_async.certs.authority import Authority, load_or_make
+from nova_async.certs.keeper import Keeper
 from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unavailable
 from nova_async.world import RealWorld, SimulatedWorld
 
@@ -241,3 +241,22 @@ def _rsa_request() -> str:
         .public_bytes(serialization.Encoding.PEM)
         .decode()
     )
+
+
+async def test_an_issuing_authority_that_grows_old_is_replaced_and_what_it_made_stays_good(
+    authority: Authority, keeper: Keeper, config, world, database, accounts, tmp_path: Path
+) -> None:
+    await keeper.enrol("host1", await authority.allow_host("host1", []))
+    old = authority.issuing.certificate
+    late = SimulatedWorld(start=datetime.now(UTC) + timedelta(days=x509.ISSUING_DAYS * 0.7))
+    load_or_make(config.authority_dir, late)
+    again = await Authority.open(config, world, database, accounts)
+    assert again.issuing.certificate != old
+    assert [each.certificate for each in again.former] == [old]
+    authority.issuing, authority.former = again.issuing, again.former
+    before = keeper.directory / "old-list.pem"
+    await keeper.fetch_revoked()  # the list of the authority that made ours is among them
+    before.write_bytes((keeper.directory / "ca-crl.pem").read_bytes())
+    assert verified(keeper.directory, "-crl_check_all", "-CRLfile", str(before))
+    await keeper.renew()
+    assert x509.is_issued(x509.read((keeper.directory / IDENTITY).read_bytes()), again.issuing.certificate)

@@ -20,10 +20,10 @@ from nova_async.bus.amqp.link import Link
 from nova_async.bus.connect import with_certificate
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.rabbitmq import RabbitServer, installed
-from nova_async.certs import x509
+from nova_async.certs import IDENTITY, x509
 from nova_async.certs.authority import Authority, load_or_make
 from nova_async.certs.broker import RabbitAccounts
-from nova_async.certs.keeper import IDENTITY, Keeper, write_identity
+from nova_async.certs.keeper import Keeper, write_identity
 from nova_async.config import Config
 from nova_async.errors import Error, Unavailable
 from nova_async.world import RealWorld
@@ -47,7 +47,7 @@ def folder() -> Iterator[Path]:
 def rabbit(folder: Path) -> Iterator[RabbitServer]:
     """A broker with a certificate of the authority in ``folder``."""
     now = RealWorld().now()
-    root, issuing = load_or_make(folder / "authority", RealWorld())
+    root, issuing, *_ = load_or_make(folder / "authority", RealWorld())
     key = x509.new_key()
     certificate = x509.sign(issuing, key.public_key(), "rabbitmq", ["localhost", "127.0.0.1"], now, timedelta(hours=1))
     write_identity(folder / "rabbitmq", key, x509.pem(certificate) + x509.pem(issuing.certificate), x509.pem(root.certificate))

@@ -1,8 +1,8 @@
 """``make lab HOSTS=2`` and ``make lab-down``: a cluster on one machine, every part its own process.
 
 RabbitMQ, PostgreSQL, two ``nova-async serve`` behind a balancer, and per host a network namespace with a worker and its own
-libvirtd. Hosts are enrolled with certificates of the cloud's own authority, by which the broker knows them. A supervisor keeps
-all parts: what dies is started again, as systemd would.
+libvirtd. Hosts are enrolled with certificates of the cloud's own authority, by which the broker, the consoles' proxies and the other
+hosts know them; the API is answered over HTTPS. A supervisor keeps all parts: what dies is started again, as systemd would.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.lab import hosts
 from tests.lab.ports import forward
 
 STATE = Path(os.environ.get("LAB_STATE", "/var/tmp/nova-async-lab"))  # short: sockets live below it
-URL = f"http://{hosts.OURS}:8774"
+URL = f"https://{hosts.OURS}:8774"
 SERVES = (8781, 8782)
 AMQPS_PORT = 5671
 READY_SECONDS = 240
@@ -36,6 +36,7 @@ state_dir = "{state}/app"
 [api]
 listen = "{ours}:{port}"
 public_url = "{url}"
+tls = true
 [database]
 url = "{database}"
 [bus]
@@ -192,12 +193,12 @@ async def _until_ready(count: int, process: "subprocess.Popen[bytes]") -> Path:
         await asyncio.sleep(0.3)
         if process.poll() is not None or time.monotonic() > end:
             sys.exit(f"The lab did not come up; see {STATE}/*.log")
-        path = STATE / "app" / "secrets.json"
+        path, root = STATE / "app" / "secrets.json", STATE / "app" / "certs" / "ca-cert.pem"
         known = json.loads(path.read_text()).get("identity", {}) if path.exists() else {}
         if "admin" not in known:
             continue
         try:
-            async with Client(URL, "admin", known["admin"], "admin") as admin:
+            async with Client(URL, "admin", known["admin"], "admin", root=root) as admin:
                 services = (await admin.ask("GET", "/compute/v2.1/os-services?binary=nova-compute"))["services"]
         except Error:
             continue
@@ -205,7 +206,7 @@ async def _until_ready(count: int, process: "subprocess.Popen[bytes]") -> Path:
             logins = {n: Login(username=n, password=known[n], project_name=n) for n in ("admin", "demo")}
             service = Login(username="nova", password="", project_name="service")
             found = Secrets(auth_url=f"{URL}/identity/v3", region="RegionOne", admin=logins["admin"], demo=logins["demo"], service=service)
-            return write_clouds(STATE, found)
+            return write_clouds(STATE, found, root)
 
 
 def down(*, keep: bool) -> None:

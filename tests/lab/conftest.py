@@ -41,7 +41,7 @@ def _lab(command: list[str], environment: dict[str, str]) -> Iterator[Path]:
     told = subprocess.run([*command, "up", "--hosts", "2"], env=environment, capture_output=True, text=True)
     try:
         assert told.returncode == 0, told.stdout + told.stderr
-        assert told.stdout.splitlines()[-1].startswith("ready http://")
+        assert told.stdout.splitlines()[-1].startswith("ready https://")
         yield STATE
     finally:
         subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from nova_async import qemu_img
-from nova_async.errors import Error, Invalid, NoCapacity, NotFound, Unavailable
+from nova_async.certs.identity import Identity
+from nova_async.errors import Conflict, Error, Forbidden, Invalid, NoCapacity, NotFound, Unavailable
 from nova_async.processes import run
 from nova_async.virt.libvirt import arriving, qcow2, sending, sparse, transfer
 from nova_async.virt.libvirt.arriving import Arrivals, Expected
@@ -21,6 +22,7 @@ from nova_async.virt.libvirt.image_cache import ImageCache
 from nova_async.virt.libvirt.sending import Sender
 from nova_async.virt.libvirt.transfer import Answer, Hello, Offer, Ticket
 from nova_async.world import RealWorld
+from tests.certs.parties import Parties
 
 from .conftest import FolderImages, quiet
 
@@ -29,12 +31,16 @@ GIB = 2**30
 DISK = (Expected(name="disk", most=GIB), Expected(name="disk.swap", most=2**24, exact=True, needed=False))
 PORT = 19_000 + 50 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 CANARY = b"the host's own canary"
+SOURCE = "compute.a"
 
 
 class Host:
     """A state folder with an image cache, and what a driver has of transfers."""
 
-    def __init__(self, folder: Path, world: RealWorld, ports: tuple[int, int] = (PORT, PORT + 20)) -> None:
+    def __init__(
+        self, folder: Path, world: RealWorld, ports: tuple[int, int] = (PORT, PORT + 20), identity: Identity | None = None
+    ) -> None:
+        self.identity = identity
         self.world, self.files, self.instances = world, FileThreads(), folder / "instances"
         self.instances.mkdir(parents=True)
         self.base_folder, self.ports = folder / "image-cache", ports
@@ -42,8 +48,8 @@ class Host:
 
     def start(self) -> None:
         self.cache = ImageCache(self.base_folder, FolderImages(self.base_folder), self.files, self.world, keep_seconds=0)
-        self.arrivals = Arrivals(self.instances, self.cache, self.files, self.world, "127.0.0.1", self.ports)
-        self.sender = Sender(self.base_folder, self.files, self.world)
+        self.arrivals = Arrivals(self.instances, self.cache, self.files, self.world, "127.0.0.1", self.ports, self.identity)
+        self.sender = Sender(self.base_folder, self.files, self.world, self.identity)
 
     async def restart(self) -> None:
         """As a worker that was killed comes again."""
@@ -88,7 +94,7 @@ async def same(one: Path, other: Path) -> None:
 async def test_disks_arrive_with_their_base_and_stay_sparse(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     disk = await source.overlay()
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
     assert not destination.arrivals.is_complete(SERVER, 2)
     await source.send(ticket)
     assert destination.arrivals.is_complete(SERVER, 2)
@@ -111,7 +117,7 @@ async def test_a_base_that_the_destination_has_is_not_sent_again(hosts: tuple[Ho
     base = Path(qcow2.read_header(disk).backing_file)
     (destination.base_folder / base.name).write_bytes(base.read_bytes())
     known = (destination.base_folder / base.name).stat().st_ino
-    await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
+    await source.send(await destination.arrivals.expect(SERVER, 2, DISK, SOURCE))
     assert (destination.base_folder / base.name).stat().st_ino == known
     await same(disk, destination.folder / "disk")
 
@@ -124,7 +130,7 @@ async def test_sec_017_file_systems_that_two_hosts_made_for_empty_disks_are_not_
     disk = await source.overlay("disk.eph0", content=b"made here" * 5000, base=name)
     (destination.base_folder / name).write_bytes(b"somebody else's" * 3000)
     expected = (*DISK, Expected(name="disk.eph0", most=GIB))
-    await source.send(await destination.arrivals.expect(SERVER, 2, expected))
+    await source.send(await destination.arrivals.expect(SERVER, 2, expected, SOURCE))
     await same(disk, destination.folder / "disk.eph0")
     assert Path(qcow2.read_header(destination.folder / "disk.eph0").backing_file).name.startswith("data-")
 
@@ -132,7 +138,7 @@ async def test_sec_017_file_systems_that_two_hosts_made_for_empty_disks_are_not_
 async def test_a_transfer_goes_on_after_the_destination_was_killed(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:
     source, destination = hosts
     disk = await source.overlay()
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
     await destination.arrivals.close()
     sending_ = asyncio.create_task(source.send(ticket))
     await asyncio.sleep(0.3)
@@ -148,8 +154,8 @@ async def test_a_transfer_goes_on_after_the_destination_was_killed(hosts: tuple[
 async def test_a_source_that_comes_anew_takes_the_place_of_its_earlier_connection(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     disk = await source.overlay()
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
-    reader, writer = await transfer.connect(ticket)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
+    reader, writer = await transfer.connect(ticket, None)
     offers = sending._offers(source.folder, source.base_folder)
     await transfer.put(writer, Hello(version=transfer.VERSION, token=ticket.token, files=tuple(offers.values())))
     await transfer.get(reader, Answer)
@@ -163,18 +169,18 @@ async def test_a_source_that_comes_anew_takes_the_place_of_its_earlier_connectio
 
 async def test_expecting_again_gives_the_same_ticket_and_a_newer_placement_another(hosts: tuple[Host, Host]) -> None:
     _, destination = hosts
-    first = await destination.arrivals.expect(SERVER, 2, DISK)
-    assert await destination.arrivals.expect(SERVER, 2, DISK) == first
+    first = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
+    assert await destination.arrivals.expect(SERVER, 2, DISK, SOURCE) == first
     await destination.restart()
-    assert await destination.arrivals.expect(SERVER, 2, DISK) == first
-    assert (await destination.arrivals.expect(SERVER, 3, DISK)).token != first.token
+    assert await destination.arrivals.expect(SERVER, 2, DISK, SOURCE) == first
+    assert (await destination.arrivals.expect(SERVER, 3, DISK, SOURCE)).token != first.token
 
 
 async def test_a_forgotten_arrival_listens_no_more(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "RETRY_SECONDS", 0.2)
     source, destination = hosts
     await source.overlay()
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
     await destination.arrivals.forget(SERVER)
     with pytest.raises(Unavailable):
         await source.send(ticket)
@@ -184,15 +190,15 @@ async def test_a_forgotten_arrival_listens_no_more(hosts: tuple[Host, Host], mon
 async def test_a_source_without_disks_says_so(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     with pytest.raises(NotFound):
-        await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
+        await source.send(await destination.arrivals.expect(SERVER, 2, DISK, SOURCE))
 
 
 async def test_a_source_that_lost_the_root_disk_is_refused_and_one_whose_disks_are_volumes_is_not(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     source.folder.mkdir()
     with pytest.raises(Invalid, match="no file disk"):
-        await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
-    await source.send(await destination.arrivals.expect(SERVER, 3, ()))
+        await source.send(await destination.arrivals.expect(SERVER, 2, DISK, SOURCE))
+    await source.send(await destination.arrivals.expect(SERVER, 3, (), SOURCE))
     assert destination.arrivals.is_complete(SERVER, 3)
 
 
@@ -200,14 +206,14 @@ async def test_a_disk_never_gets_smaller(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     await source.overlay(size=2 * GIB)
     with pytest.raises(Invalid, match="Unable to resize disk down"):
-        await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
+        await source.send(await destination.arrivals.expect(SERVER, 2, DISK, SOURCE))
 
 
 async def test_swap_of_another_size_is_not_brought_over(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     await source.overlay()
     await source.overlay("disk.swap", size=GIB)
-    await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
+    await source.send(await destination.arrivals.expect(SERVER, 2, DISK, SOURCE))
     assert not (destination.folder / "disk.swap").exists()
 
 
@@ -216,14 +222,14 @@ async def test_a_destination_without_room_says_so(hosts: tuple[Host, Host], monk
     source, destination = hosts
     await source.overlay()
     with pytest.raises(NoCapacity):
-        await source.send(await destination.arrivals.expect(SERVER, 2, DISK))
+        await source.send(await destination.arrivals.expect(SERVER, 2, DISK, SOURCE))
 
 
 async def test_a_host_takes_no_more_guests_than_it_has_ports(tmp_path: Path, world: RealWorld) -> None:
     host = Host(tmp_path / "c", world, (PORT + 30, PORT + 30))
-    await host.arrivals.expect(SERVER, 2, DISK)
+    await host.arrivals.expect(SERVER, 2, DISK, SOURCE)
     with pytest.raises(NoCapacity, match="transfer_ports"):
-        await host.arrivals.expect(SERVER.replace("1", "2"), 2, DISK)
+        await host.arrivals.expect(SERVER.replace("1", "2"), 2, DISK, SOURCE)
     await host.arrivals.close()
 
 
@@ -234,7 +240,7 @@ async def test_sec_020_disks_go_to_nobody_but_the_host_of_the_ticket(hosts: tupl
     """SEC-020: another certificate at the address ends it before anything is sent."""
     source, destination = hosts
     await source.overlay()
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
     with pytest.raises(Error, match="not the host"):
         await source.send(msgspec.structs.replace(ticket, fingerprint="0" * 64))
 
@@ -243,7 +249,7 @@ async def test_sec_020_the_wire_shows_nothing_of_the_disks(hosts: tuple[Host, Ho
     """SEC-020: all that passes between the two hosts is encrypted, and TLS before 1.3 is refused."""
     source, destination = hosts
     await source.overlay(content=CANARY * 1000)
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
     passed = bytearray()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -274,10 +280,10 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passe
 async def test_whoever_does_not_have_the_token_is_told_nothing_and_changes_nothing(hosts: tuple[Host, Host]) -> None:
     source, destination = hosts
     await source.overlay()
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
     offers = tuple(sending._offers(source.folder, source.base_folder).values())
     for message in (Hello(version=1, token="guess", files=offers), Hello(version=1, token="", files=()), Answer(error="what?")):
-        reader, writer = await transfer.connect(ticket)
+        reader, writer = await transfer.connect(ticket, None)
         await transfer.put(writer, message)
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
@@ -288,8 +294,8 @@ async def test_whoever_does_not_have_the_token_is_told_nothing_and_changes_nothi
 
 async def sent(destination: Host, offers: list[Offer], contents: dict[str, Path], digest: str = "") -> Answer:
     """Send files as a source that lies does; the last answer."""
-    ticket = await destination.arrivals.expect(SERVER, 2, DISK)
-    reader, writer = await transfer.connect(ticket)
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
+    reader, writer = await transfer.connect(ticket, None)
     try:
         await transfer.put(writer, Hello(version=1, token=ticket.token, files=tuple(offers)))
         answer = await transfer.get(reader, Answer)
@@ -404,3 +410,38 @@ def test_pieces_and_their_digest_tell_two_files_apart(tmp_path: Path) -> None:
     assert sparse.data_bytes(one) == sparse.data_bytes(other) == 4096
     assert sparse.digest_of(one) != sparse.digest_of(other)
     assert sparse.digest_of(one) == sparse.digest_of(one)
+
+
+@pytest.fixture
+async def enrolled(tmp_path: Path, world: RealWorld) -> AsyncIterator[list[Host]]:
+    """Hosts a, b and c, which have certificates of one authority."""
+    parties = Parties(tmp_path / "parties", world)
+    made = [Host(tmp_path / name, world, identity=await parties.identity(f"compute.{name}")) for name in "abc"]
+    yield made
+    for host in made:
+        await host.arrivals.close()
+
+
+async def test_enrolled_hosts_know_each_other_by_their_certificates(enrolled: list[Host], capsys) -> None:
+    source, destination, other = enrolled
+    await source.overlay()
+    ticket = await destination.arrivals.expect(SERVER, 2, DISK, SOURCE)
+    assert (ticket.party, ticket.fingerprint) == ("compute.b", "")
+    assert not (destination.folder / arriving.CERTIFICATE).exists()
+    await other.overlay()
+    with pytest.raises(Forbidden, match="does not take"):
+        await other.send(ticket)  # holds a certificate, and even the token
+    assert "party=compute.c" in capsys.readouterr().out
+    with pytest.raises(Forbidden, match=r"is of compute\.b, not of compute\.c"):
+        await source.send(msgspec.structs.replace(ticket, party="compute.c"))
+    await destination.cache.open()
+    await destination.restart()  # and listens for the same source
+    await source.send(ticket)
+    assert destination.arrivals.is_complete(SERVER, 2)
+
+
+async def test_a_host_that_is_not_enrolled_brings_nothing_to_one_that_is(enrolled: list[Host], tmp_path: Path, world: RealWorld) -> None:
+    stranger = Host(tmp_path / "stranger", world)
+    await stranger.overlay()
+    with pytest.raises(Conflict, match="enrol"):
+        await stranger.send(await enrolled[1].arrivals.expect(SERVER, 2, DISK, SOURCE))

@@ -46,7 +46,7 @@ async def create(request: Request) -> tuple[KeyPair, Made | None]:
     else:
         async with request.parts.database.transaction() as conn:
             await _check(request, conn, user, name)
-        made = await keys.make(key_type, user, request.parts.world.now())
+        made = await keys.make(key_type, user, request.parts.world.now(), request.parts.vouch)
         public_key, fingerprint = made.public_key, made.fingerprint
     async with request.parts.database.transaction() as conn:
         await _check(request, conn, user, name)

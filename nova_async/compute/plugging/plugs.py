@@ -35,7 +35,7 @@ class LinuxBridgePlugs:
         self.world = world
         self.folder = state / "plugging"
         self.records = Records(self.folder / "servers")
-        self.proxy = MetadataProxy(metadata_url, shared_secret, self._owner)
+        self.proxy = MetadataProxy(metadata_url, shared_secret, self._owner, world.trust)
         self._networks: dict[str, LocalNetwork] = {}
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "netlink")

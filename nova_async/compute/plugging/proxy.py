@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import hmac
 import socket
+import ssl
 from collections.abc import Callable
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
 from nova_async import log
 from nova_async.model.guests import PortSpec
@@ -19,9 +20,10 @@ logger = log.get("metadata_proxy")
 
 
 class MetadataProxy:
-    """One listener per bridge, each deaf to all other interfaces."""
+    """One listener per bridge, each deaf to all other interfaces. ``trust`` as in ``World``."""
 
-    def __init__(self, metadata_url: str, shared_secret: str, owner: Owner) -> None:
+    def __init__(self, metadata_url: str, shared_secret: str, owner: Owner, trust: ssl.SSLContext | bool) -> None:
+        self.trust = trust
         self.url, self.secret, self.owner = metadata_url.rstrip("/"), shared_secret, owner
         self.ports: dict[str, int] = {}
         self._runners: dict[str, web.AppRunner] = {}
@@ -93,5 +95,7 @@ class MetadataProxy:
 
     def _client(self) -> ClientSession:
         if self._session is None:
-            self._session = ClientSession(timeout=ClientTimeout(total=REQUEST_SECONDS, connect=5), trust_env=False)
+            self._session = ClientSession(
+                timeout=ClientTimeout(total=REQUEST_SECONDS, connect=5), trust_env=False, connector=TCPConnector(ssl=self.trust)
+            )
         return self._session

@@ -1,8 +1,9 @@
 """How a worker learns the ways to volumes: with the service's own rights, whoever runs the volume service."""
 
+import ssl
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from nova_async.errors import NotFound, Unavailable, Unsupported
 from nova_async.services.client import TokenSource
@@ -12,9 +13,10 @@ VERSION = "volume 3.44"
 
 
 class RemoteConnections:
-    """A ``VolumeFetcher`` over Cinder's attachments API. ``url`` is the endpoint, with or without ``/v3``."""
+    """A ``VolumeFetcher`` over Cinder's attachments API. ``url`` is the endpoint, with or without ``/v3``; ``trust`` as in ``World``."""
 
-    def __init__(self, url: str, tokens: TokenSource) -> None:
+    def __init__(self, url: str, tokens: TokenSource, trust: ssl.SSLContext | bool = True) -> None:
+        self._trust = trust
         self._url = f"{url.rstrip('/').removesuffix('/v3')}/v3"
         self._tokens = tokens
         self._session: ClientSession | None = None
@@ -26,7 +28,7 @@ class RemoteConnections:
     async def connection(self, attachment_id: str) -> dict[str, Any]:
         """Raises ``NotFound``, ``Unsupported`` (the service says that this host cannot reach it), ``Unavailable``."""
         if self._session is None:
-            self._session = ClientSession(timeout=DEADLINE)
+            self._session = ClientSession(timeout=DEADLINE, connector=TCPConnector(ssl=self._trust))
         token = await self._tokens.token()
         headers = {"X-Auth-Token": token, "X-Service-Token": token, "OpenStack-API-Version": VERSION}
         try:

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from nova_async import log, qemu_img
-from nova_async.errors import Error, Invalid, NoCapacity
+from nova_async.certs.identity import Identity, TlsServer
+from nova_async.errors import Conflict, Error, Invalid, NoCapacity
 from nova_async.virt.libvirt import qcow2, sparse
 from nova_async.virt.libvirt.files import FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import CONTENT_NAME, MADE_NAME, MARGIN_BYTES, ImageCache
@@ -30,6 +31,7 @@ from nova_async.virt.libvirt.transfer import (
     Ticket,
     get,
     get_piece,
+    listen,
     put,
     self_signed,
     server,
@@ -59,13 +61,24 @@ class State(msgspec.Struct, kw_only=True):
     expected: tuple[Expected, ...]
     bases: list[str] = []
     complete: bool = False
+    source: str = ""  # the party that may bring them, where the ticket names ours
 
 
 class Arrivals:
     """``folder`` holds the guests' folders; ``ports``: the first and the last that may be listened on."""
 
-    def __init__(self, folder: Path, cache: ImageCache, files: FileThreads, world: World, address: str, ports: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cache: ImageCache,
+        files: FileThreads,
+        world: World,
+        address: str,
+        ports: tuple[int, int],
+        identity: Identity | None,
+    ) -> None:
         self._folder = folder
+        self._identity = identity
         self._cache = cache
         self._files = files
         self._world = world
@@ -77,7 +90,7 @@ class Arrivals:
         """Listen again for what an earlier run waited for."""
         for path in await self._files.run(lambda: sorted(self._folder.glob(f"*/{STATE}"))):
             try:
-                arrival = Arrival(path.parent, await self._files.run(_read, path), self._cache, self._files)
+                arrival = Arrival(path.parent, await self._files.run(_read, path), self._cache, self._files, self._identity)
                 await arrival.listen()
                 self._open[path.parent.name] = arrival
             except (Error, OSError) as error:
@@ -88,18 +101,20 @@ class Arrivals:
             await arrival.close()
         self._open.clear()
 
-    async def expect(self, instance_id: str, generation: int, expected: tuple[Expected, ...]) -> Ticket:
-        """Make the folder anew and listen. Raises ``NoCapacity`` when all ports are taken."""
+    async def expect(self, instance_id: str, generation: int, expected: tuple[Expected, ...], source: str) -> Ticket:
+        """Make the folder anew and listen for ``source``, a party. Raises ``NoCapacity`` when all ports are taken."""
         known = self._open.get(instance_id)
         if known is not None and known.state.generation == generation:
             return known.state.ticket
         await self.forget(instance_id)
         folder = named(self._folder, instance_id)
         await self._files.run(remove_tree, folder)
-        fingerprint = await self._files.run(_prepare, folder, self._world.now())
+        party = self._identity.party if self._identity else ""
+        fingerprint = await self._files.run(_prepare, folder, None if party else self._world.now())
         for port in self._ports:
-            ticket = Ticket(address=self._address, port=port, token=self._world.secret(), fingerprint=fingerprint)
-            arrival = Arrival(folder, State(generation=generation, ticket=ticket, expected=expected), self._cache, self._files)
+            ticket = Ticket(address=self._address, port=port, token=self._world.secret(), fingerprint=fingerprint, party=party)
+            state = State(generation=generation, ticket=ticket, expected=expected, source=source)
+            arrival = Arrival(folder, state, self._cache, self._files, self._identity)
             try:
                 await arrival.listen()
             except OSError:
@@ -128,22 +143,32 @@ class Arrivals:
 class Arrival:
     """One guest's files on their way here."""
 
-    def __init__(self, folder: Path, state: State, cache: ImageCache, files: FileThreads) -> None:
+    def __init__(self, folder: Path, state: State, cache: ImageCache, files: FileThreads, identity: Identity | None) -> None:
         self.state = state
+        self._identity = identity
         self._folder = folder
         self._cache = cache
         self._files = files
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsServer | None = None
         self._gate = Gate(state.ticket.token)
         self._current: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def listen(self) -> None:
-        """Raises ``OSError`` when the port is taken."""
-        context = await self._files.run(server, str(self._folder / CERTIFICATE))
-        ticket = self.state.ticket
-        self._server = await asyncio.start_server(
-            self._serve, ticket.address, ticket.port, ssl=context, ssl_handshake_timeout=HELLO_SECONDS, limit=2 * sparse.CHUNK, backlog=8
+        """Raises ``OSError`` when the port is taken, ``Conflict`` when it was to be done by a certificate that is gone."""
+        ticket, context = self.state.ticket, None
+        if not ticket.party:
+            context = await self._files.run(server, str(self._folder / CERTIFICATE))
+        elif self._identity is None:
+            raise Conflict("This host has no certificate any more, by which the server's source could know it.")
+        self._server = await listen(
+            ticket.address,
+            ticket.port,
+            self._serve,
+            limit=2 * sparse.CHUNK,
+            identity=self._identity if ticket.party else None,
+            source=self.state.source,
+            context=context,
         )
 
     async def close(self) -> None:
@@ -306,9 +331,11 @@ def _check_space(folder: Path, size: int) -> None:
         raise NoCapacity("The destination's disk has no room for the server's disks.")
 
 
-def _prepare(folder: Path, now: datetime.datetime) -> str:
-    """An empty folder but for a key and a certificate, whose SHA-256 is the result."""
+def _prepare(folder: Path, now: datetime.datetime | None) -> str:
+    """An empty folder but for a key and a certificate, whose SHA-256 is the result; without them when ``now`` is None."""
     folder.mkdir(mode=0o711)
+    if now is None:
+        return ""
     identity, fingerprint = self_signed(now)
     _write(folder / CERTIFICATE, identity)
     return fingerprint

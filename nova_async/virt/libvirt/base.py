@@ -12,6 +12,7 @@ import libvirt
 import msgspec
 
 from nova_async import log
+from nova_async.certs.identity import Identity
 from nova_async.compute.plugs import NetworkPlugs
 from nova_async.config import Config
 from nova_async.errors import Error, NotFound, Unsupported
@@ -63,9 +64,17 @@ class LibvirtBase:
     """The part of the driver that every operation stands on: the connection, what is there, one operation at a time on one guest."""
 
     def __init__(
-        self, config: Config, world: World, images: ImageFetcher, plugs: NetworkPlugs, host: str, volumes: VolumeFetcher | None = None
+        self,
+        config: Config,
+        world: World,
+        images: ImageFetcher,
+        plugs: NetworkPlugs,
+        host: str,
+        volumes: VolumeFetcher | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.host = host
+        self._identity = identity
         self._volumes = volumes
         self._config = config
         self._world = world
@@ -79,11 +88,11 @@ class LibvirtBase:
         self._disks = Disks(files / "instances", self._cache, self._files, host)
         options = config.compute
         address = options.transfer_address or config.own_address
-        self._arrivals = Arrivals(files / "instances", self._cache, self._files, world, address, options.transfer_ports)
-        self._sender = Sender(files / "image-cache", self._files, world)
+        self._arrivals = Arrivals(files / "instances", self._cache, self._files, world, address, options.transfer_ports, identity)
+        self._sender = Sender(files / "image-cache", self._files, world, identity)
         self._resizer = Resizer(self._disks, self._files)
         self._events = EventSource()
-        self._consoles = ConsolePorts(config.compute.console_address or config.own_address)
+        self._consoles = ConsolePorts(config.compute.console_address or config.own_address, identity)
         self._connection = Connection(self._find_libvirt, config.compute.threads, world, lifecycle=self._on_lifecycle, opened=self._opened)
         self._shape = xml.Host(virt_type="test")
         self._generations: dict[str, int] = {}

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from nova_async.certs import WORKER
 from nova_async.errors import Conflict, NotFound
 from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
@@ -28,7 +29,7 @@ class ColdMoves(LibvirtBase):
             if self._mock:
                 return {}
             await self._disks.check_ours(guest.instance_id)
-            ticket = await self._arrivals.expect(guest.instance_id, generation, expected(self._disks, guest))
+            ticket = await self._arrivals.expect(guest.instance_id, generation, expected(self._disks, guest), WORKER + from_host)
             return {name: getattr(ticket, name) for name in Ticket.__struct_fields__}
 
     async def send_disk(self, instance_id: str, to_host: str, to_address: str, ticket: dict[str, Any], progress: Progress) -> None:

@@ -8,6 +8,7 @@ import libvirt
 import msgspec
 
 from nova_async import log
+from nova_async.certs import WORKER
 from nova_async.errors import Conflict, Error, Unsupported
 from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
@@ -64,6 +65,8 @@ class Coming(LibvirtBase):
                 f"{MEETINGS}/{name}",
                 sockets,
                 lambda stream: self._agree(stream, guest, generation),
+                self._identity,
+                WORKER + from_host,
             )
             return plain(self._coming[guest.instance_id].ticket)
 

@@ -1,11 +1,14 @@
 """Consoles of guests. QEMU offers them on sockets of the file system; here each is had at a port of the host while it is wanted.
 
-So no guest listens on a network by itself, and the port of a guest that was started anew is another one.
+So no guest listens on a network by itself, and the port of a guest that was started anew is another one. On a host that is enrolled
+the port speaks TLS, whatever the console does: the host shows its certificate, and takes nobody but the application and its consoles.
 """
 
 import asyncio
 from pathlib import Path
 
+from nova_async.certs import APPLICATION, CONSOLE
+from nova_async.certs.identity import Identity, TlsServer
 from nova_async.errors import Unavailable
 from nova_async.virt.libvirt.pipes import CHUNK, both_ways
 
@@ -16,8 +19,9 @@ CONNECTIONS = 16  # to one console at a time
 class ConsolePorts:
     """A port for each console that was asked for, on ``address``."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, identity: Identity | None) -> None:
         self.address = address
+        self._identity = identity
         self._offers: dict[tuple[str, str], Offer] = {}
         self._lock = asyncio.Lock()
 
@@ -28,7 +32,7 @@ class ConsolePorts:
             if offer is None or offer.run != run:
                 if offer is not None:
                     offer.close()
-                offer = Offer(run, path)
+                offer = Offer(run, path, self._identity)
                 await offer.open(self.address)
                 self._offers[instance_id, protocol] = offer
         return offer.port
@@ -47,19 +51,24 @@ class ConsolePorts:
 class Offer:
     """A listener, and whoever is connected to it."""
 
-    def __init__(self, run: int, path: Path) -> None:
+    def __init__(self, run: int, path: Path, identity: Identity | None) -> None:
         self.run = run
+        self._identity = identity
         self.port = 0
         self._path = path
-        self._server: asyncio.Server
+        self._server: asyncio.Server | TlsServer
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def open(self, address: str) -> None:
         try:
-            self._server = await asyncio.start_server(self._serve, address, 0, limit=CHUNK)
+            if self._identity is not None:
+                self._server = await self._identity.listen(address, 0, self._serve, (APPLICATION, CONSOLE), limit=CHUNK)
+                self.port = self._server.port
+            else:
+                self._server = await asyncio.start_server(self._serve, address, 0, limit=CHUNK)
+                self.port = self._server.sockets[0].getsockname()[1]
         except OSError as error:
             raise Unavailable(f"The host cannot offer consoles at {address}; see compute.console_address.", detail=str(error)) from None
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
         self._server.close()

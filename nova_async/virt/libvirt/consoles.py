@@ -1,7 +1,7 @@
 """Which consoles a guest has, and where they are to be had."""
 
 from nova_async.errors import Invalid
-from nova_async.model.consoles import PROTOCOLS, ConsoleAddress
+from nova_async.model.consoles import PROTOCOLS, SPICE, ConsoleAddress
 from nova_async.virt.libvirt import domains
 from nova_async.virt.libvirt.base import LibvirtBase
 
@@ -16,4 +16,6 @@ class Consoles(LibvirtBase):
             raise Invalid(f"Unavailable console type {console_type}.")
         run, path = found
         port = await self._consoles.offer(instance_id, protocol or "", run, self._seen_from_here(path))
-        return ConsoleAddress(host=self._consoles.address, port=port)
+        party = self._identity.party if self._identity else ""
+        tls_port = port if party and protocol == SPICE else None
+        return ConsoleAddress(host=self._consoles.address, port=port, tls_port=tls_port, party=party)

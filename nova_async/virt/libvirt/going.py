@@ -95,7 +95,7 @@ class Going(LibvirtBase):
         meeting_folder = self._seen_from_here(ticket.meeting)
         await self._files.run(forget_meeting, meeting_folder)
         await self._files.run(make_meeting, meeting_folder, self._seen_from_here(QEMU_FOLDER))
-        door = tunnel.Door(ticket, meeting_folder)
+        door = tunnel.Door(ticket, meeting_folder, self._identity)
         try:
             await door.open((tunnel.LIBVIRT, tunnel.MEMORY, tunnel.DISKS))
             await self._files.run(hand_over, meeting_folder, self._seen_from_here(QEMU_FOLDER))
@@ -117,7 +117,7 @@ class Going(LibvirtBase):
         plan, contents = await self._files.run(_planned, folder, tuple(names), mark.name, target.processor(text), block)
         await self._files.run(_touch, mark)
         try:
-            return await meeting.propose(ticket, plan, contents)
+            return await meeting.propose(ticket, plan, contents, self._identity)
         finally:
             await self._files.run(mark.unlink, True)
 

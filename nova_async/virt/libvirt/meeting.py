@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from nova_async import errors
+from nova_async.certs.identity import Identity
 from nova_async.errors import Error, Invalid
 from nova_async.virt.libvirt import tunnel
 from nova_async.virt.libvirt.pipes import CHUNK, Stream
@@ -74,9 +75,9 @@ def planned_file(path: Path) -> PlannedFile:
     return PlannedFile(name=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-async def propose(ticket: tunnel.Ticket, plan: Plan, contents: dict[str, bytes]) -> Place:
+async def propose(ticket: tunnel.Ticket, plan: Plan, contents: dict[str, bytes], identity: Identity | None) -> Place:
     """The source's side. Raises what the destination met."""
-    stream = await tunnel.connect(ticket, tunnel.PLAN)
+    stream = await tunnel.connect(ticket, tunnel.PLAN, identity)
     try:
         await put(stream[1], plan)
         place = _checked(await get(stream[0], Place, ANSWER_SECONDS))

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from nova_async import log
+from nova_async.certs.identity import Identity
 from nova_async.errors import Error, NotFound, Unavailable
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import qcow2, sparse
@@ -25,8 +26,9 @@ log_ = log.get("virt.sending")
 class Sender:
     """``cache`` is the folder of the image cache, in which the bases of disks are."""
 
-    def __init__(self, cache: Path, files: FileThreads, world: World) -> None:
+    def __init__(self, cache: Path, files: FileThreads, world: World, identity: Identity | None) -> None:
         self._cache = cache
+        self._identity = identity
         self._files = files
         self._world = world
 
@@ -51,7 +53,7 @@ class Sender:
             await self._world.sleep(min(10.0, 0.25 * 2.0**tries) * (0.5 + self._world.random.random() / 2))
 
     async def _try(self, found: dict[Path, Offer], ticket: Ticket, progress: Progress) -> None:
-        reader, writer = await connect(ticket)
+        reader, writer = await connect(ticket, self._identity)
         try:
             await put(writer, Hello(version=VERSION, token=ticket.token, files=tuple(found.values())))
             wanted = check(await get(reader, Answer)).wanted

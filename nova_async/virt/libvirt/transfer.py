@@ -1,8 +1,9 @@
 """The wire between two hosts that hand a guest's disks over: one TLS connection from the source to the destination.
 
-For each guest the destination makes a key and a self-signed certificate and listens on a port of its own. The ticket, which the
-bus carries, has the address, a token, and the certificate's SHA-256: so the source knows whom it talks to before it says a
-word, and the destination whom it listens to. TLS 1.3 only.
+For each guest the destination listens on a port of its own. The ticket, which the bus carries, has the address and a token. A host
+that is enrolled names its party there: both sides show the certificates of the cloud's authority, and each takes nobody but the other
+host. One that is not makes a key and a self-signed certificate for this guest, and the ticket has its SHA-256: so the source knows
+whom it talks to before it says a word, and the destination whom it listens to by the token. TLS 1.3 only.
 
     source        destination
     Hello    ->                  the token, and the files that there are
@@ -25,7 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from nova_async import errors
-from nova_async.errors import Error, Invalid
+from nova_async.certs.identity import Identity, Serve, TlsServer
+from nova_async.errors import Conflict, Error, Invalid
 from nova_async.virt.libvirt.sparse import CHUNK, PLACE
 
 T = TypeVar("T")
@@ -56,7 +58,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     port: int
     token: str
-    fingerprint: str  # SHA-256 of the certificate, in hexadecimal
+    fingerprint: str = ""  # SHA-256 of the certificate, in hexadecimal, when no authority vouches for it
+    party: str = ""  # of the certificate, when the authority does
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,8 +89,12 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str  # as ``sparse.Reader`` has it
 
 
-async def connect(ticket: Ticket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(ticket: Ticket, identity: Identity | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Raises ``Error`` when somebody else answers there."""
+    if ticket.party and identity is None:
+        raise Conflict("The destination takes servers from enrolled hosts alone: enrol the host that the server is on (nova-async enrol).")
+    if ticket.party and identity is not None:
+        return await identity.connect(ticket.address, ticket.port, ticket.party, limit=2 * CHUNK)
     async with asyncio.timeout(CONNECT_SECONDS):
         reader, writer = await asyncio.open_connection(ticket.address, ticket.port, ssl=_client(), server_hostname="", limit=2 * CHUNK)
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -95,6 +102,15 @@ async def connect(ticket: Ticket) -> tuple[asyncio.StreamReader, asyncio.StreamW
         writer.transport.abort()
         raise Error("The destination of the disks is not the host that it should be.")
     return reader, writer
+
+
+async def listen(
+    address: str, port: int, serve: Serve, *, limit: int, identity: Identity | None, source: str, context: ssl.SSLContext | None
+) -> asyncio.Server | TlsServer:
+    """Hear ``source`` alone by its certificate, or where we have none whoever comes, by ``context``. Raises ``OSError``."""
+    if identity is not None:
+        return await identity.listen(address, port, serve, (source,), limit=limit)
+    return await asyncio.start_server(serve, address, port, ssl=context, ssl_handshake_timeout=HELLO_SECONDS, limit=limit, backlog=8)
 
 
 def _client() -> ssl.SSLContext:

@@ -1,9 +1,9 @@
 """The way between two hosts while a running guest moves: all that libvirt and QEMU say to each other, in TLS between the workers.
 
 libvirtd and QEMU listen to and connect to sockets of the file system alone; nothing of theirs is open on a network. For each guest
-the destination makes a key and a self-signed certificate and listens on a port of its own, as it does for disks (``transfer``).
-A connection begins with a ``Hello`` that shows the token and names what it wants to reach: ``plan``, which is answered here, or
-a socket to be connected with.
+the destination listens on a port of its own, and both sides are known to each other, as for disks (``transfer``). A connection begins
+with a ``Hello`` that shows the token and names what it wants to reach: ``plan``, which is answered here, or a socket to be connected
+with.
 """
 
 import asyncio
@@ -16,10 +16,11 @@ from pathlib import Path
 import msgspec
 
 from nova_async import log
+from nova_async.certs.identity import Identity, TlsServer
 from nova_async.errors import Error, NoCapacity
 from nova_async.virt.libvirt import transfer
 from nova_async.virt.libvirt.pipes import CHUNK, Stream, both_ways
-from nova_async.virt.libvirt.transfer import HELLO_SECONDS, LOST, Gate, put, self_signed
+from nova_async.virt.libvirt.transfer import LOST, Gate, put, self_signed
 from nova_async.world import World
 
 VERSION = 1
@@ -49,22 +50,31 @@ class Listener:
         self.ticket = ticket
         self._sockets = sockets
         self._answer = answer
-        self._server: asyncio.Server
+        self._server: asyncio.Server | TlsServer
         self._gate = Gate(ticket.token)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(
-        cls, world: World, address: str, ports: range, meeting: str, sockets: dict[str, Path], answer: Callable[[Stream], Awaitable[None]]
+        cls,
+        world: World,
+        address: str,
+        ports: range,
+        meeting: str,
+        sockets: dict[str, Path],
+        answer: Callable[[Stream], Awaitable[None]],
+        identity: Identity | None,
+        source: str,
     ) -> "Listener":
-        """Raises ``NoCapacity`` when all ports are taken."""
-        context, fingerprint = await asyncio.to_thread(_certificate, world.now())
+        """With an ``identity`` only ``source`` is heard, which is a party. Raises ``NoCapacity`` when all ports are taken."""
+        context, fingerprint = (None, "") if identity else await asyncio.to_thread(_certificate, world.now())
+        own = {"party": identity.party if identity else "", "fingerprint": fingerprint}
         for port in ports:
-            ticket = Ticket(address=address, port=port, token=world.secret(), fingerprint=fingerprint, meeting=meeting)
+            ticket = Ticket(address=address, port=port, token=world.secret(), meeting=meeting, **own)
             listener = cls(ticket, sockets, answer)
             try:
-                listener._server = await asyncio.start_server(
-                    listener._serve, address, port, ssl=context, ssl_handshake_timeout=HELLO_SECONDS, limit=CHUNK, backlog=8
+                listener._server = await transfer.listen(
+                    address, port, listener._serve, limit=CHUNK, identity=identity, source=source, context=context
                 )
             except OSError:
                 continue
@@ -112,8 +122,9 @@ class Listener:
 class Door:
     """The source's end: sockets of the file system in ``folder``, each of which leads to what is named like it at the destination."""
 
-    def __init__(self, ticket: Ticket, folder: Path) -> None:
+    def __init__(self, ticket: Ticket, folder: Path, identity: Identity | None) -> None:
         self._ticket = ticket
+        self._identity = identity
         self._folder = folder
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,7 +147,7 @@ class Door:
             assert task is not None
             self._tasks.add(task)
             try:
-                await both_ways((reader, writer), await connect(self._ticket, name))
+                await both_ways((reader, writer), await connect(self._ticket, name, self._identity))
             except (*LOST, Error) as error:
                 log_.warning("tunnel.broken", wanted=name, error=repr(error))
             except asyncio.CancelledError:
@@ -148,9 +159,9 @@ class Door:
         return serve
 
 
-async def connect(ticket: Ticket, wanted: str) -> Stream:
+async def connect(ticket: Ticket, wanted: str, identity: Identity | None) -> Stream:
     """Raises ``Error`` when somebody else answers there."""
-    reader, writer = await transfer.connect(ticket)
+    reader, writer = await transfer.connect(ticket, identity)
     await put(writer, Hello(version=VERSION, token=ticket.token, wanted=wanted))
     return reader, writer
 

@@ -296,6 +296,25 @@ async def test_guests_survive_libvirtd_and_the_driver_finds_it_again(qemu_lab: M
     await driver.close()
 
 
+async def test_a_guest_whose_start_died_with_libvirtd_can_be_started_again(qemu_lab: MakeLab) -> None:
+    """What libvirtd leaves when it is killed before QEMU is there: a record that says so, and an operation without end."""
+    lab = await qemu_lab()
+    guest = await lab.spawn()
+    record = lab.folder / "libvirt/run/qemu" / f"{guest.name}.xml"
+    qemu = pid_of(lab, guest)
+    os.kill(pid(lab, "libvirtd"), signal.SIGKILL)
+    os.kill(qemu, signal.SIGKILL)
+    started = record.read_text()
+    assert f"pid='{qemu}'" in started
+    record.write_text(started.replace(f"pid='{qemu}'", "pid='0'"))
+    await daemon.start_private(lab.folder, lab.world)
+    async with asyncio.timeout(30):
+        while await lab.state(guest) is not PowerState.SHUTDOWN:
+            await asyncio.sleep(0.1)
+    await lab.driver.power_on(guest, 1)
+    assert await lab.state(guest) is PowerState.RUNNING
+
+
 async def test_a_libvirtd_that_does_not_answer_costs_each_call_its_deadline_only(qemu_host: QemuHost, world: RealWorld) -> None:
     async def uri() -> str:
         return qemu_host.uri

@@ -7,6 +7,7 @@ preferred to a system-wide libvirtd that may have appeared since.
 import asyncio
 import fcntl
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,7 @@ PROGRAMS = {"libvirtd": "libvirt-daemon-system", "virtlogd": "libvirt-daemon-sys
 ANSWER_SECONDS = 10.0
 START_SECONDS = 60.0  # the first start asks every QEMU binary what it can do
 STOP_SECONDS = 10.0
+UNBORN = re.compile(r"<domstatus [^>]*pid='0'")
 SOCKET_LENGTH = 107
 
 QEMU_CONF = """\
@@ -100,6 +102,7 @@ async def start_private(state_dir: Path, world: World, *, network: str | None = 
         if await answers(uri):
             return uri
         await asyncio.to_thread(_write_configuration, folder, world.uuid())
+        await asyncio.to_thread(_forget_unborn, folder)
         await _launch(folder, await asyncio.to_thread(_network, folder, network))
         while not await answers(uri):
             if world.monotonic() - started > START_SECONDS:
@@ -187,6 +190,17 @@ def _write_configuration(folder: Path, host_uuid: str) -> None:
     if not capabilities.exists() and SYSTEM_CACHE.is_dir():
         shutil.copytree(SYSTEM_CACHE, capabilities)
     (folder / "used").touch()
+
+
+def _forget_unborn(folder: Path) -> None:
+    """Guests whose process was not there yet when libvirtd died, and is not made any more.
+
+    libvirt passes over them when it takes up its guests: they would count as starting for ever, and nobody could end them.
+    """
+    for path in (folder / "run" / "qemu").glob("*.xml"):
+        if UNBORN.search(path.read_text()):
+            log_.warning("libvirtd.unborn_guest", name=path.stem)
+            path.unlink()
 
 
 def _network(folder: Path, network: str | None) -> str | None:

@@ -168,6 +168,8 @@ class App:
         volumes.jobs.on_grown = conductor.volume_grown
         if services.builtin_networks:
             services.builtin_networks.on_change = conductor.desk.ports_changed
+            services.builtin_networks.on_move = conductor.desk.surroundings.changed
+            conductor.desk.surroundings.networks = services.builtin_networks
         parts = ApiParts(
             config=config,
             world=world,
@@ -321,7 +323,8 @@ class App:
         assert images is not None
         own = None if APP in self.parts else self.certificates.identity
         volumes = self.volumes if APP in self.parts else await self._remote_volumes(stack)
-        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), await self._plugs(stack), host, volumes, own)
+        plugs = await self._plugs(host, stack)
+        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), plugs, host, volumes, own)
 
     async def _remote_volumes(self, stack: AsyncExitStack) -> "VolumeFetcher | None":
         from nova_async.services.identity.remote import TokenSource
@@ -350,14 +353,16 @@ class App:
         stack.push_async_callback(images.close)
         return images
 
-    async def _plugs(self, stack: AsyncExitStack) -> NetworkPlugs:
+    async def _plugs(self, host: str, stack: AsyncExitStack) -> NetworkPlugs:
         config = self.config
         if config.compute.driver != "libvirt" or config.network.mode == "none":
             return NoPlugs()
         from nova_async.compute.plugging import LinuxBridgePlugs
+        from nova_async.compute.plugging.surroundings import AskConductor
 
         url = config.metadata.url or f"{config.public_url}/metadata"
-        plugs = LinuxBridgePlugs(self.world, config.state, url, await self._metadata_secret())
+        ask = AskConductor(host, self.bus)
+        plugs = LinuxBridgePlugs(self.world, config.state, url, await self._metadata_secret(), address=config.own_address, ask=ask)
         await plugs.start()
         stack.push_async_callback(plugs.close)
         return plugs

@@ -3,6 +3,8 @@
 
 CREATE SEQUENCE identity_epochs AS bigint;
 
+CREATE SEQUENCE network_vnis AS integer;
+
 CREATE TABLE flavors (
     id           bigint GENERATED ALWAYS AS IDENTITY,
     flavorid     text NOT NULL,
@@ -271,7 +273,9 @@ CREATE TABLE networks (
     revision              integer NOT NULL DEFAULT 1,
     created_at            timestamp with time zone NOT NULL DEFAULT now(),
     updated_at            timestamp with time zone,
+    vni                   integer NOT NULL DEFAULT nextval('network_vnis'::regclass),
     CONSTRAINT networks_pkey PRIMARY KEY (id),
+    CONSTRAINT networks_vni_key UNIQUE (vni),
     CONSTRAINT networks_mtu_check CHECK (mtu >= 68 AND mtu <= 9216)
 );
 CREATE UNIQUE INDEX networks_one_bootstrap ON networks USING btree (bootstrap) WHERE bootstrap;
@@ -369,6 +373,7 @@ CREATE TABLE ports (
 CREATE INDEX ports_bound ON ports USING btree (bound_to);
 CREATE INDEX ports_device ON ports USING btree (device_id);
 CREATE UNIQUE INDEX ports_made_once ON ports USING btree (made_for, "position") WHERE made_for IS NOT NULL;
+CREATE INDEX ports_of_hosts ON ports USING btree (network_id, host) WHERE host <> ''::text;
 CREATE INDEX ports_project ON ports USING btree (project_id);
 
 CREATE TABLE addresses (

@@ -22,6 +22,10 @@ class NetworkPlugs(Protocol):
         """Remove all that ``plug`` made for this server, and a bridge nobody uses any more. Safe to repeat."""
         ...
 
+    def look_around(self) -> None:
+        """Ports on other hosts changed: ask the conductor what is there now, soon."""
+        ...
+
     async def plugged(self) -> list[str]:
         """Ids of the servers that have ports plugged on this host."""
         ...
@@ -40,6 +44,9 @@ class NoPlugs:
         return None
 
     async def unplug(self, instance_id: str) -> None:
+        return None
+
+    def look_around(self) -> None:
         return None
 
     async def plugged(self) -> list[str]:

@@ -36,6 +36,7 @@ from nova_async.bus.messages.compute import (
     Reap,
     RefreshPorts,
     Spawn,
+    SurroundingsChanged,
 )
 from nova_async.bus.messages.conductor import HostAccepted, HostReport, HostStopping, PowerChanged, RegisterHost
 from nova_async.compute.boots import Boots
@@ -264,6 +265,9 @@ class Worker:
                     return Done()
                 case RefreshPorts():
                     await self._refresh_ports(message)
+                    return Done()
+                case SurroundingsChanged():
+                    self.driver.surroundings_changed()
                     return Done()
                 case GetLiveProgress():
                     return LiveProgressTold(progress=await self.driver.live_progress(message.instance_id))

@@ -98,6 +98,7 @@ class Conductor:
                 group.create_task(self.desk.load_forever(), name="host-loader")
                 group.create_task(self.desk.returns.look_forever(), name="host-returns")
                 group.create_task(self.desk.refresh_ports_forever(), name="port-refresher")
+                group.create_task(self.desk.surroundings.tell_forever(), name="surroundings")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.guests), name="reconcile-guests")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.due), name="reconcile-due")

@@ -10,6 +10,7 @@ from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import GuestState, RefreshPorts
 from nova_async.bus.messages.conductor import (
     AskPlacement,
+    AskSurroundings,
     HostAccepted,
     HostReport,
     HostsChanged,
@@ -18,8 +19,10 @@ from nova_async.bus.messages.conductor import (
     PortsChanged,
     PowerChanged,
     RegisterHost,
+    SurroundingsTold,
 )
 from nova_async.conductor.returns import Returns
+from nova_async.conductor.surroundings import SurroundingsDesk
 from nova_async.context import service_context
 from nova_async.db import Database, aggregates, hosts, placements, workflows
 from nova_async.errors import Conflict, Error, Invalid, Unavailable
@@ -39,6 +42,7 @@ class HostDesk:
 
     def __init__(self, database: Database, bus: Bus, table: HostTable, starter: Starter, networks: NetworkService, world: World) -> None:
         self.database, self.bus, self.table, self.starter, self.networks, self.world = database, bus, table, starter, networks, world
+        self.surroundings = SurroundingsDesk(bus, table, world)
         self.returns = Returns(bus, self.dead_guests, self._count)
         self._revisions: dict[str, str] = {}
         self._to_load: set[str] = set()
@@ -103,6 +107,8 @@ class HostDesk:
         if isinstance(message, PortsChanged):
             await self.ports_changed(list(message.instances))
             return Done()
+        if isinstance(message, AskSurroundings):
+            return SurroundingsTold(surroundings=await self.surroundings.of(message))
         if isinstance(message, AskPlacement):
             async with self.database.connection() as conn:
                 held = await placements.is_held(conn, message.instance_id, message.generation, message.host)

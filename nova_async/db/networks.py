@@ -33,6 +33,38 @@ class BoundPort(msgspec.Struct, kw_only=True):
     security_rules: list[dict[str, Any]]
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a port is, or was."""
+
+    network_id: str
+    project_id: str
+
+
+class Left(Place, frozen=True, kw_only=True):
+    """Where a port was. ``router_id``: of one that sent floating IPs to it."""
+
+    router_id: str | None
+
+
+class NeighborRow(msgspec.Struct, kw_only=True):
+    """A port on another host."""
+
+    network_id: str
+    vni: int
+    host: str
+    mac: str
+    port_security: bool
+    allowed_address_pairs: list[dict[str, str]]
+    addresses: list[str]
+
+
+class MembersRow(msgspec.Struct, kw_only=True):
+    """Who is in a security group."""
+
+    id: str
+    addresses: list[str]
+
+
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """For whom and where ports are bound."""
 
@@ -54,6 +86,7 @@ class NetworkRow(msgspec.Struct, kw_only=True):
     port_security_enabled: bool
     mtu: int
     dns_domain: str
+    vni: int
     tags: list[str]
     revision: int
     created_at: datetime
@@ -160,9 +193,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 BOOTSTRAP: Query[None] = Query("networks", "bootstrap")
 SURVEY = Query("networks_ports", "survey", Survey)
 BIND = Query("networks_ports", "bind", BoundPort)
-UNBIND = Query("networks_ports", "unbind", str, one_plan=True)
+UNBIND = Query("networks_ports", "unbind", Left, one_plan=True)
 MOVE: Query[None] = Query("networks_ports", "move")
 BOUND = Query("networks_ports", "bound", BoundPort)
+HOSTS_BESIDE = Query("networks_ports", "hosts_beside", str)
+NEIGHBORS = Query("networks_ports", "neighbors", NeighborRow)
+MEMBERS = Query("networks_ports", "members", MembersRow)
 GROUP_NAMES = Query("networks_ports", "group_names", str)
 NETWORKS = Query("networks", "networks", NetworkRow)
 SUBNETS = Query("networks", "subnets", SubnetRow)
@@ -231,8 +267,8 @@ async def bind(conn: Connection, binding: Binding, wishes: list[dict[str, Any]],
     )
 
 
-async def unbind(conn: Connection, instance_id: str, port_id: str | None = None) -> list[str]:
-    """All ports of the server, or one; returns the routers that sent floating IPs to those that are deleted."""
+async def unbind(conn: Connection, instance_id: str, port_id: str | None = None) -> list[Left]:
+    """All ports of the server, or one; says where they were, and the routers that sent floating IPs to those that are deleted."""
     return await UNBIND.all(conn, instance_id, port_id)
 
 
@@ -242,6 +278,20 @@ async def move(conn: Connection, instance_id: str, host: str, device_owner: str)
 
 async def bound(conn: Connection, instance_id: str) -> list[BoundPort]:
     return await BOUND.all(conn, instance_id)
+
+
+async def hosts_beside(conn: Connection, network_ids: list[str], project_ids: list[str]) -> list[str]:
+    """The hosts that may have to know of a change."""
+    return await HOSTS_BESIDE.all(conn, network_ids, project_ids)
+
+
+async def neighbors(conn: Connection, network_ids: list[str], host: str) -> list[NeighborRow]:
+    """The ports of these networks that are on other hosts than this."""
+    return await NEIGHBORS.all(conn, network_ids, host)
+
+
+async def members(conn: Connection, group_ids: list[str]) -> list[MembersRow]:
+    return await MEMBERS.all(conn, group_ids)
 
 
 async def group_names(conn: Connection, instance_id: str) -> list[str]:

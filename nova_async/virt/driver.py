@@ -111,6 +111,10 @@ class Driver(Protocol):
         """Make what is plugged for a guest what ``ports`` say. Raises ``NotFound``."""
         ...
 
+    def surroundings_changed(self) -> None:
+        """Ports on other hosts came, went or changed: find out soon."""
+        ...
+
     # What changes a guest's disks. ``generation`` is the placement's; it marks the guest.
 
     async def rebuild(self, guest: GuestSpec, generation: int, progress: Progress, *, power_on: bool) -> None:

@@ -201,6 +201,9 @@ class FakeDriver:
         self._find(instance_id)
         self.faults.done("refresh_ports")
 
+    def surroundings_changed(self) -> None:
+        self.faults.done("surroundings_changed")
+
     # -- disks
 
     async def rebuild(self, guest: GuestSpec, generation: int, progress: Progress, *, power_on: bool) -> None:

@@ -12,7 +12,7 @@ SELECT $5, network.id, $2, $3 || '-subnet', $6::text::cidr, $7::text::inet, $8, 
 -- What a project may see, or everything. Network lists are ordered by id.
 -- $1 project, null for all; $2 ids or null; $3 names or null; $4 the id after which to start, or null; $5 how many, or null
 SELECT n.id, n.project_id, n.name, n.description, n.shared, n.external, n.admin_state_up, n.port_security_enabled, n.mtu, n.dns_domain,
-       n.tags, n.revision, n.created_at, n.updated_at,
+       n.vni, n.tags, n.revision, n.created_at, n.updated_at,
        ARRAY(SELECT s.id FROM subnets s WHERE s.network_id = n.id ORDER BY s.created_at, s.id) AS subnets
 FROM networks n
 WHERE ($1::text IS NULL OR n.project_id = $1 OR n.shared OR n.external)

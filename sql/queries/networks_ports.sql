@@ -24,15 +24,17 @@ SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_
 FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
 -- unbind --
--- $1 server, $2 port or null for all of them; returns the routers that sent floating IPs to deleted ones
+-- Where they were, and the routers that sent floating IPs to deleted ones. $1 server, $2 port or null for all of them
 WITH freed AS (
     UPDATE ports SET bound_to = '', device_id = '', device_owner = '', host = '', tag = NULL, revision = revision + 1, updated_at = now()
-    WHERE bound_to = $1 AND made_for IS DISTINCT FROM $1 AND ($2::uuid IS NULL OR id = $2)
+    WHERE bound_to = $1 AND made_for IS DISTINCT FROM $1 AND ($2::uuid IS NULL OR id = $2) RETURNING network_id, project_id
 ), gone AS (
-    DELETE FROM ports WHERE made_for = $1 AND ($2 IS NULL OR id = $2) RETURNING id
+    DELETE FROM ports WHERE made_for = $1 AND ($2 IS NULL OR id = $2) RETURNING id, network_id, project_id
 )
-SELECT DISTINCT f.router_id FROM gone JOIN addresses a ON a.port_id = gone.id
-JOIN floating_ips f ON (f.fixed_subnet, f.fixed_address) = (a.subnet_id, a.address) WHERE f.router_id IS NOT NULL
+SELECT network_id, project_id, NULL::uuid AS router_id FROM freed
+UNION SELECT gone.network_id, gone.project_id, f.router_id
+FROM gone LEFT JOIN addresses a ON a.port_id = gone.id
+LEFT JOIN floating_ips f ON (f.fixed_subnet, f.fixed_address) = (a.subnet_id, a.address)
 
 -- move --
 -- The ports of a server are on another host. $1 server, $2 host, $3 device owner
@@ -43,6 +45,27 @@ WHERE bound_to = $1 AND (host <> $2 OR device_owner <> $3)
 -- $1 server
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules
 FROM port_specs WHERE bound_to = $1 ORDER BY position, id
+
+-- hosts_beside --
+-- The hosts that may have to know of a change: they have ports of one of the networks, or of one of the projects. $1 networks, $2 projects
+SELECT DISTINCT host FROM ports WHERE host <> '' AND (network_id = ANY($1::uuid[]) OR project_id = ANY($2::text[]))
+
+-- neighbors --
+-- The ports of networks that are on other hosts. $1 networks, $2 the host that asks
+SELECT p.network_id, n.vni, p.host, p.mac, p.port_security_enabled AS port_security, p.allowed_address_pairs,
+       ARRAY(SELECT host(a.address) FROM addresses a WHERE a.port_id = p.id ORDER BY a.address) AS addresses
+FROM ports p JOIN networks n ON n.id = p.network_id
+WHERE p.network_id = ANY($1::uuid[]) AND p.host NOT IN ('', $2) ORDER BY p.network_id, p.mac
+
+-- members --
+-- The addresses of everything in security groups, and those that its ports may have besides. $1 groups
+SELECT g.security_group_id AS id, array_agg(DISTINCT m.address) AS addresses
+FROM port_security_groups g JOIN ports p ON p.id = g.port_id
+CROSS JOIN LATERAL (
+    SELECT host(a.address) AS address FROM addresses a WHERE a.port_id = p.id
+    UNION SELECT pair->>'ip_address' FROM jsonb_array_elements(p.allowed_address_pairs) pair
+) m
+WHERE g.security_group_id = ANY($1::uuid[]) GROUP BY 1 ORDER BY 1
 
 -- group_names --
 -- Names of the groups on a server's ports. $1 server

@@ -390,6 +390,11 @@ class RefreshPorts(Message, frozen=True, kw_only=True):
 
 
 @message
+class SurroundingsChanged(Message, frozen=True, kw_only=True):
+    """Cast: ports on other hosts came, went or changed; ask the conductor (``AskSurroundings``)."""
+
+
+@message
 class Reap(Message, frozen=True, kw_only=True):
     """Cast: remove what is left of servers that do not live here any more.
 

@@ -6,6 +6,7 @@ import msgspec
 
 from nova_async.bus.messages import Message, message
 from nova_async.bus.messages.compute import GuestState
+from nova_async.model.neighbors import Surroundings
 
 
 @message
@@ -52,6 +53,22 @@ class Placement(Message, frozen=True, kw_only=True):
     """Answer: whether the server's claim on the host, of this placement, is still held."""
 
     held: bool
+
+
+@message
+class AskSurroundings(Message, frozen=True, kw_only=True):
+    """Call to ``conductor``, answered by ``SurroundingsTold``: what lies around the networks and groups that a host has ports of."""
+
+    host: str
+    networks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # that rules name as their other end
+
+
+@message
+class SurroundingsTold(Message, frozen=True, kw_only=True):
+    """Answer."""
+
+    surroundings: Surroundings
 
 
 @message

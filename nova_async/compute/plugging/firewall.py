@@ -3,7 +3,7 @@
 ``bridge`` family, where a frame leaves a guest: its MAC and its IP addresses must be the port's own (no conntrack is
 needed for that, and some kernels have none there). ``inet`` family, which bridged packets pass through br_netfilter: security groups with
 connection tracking by the guest's address, NAT, the way to the metadata proxy, and what guests may ask of the host itself.
-The host itself always reaches its guests.
+The host itself always reaches its own guests.
 """
 
 import asyncio
@@ -13,18 +13,20 @@ from typing import Any
 from nova_async.compute.plugging.records import LocalNetwork
 from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
+from nova_async.model.neighbors import VXLAN_PORT, Surroundings
 from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
 
 METADATA = "169.254.169.254"
+TUNNELS = "nax*"  # VXLAN devices of networks (tunnels.py)
 NFT_SECONDS = 20
 
 
-def ruleset(table: str, networks: Iterable[LocalNetwork], proxy_ports: Mapping[str, int]) -> str:
+def ruleset(table: str, networks: Iterable[LocalNetwork], proxy_ports: Mapping[str, int], around: Surroundings = Surroundings()) -> str:
     """The whole ruleset as text for ``nft -f``; without networks it removes our tables. ``proxy_ports``: by bridge."""
     present = sorted(networks, key=lambda n: n.bridge)
     lines = [line for family in ("bridge", "inet") for line in (f"add table {family} {table}", f"delete table {family} {table}")]
     if present:
-        lines += [_table("bridge", table, _anti_spoofing(present)), _table("inet", table, _filtering(present, proxy_ports))]
+        lines += [_table("bridge", table, _frames(present)), _table("inet", table, _filtering(present, proxy_ports, around))]
     return "\n".join(lines) + "\n"
 
 
@@ -64,6 +66,22 @@ def _table(family: str, name: str, chains: Mapping[str, list[str]]) -> str:
     )
 
 
+def _frames(networks: list[LocalNetwork]) -> dict[str, list[str]]:
+    return _anti_spoofing(networks) | {
+        "forward": ["type filter hook forward priority -200; policy accept;", f'oifname "{TUNNELS}" jump to_other_hosts'],
+        "to_other_hosts": _what_every_host_answers(networks),
+        "input": ["type filter hook input priority -200; policy accept;", f'iifname "{TUNNELS}" drop'],
+        "output": ["type filter hook output priority -200; policy accept;", f'oifname "{TUNNELS}" drop'],
+    }
+
+
+def _what_every_host_answers(networks: list[LocalNetwork]) -> list[str]:
+    """DHCP and gateway are on every host, for its own guests; nobody asks another host for them."""
+    gateways = [subnet.gateway for network in networks for subnet in network.subnets]
+    asked = [f"ether type arp arp daddr ip {_set(gateways)} drop"] if gateways else []
+    return ["ether type ip udp dport 67 drop", *asked]
+
+
 def _anti_spoofing(networks: list[LocalNetwork]) -> dict[str, list[str]]:
     guarded = [port for network in networks for _, port in network.ports if port.port_security]
     jumps = [_vmap("iifname", {f'"{port.device}"': f"from_{_tag(port)}" for port in guarded})] if guarded else []
@@ -88,9 +106,10 @@ def _own_addresses_only(port: PortSpec) -> list[str]:
     return [*lines, "drop"]
 
 
-def _filtering(networks: list[LocalNetwork], proxy_ports: Mapping[str, int]) -> dict[str, list[str]]:
+def _filtering(networks: list[LocalNetwork], proxy_ports: Mapping[str, int], around: Surroundings) -> dict[str, list[str]]:
     chains: dict[str, list[str]] = {}
-    members = _members(networks)
+    members = _members(networks, around)
+    hosts = _by_version(around.hosts)
     for network in networks:
         for _, port in network.ports:
             if port.port_security:
@@ -111,6 +130,7 @@ def _filtering(networks: list[LocalNetwork], proxy_ports: Mapping[str, int]) -> 
         "postrouting": ["type nat hook postrouting priority srcnat; policy accept;", *_masquerading(networks)],
         "forward": [
             "type filter hook forward priority filter; policy accept;",
+            *(f"{family} daddr {_set(peers)} udp dport {VXLAN_PORT} drop" for family, peers in hosts),
             f"iifname {{ {names} }} ct state established,related accept",
             f"oifname {{ {names} }} ct state established,related accept",
             f"iifname {{ {names} }} ct state invalid drop",
@@ -119,6 +139,7 @@ def _filtering(networks: list[LocalNetwork], proxy_ports: Mapping[str, int]) -> 
         ],
         "input": [
             "type filter hook input priority filter; policy accept;",
+            *(f"{family} saddr != {_set(peers)} udp dport {VXLAN_PORT} drop" for family, peers in hosts),
             f"iifname != {{ {names} }} accept",
             "ct state established,related accept",
             "udp sport 68 udp dport 67 accept",
@@ -151,6 +172,14 @@ def _dispatch(network: LocalNetwork, end: str, chain: str) -> list[str]:
     return lines
 
 
+def _by_version(addresses: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Those of IPv4 under ``ip``, those of IPv6 under ``ip6``, as far as there are any."""
+    kinds: dict[str, list[str]] = {}
+    for address in addresses:
+        kinds.setdefault("ip6" if ":" in address else "ip", []).append(address)
+    return sorted(kinds.items())
+
+
 def _masquerading(networks: list[LocalNetwork]) -> list[str]:
     return [
         f'ip saddr {subnet.cidr} ip daddr != {subnet.cidr} oifname != "{network.bridge}" masquerade'
@@ -166,9 +195,12 @@ def _dns(networks: list[LocalNetwork]) -> list[str]:
     return [f"iifname {{ {served} }} meta l4proto {{ tcp, udp }} th dport 53 accept"] if served else []
 
 
-def _members(networks: list[LocalNetwork]) -> dict[tuple[str, int], list[str]]:
-    """Addresses by security group and IP version, as far as they are plugged here."""
+def _members(networks: list[LocalNetwork], around: Surroundings) -> dict[tuple[str, int], list[str]]:
+    """Addresses by security group and IP version: those plugged here, and what the conductor says of everywhere."""
     members: dict[tuple[str, int], list[str]] = {}
+    for group, addresses in around.groups.items():
+        for address in addresses:
+            members.setdefault((group, 6 if ":" in address else 4), []).append(address)
     for network in networks:
         for _, port in network.ports:
             for group in {rule["group"] for rule in port.security_rules if "group" in rule}:

@@ -27,9 +27,9 @@ SYSCTL = Path("/proc/sys/net")
 
 def prepare_host() -> None:
     """Let the kernel forward, and let bridged packets pass the rules of the inet family."""
-    _set_sysctl("ipv4/ip_forward", "1")
+    set_sysctl("ipv4/ip_forward", "1")
     for family in ("iptables", "ip6tables"):
-        _set_sysctl(f"bridge/bridge-nf-call-{family}", "1")
+        set_sysctl(f"bridge/bridge-nf-call-{family}", "1")
 
 
 class Links:
@@ -44,65 +44,73 @@ class Links:
 
     def ensure_network(self, network: LocalNetwork, ports: Iterable[PortSpec]) -> None:
         """Make the bridge with its addresses, and the taps of these ports. Raises ``Conflict`` where the host uses the range itself."""
-        index = _index(network.bridge)
+        index = index_of(network.bridge)
         if index is None:
             index = self._make_bridge(network)
-        self._ip.link("set", index=index, mtu=network.mtu, state="up")
+        self.ip.link("set", index=index, mtu=network.mtu, state="up")
         self._set_addresses(index, {subnet.interface for subnet in network.subnets})
         for port in ports:
             self._ensure_tap(port, index)
 
     def remove_tap(self, port: PortSpec) -> None:
-        self._remove(_index(port.device))
+        self._remove(index_of(port.device))
+
+    def remove(self, name: str) -> None:
+        self._remove(index_of(name))
 
     def remove_bridge(self, name: str) -> None:
         """With every tap that is still on it."""
-        index = _index(name)
+        index = index_of(name)
         if index is None:
             return
-        for link in self._ip.get_links():
+        for link in self.ip.get_links():
             if link.get_attr("IFLA_MASTER") == index:
                 self._remove(link["index"])
         self._remove(index)
 
     @property
-    def _ip(self) -> Any:
+    def ip(self) -> Any:
         if self._socket is None:
             self._socket = IPRoute()
         return self._socket
 
     def _make_bridge(self, network: LocalNetwork) -> int:
         self._refuse_foreign_ranges(network)
-        self._ip.link("add", ifname=network.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
+        self.ip.link("add", ifname=network.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
         index = socket.if_nametoindex(network.bridge)
-        self._ip.link("set", index=index, address=_bridge_mac(network.network_id))
-        _set_sysctl(f"ipv6/conf/{network.bridge}/disable_ipv6", "1")
+        self.ip.link("set", index=index, address=_bridge_mac(network.network_id))
+        set_sysctl(f"ipv6/conf/{network.bridge}/disable_ipv6", "1")
         return index
 
     def _ensure_tap(self, port: PortSpec, bridge: int) -> None:
         """Bring up the tap on its bridge; only the port's own MAC is known behind it, so nobody else's frames are flooded to it."""
-        index = _index(port.device)
+        index = index_of(port.device)
         if index is None:
             _make_tap(port.device)
             index = socket.if_nametoindex(port.device)
-            _set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
-        self._ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
+            set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
+        self.ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
         if port.port_security:
-            self._ip.brport("set", index=index, learning=0, unicast_flood=0)
-            self._ip.fdb("replace", ifindex=index, lladdr=port.mac, state=NUD_NOARP, flags=NTF_MASTER)
+            self.ip.brport("set", index=index, learning=0, unicast_flood=0)
         else:
-            self._ip.brport("set", index=index, learning=1, unicast_flood=1)
+            self.ip.brport("set", index=index, learning=1, unicast_flood=1)
+        self.point(index, port)
+
+    def point(self, tap: int, port: PortSpec) -> None:
+        """Tell the bridge that the port's MAC is behind its tap."""
+        if port.port_security:
+            self.ip.fdb("replace", ifindex=tap, lladdr=port.mac, state=NUD_NOARP, flags=NTF_MASTER)
 
     def _set_addresses(self, index: int, wanted: set[str]) -> None:
-        present = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in self._ip.get_addr(index=index, family=socket.AF_INET)}
+        present = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in self.ip.get_addr(index=index, family=socket.AF_INET)}
         for verb, interfaces in (("add", wanted - present), ("del", present - wanted)):
             for interface in interfaces:
                 address, _, length = interface.partition("/")
-                self._ip.addr(verb, index=index, address=address, prefixlen=int(length))
+                self.ip.addr(verb, index=index, address=address, prefixlen=int(length))
 
     def _refuse_foreign_ranges(self, network: LocalNetwork) -> None:
         """A guest network must not swallow addresses that the host reaches by other means."""
-        for address in self._ip.get_addr(family=socket.AF_INET):
+        for address in self.ip.get_addr(family=socket.AF_INET):
             used = ipaddress.ip_network(f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}", strict=False)
             for subnet in network.subnets:
                 if ipaddress.ip_network(subnet.cidr).overlaps(used):
@@ -111,7 +119,7 @@ class Links:
     def _remove(self, index: int | None) -> None:
         if index is not None:
             with contextlib.suppress(NetlinkError):  # somebody else was quicker
-                self._ip.link("del", index=index)
+                self.ip.link("del", index=index)
 
 
 def _make_tap(name: str) -> None:
@@ -129,14 +137,14 @@ def _bridge_mac(network_id: str) -> str:
     return ":".join(["02", *(digest[n : n + 2] for n in range(0, 10, 2))])
 
 
-def _index(name: str) -> int | None:
+def index_of(name: str) -> int | None:
     try:
         return socket.if_nametoindex(name)
     except OSError:
         return None
 
 
-def _set_sysctl(name: str, value: str) -> None:
+def set_sysctl(name: str, value: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         path = SYSCTL / name
         if path.read_text().strip() != value:

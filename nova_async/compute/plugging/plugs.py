@@ -14,8 +14,11 @@ from nova_async.compute.plugging.dhcp import Dnsmasq
 from nova_async.compute.plugging.links import Links, prepare_host
 from nova_async.compute.plugging.proxy import MetadataProxy
 from nova_async.compute.plugging.records import LocalNetwork, Plugged, Records, bridges
+from nova_async.compute.plugging.surroundings import Ask, Lookout
+from nova_async.compute.plugging.tunnels import Tunnels
 from nova_async.errors import Error, Invalid
 from nova_async.model.guests import PortSpec
+from nova_async.model.neighbors import Surroundings
 from nova_async.world import World
 
 WATCH_SECONDS = 5.0
@@ -29,7 +32,10 @@ class LinuxBridgePlugs:
     firewall follows for all changes so far at once.
     """
 
-    def __init__(self, world: World, state: Path, metadata_url: str, shared_secret: str) -> None:
+    def __init__(
+        self, world: World, state: Path, metadata_url: str, shared_secret: str, *, address: str = "", ask: Ask | None = None
+    ) -> None:
+        """``address`` is where other hosts reach this one, ``ask`` tells of them; None: there are no others."""
         if not shared_secret:
             raise Invalid("The metadata proxy needs a shared secret.")
         self.world = world
@@ -39,8 +45,10 @@ class LinuxBridgePlugs:
         self._networks: dict[str, LocalNetwork] = {}
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "netlink")
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._links = Links()
+        self._tunnels = Tunnels(self._links, address)
+        self._lookout = Lookout(self.folder / "surroundings.json", world, ask, self._adjust) if ask else None
         self._filtering = asyncio.Lock()
         self._changes = self._applied = 0
         self._rules = ""
@@ -50,6 +58,8 @@ class LinuxBridgePlugs:
         """Bring the host to what the records say: what runs stays, what is missing is made, what is left over goes."""
         await self._blocking(self.records.load)
         await self._blocking(prepare_host)
+        if self._lookout:
+            await self._blocking(self._lookout.load)
         async with self._lock:
             self._networks = self.records.networks()
             for bridge in await self._blocking(self._leftovers):
@@ -57,15 +67,18 @@ class LinuxBridgePlugs:
             for network in self._networks.values():
                 await self._tried(self._bring_up(network, [port for _, port in network.ports]), network.bridge)
         await self._filter()
-        self._watch = asyncio.create_task(self._watch_host(), name="plugging.watch")
+        self._tasks.append(asyncio.create_task(self._watch_host(), name="plugging.watch"))
+        if self._lookout:
+            self._tasks.append(asyncio.create_task(self._lookout.run(self._networks_now), name="plugging.lookout"))
         logger.info("plugging.started", networks=len(self._networks), servers=len(self.records.servers))
 
     async def close(self) -> None:
         """Guests keep bridge, firewall and DHCP; only the metadata service is out of reach until the next start."""
-        if self._watch is not None:
-            watch, self._watch = self._watch, None
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+        if self._tasks:
+            tasks, self._tasks = self._tasks, []
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.proxy.close()
             await self._blocking(self._links.close)
             self._thread.shutdown(wait=False)
@@ -80,6 +93,7 @@ class LinuxBridgePlugs:
             gone = [port for port in before.ports if port.id not in {p.id for p in real}] if before else []
             await self._blocking(self.records.put, Plugged(instance_id, real))
             await self._reconcile(real, gone)
+        self.look_around()
         await self._filter()
 
     async def unplug(self, instance_id: str) -> None:
@@ -94,7 +108,13 @@ class LinuxBridgePlugs:
                 self.records.servers[instance_id] = before
                 raise
             await self._blocking(self.records.remove, instance_id)
+        self.look_around()
         await self._filter()
+
+    def look_around(self) -> None:
+        """See ``NetworkPlugs.look_around``."""
+        if self._lookout:
+            self._lookout.look()
 
     async def plugged(self) -> list[str]:
         return sorted(self.records.servers)
@@ -116,9 +136,27 @@ class LinuxBridgePlugs:
         folder = self.folder / "networks" / network.bridge
         await self._blocking(lambda: folder.mkdir(parents=True, exist_ok=True))
         await self._blocking(self._links.ensure_network, network, ports)
+        await self._reach_out(network)
         await self._dnsmasq(network.bridge).ensure(network)
         if network.subnets:
             await self.proxy.listen(network.bridge)
+
+    async def _reach_out(self, network: LocalNetwork) -> None:
+        await self._blocking(self._tunnels.ensure, network, self._around.segments.get(network.network_id))
+
+    async def _adjust(self) -> None:
+        """Bring tunnels and rules to what the conductor said last."""
+        async with self._lock:
+            for network in self._networks.values():
+                await self._reach_out(network)
+        await self._filter()
+
+    @property
+    def _around(self) -> Surroundings:
+        return self._lookout.known if self._lookout else Surroundings()
+
+    def _networks_now(self) -> list[LocalNetwork]:
+        return list(self._networks.values())
 
     async def _take_down(self, bridge: str) -> None:
         await self.proxy.forget(bridge)
@@ -133,7 +171,7 @@ class LinuxBridgePlugs:
         async with self._filtering:
             if self._applied >= mine:
                 return
-            seen, rules = self._changes, firewall.ruleset(self._table, self._networks.values(), self.proxy.ports)
+            seen, rules = self._changes, firewall.ruleset(self._table, self._networks_now(), self.proxy.ports, self._around)
             if rules != self._rules:
                 self._rules = ""
                 await firewall.apply(rules)

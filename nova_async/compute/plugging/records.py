@@ -49,6 +49,11 @@ class LocalNetwork(msgspec.Struct, frozen=True):
         return min(port.mtu for _, port in self.ports)
 
     @property
+    def remote_groups(self) -> set[str]:
+        """Security groups whose members rules let in or out."""
+        return {rule["remote_group"] for _, port in self.ports for rule in port.security_rules if rule.get("remote_group")}
+
+    @property
     def snat(self) -> bool:
         return any(port.snat for _, port in self.ports)
 

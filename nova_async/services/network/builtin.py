@@ -3,7 +3,7 @@
 import ipaddress
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Self
 
 from nova_async import log
@@ -19,6 +19,7 @@ from nova_async.world import World
 BOOTSTRAP_NAME = "private"
 BOOTSTRAP_PROJECT = ""  # owned by nobody: only an administrator may change it
 Changed = Callable[[list[str]], Awaitable[None]]
+Moved = Callable[[list[rows.Place]], None]
 logger = log.get("network")
 
 
@@ -30,6 +31,7 @@ class BuiltinNetworks:
         self.plug = plugs_ports(config)
         self.on_change: Changed | None = None  # servers whose ports changed
         self.on_router_change: Changed | None = None
+        self.on_move: Moved | None = None
 
     @classmethod
     async def open(cls, db: Database, config: Config, world: World) -> Self:
@@ -100,19 +102,24 @@ class BuiltinNetworks:
         )
         wishes = [self._wish(position, request) for position, request in enumerate(requests, first_position)]
         async with self.db.connection() as conn:
-            return [self._spec(port) for port in await rows.bind(conn, binding, wishes, security_groups)]
+            ports = await rows.bind(conn, binding, wishes, security_groups)
+        self.moved(ports)
+        return [self._spec(port) for port in ports]
 
     async def unbind(self, ctx: Context, *, instance_id: str, port_id: str | None = None) -> None:
         """See ``NetworkService.unbind``. One statement."""
         async with self.db.connection() as conn:
-            routers = await rows.unbind(conn, instance_id, port_id)
-        await self.tell_routers(routers)
+            left = await rows.unbind(conn, instance_id, port_id)
+        self.moved(left)
+        await self.tell_routers(sorted({port.router_id for port in left if port.router_id}))
 
     async def move(self, ctx: Context, *, instance_id: str, host: str, availability_zone: str) -> list[PortSpec]:
         """See ``NetworkService.move``."""
         async with self.db.transaction() as conn:
             await rows.move(conn, instance_id, host, f"compute:{availability_zone or 'nova'}")
-            return [self._spec(port) for port in await rows.bound(conn, instance_id)]
+            ports = await rows.bound(conn, instance_id)
+        self.moved(ports)
+        return [self._spec(port) for port in ports]
 
     async def ports(self, ctx: Context, *, instance_id: str) -> list[PortSpec]:
         async with self.db.connection() as conn:
@@ -164,6 +171,11 @@ class BuiltinNetworks:
         """Say that these routers, or what they lead to, changed, so that their host plugs them again."""
         if self.on_router_change is not None and router_ids:
             await self.on_router_change(router_ids)
+
+    def moved(self, ports: Iterable[rows.Place | rows.BoundPort | rows.PortRow]) -> None:
+        """Say that these ports came, went or changed, so that other hosts hear of it. Where no host has devices, nobody needs to."""
+        if self.on_move is not None and self.plug:
+            self.on_move([rows.Place(network_id=port.network_id, project_id=port.project_id) for port in ports])
 
     def _wish(self, position: int, request: NetworkRequest) -> dict[str, Any]:
         """One element of ``bind_ports``' wishes; ``seed`` decides the MAC and where to look for a free address."""

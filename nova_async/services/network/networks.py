@@ -88,7 +88,7 @@ class Networks(Collection[rows.NetworkRow]):
             **dates(row),
         }
         if ctx.is_admin:
-            view |= {"provider:network_type": "local", "provider:physical_network": None, "provider:segmentation_id": None}
+            view |= {"provider:network_type": "vxlan", "provider:physical_network": None, "provider:segmentation_id": row.vni}
         return view
 
     async def create(self, ctx: Context, body: dict[str, Any]) -> rows.NetworkRow:
@@ -105,6 +105,7 @@ class Networks(Collection[rows.NetworkRow]):
             port_security_enabled=True,
             mtu=self.service.config.network.mtu,
             dns_domain="",
+            vni=0,  # the database gives it one
             tags=[],
             revision=1,
             created_at=self.service.world.now(),

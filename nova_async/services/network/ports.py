@@ -127,6 +127,7 @@ class Ports(Collection[rows.PortRow]):
                 if values.get("mac_address") or "MAC" not in error.message:
                     raise
                 continue
+            self.service.moved([row])
             return await self.get(ctx, row.id)
         raise Conflict("No free MAC address was found. Try again.")
 
@@ -187,6 +188,7 @@ class Ports(Collection[rows.PortRow]):
                 await self._group(
                     ctx, conn, changed, values.get("security_groups", row.security_groups) if changed.port_security_enabled else []
                 )
+        self.service.moved([row])
         if is_uuid(row.device_id):
             await self.service.tell([row.device_id])
         await self.service.tell_routers(routers)
@@ -208,6 +210,7 @@ class Ports(Collection[rows.PortRow]):
         except Conflict as error:
             text = f"Port {row.id} cannot be deleted directly via the port API: has device owner {row.device_owner}."
             raise Conflict(text, detail=error.detail) from None
+        self.service.moved([row])
         await self.service.tell_routers(routers)
 
 

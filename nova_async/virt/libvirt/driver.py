@@ -79,6 +79,9 @@ class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Measu
             await self.guest(instance_id)
             await self._plugs.plug(instance_id, ports)
 
+    def surroundings_changed(self) -> None:
+        self._plugs.look_around()
+
     # --- power ---
 
     async def power_on(self, guest: GuestSpec, generation: int) -> None:

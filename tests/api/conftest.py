@@ -274,6 +274,19 @@ class ShelfOfVolumes:
         self.held[attachment] = (volume_id, instance_id)
         return attachment
 
+    async def begin_detaching(self, ctx: Context, attachment_id: str) -> bool:
+        """Attachments that the test did not make are of ``VOLUME``."""
+        volume_id, _ = self.held.get(attachment_id, (VOLUME, ""))
+        found = self.shelf[volume_id]
+        if found.status not in ("in-use", "detaching"):
+            raise Invalid(f"Invalid volume: Volume {volume_id} status must be in-use to detach, but the current status is {found.status}.")
+        self.shelf[volume_id] = msgspec.structs.replace(found, status="detaching")
+        return found.status == "in-use"
+
+    async def complete(self, ctx: Context, attachment_id: str) -> None:
+        volume_id, _ = self.held.get(attachment_id, (VOLUME, ""))
+        self.shelf[volume_id] = msgspec.structs.replace(self.shelf[volume_id], status="in-use")
+
     async def free(self, ctx: Context, attachment_id: str) -> None:
         volume_id, _ = self.held.pop(attachment_id)
         self.shelf[volume_id] = msgspec.structs.replace(self.shelf[volume_id], status="available", holders={})

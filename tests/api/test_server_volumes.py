@@ -23,6 +23,7 @@ async def with_volume(api, **fields: Any) -> tuple[str, dict[str, Any]]:
     device = {"id": OTHER, "kind": "volume", "source": "volume", "volume_id": VOLUME, "attachment_id": MISSING, "device": "/dev/vdb",
               "size": 1, "boot_index": None, "delete_on_termination": False, "tag": "data", "bus": "virtio"} | fields  # fmt: skip
     await api.settle(server, block_devices=[device])
+    api.volumes.shelf[VOLUME] = msgspec.structs.replace(api.volumes.shelf[VOLUME], status="in-use")
     return server, device
 
 
@@ -124,6 +125,20 @@ async def test_a_volume_is_detached_but_not_the_root(api) -> None:
     await api.settle(server, block_devices=[device | {"boot_index": 0}])
     answer = await api.delete(f"/servers/{server}/os-volume_attachments/{VOLUME}")
     assert (answer.status, answer.message) == (400, "Cannot detach a root device volume")
+
+
+async def test_a_volume_is_detaching_as_soon_as_it_is_asked_for_and_only_then(api) -> None:
+    server, _ = await with_volume(api)
+    path = f"/servers/{server}/os-volume_attachments/{VOLUME}"
+    await api.settle(server, "suspended")
+    assert ((await api.delete(path)).status, api.volumes.shelf[VOLUME].status) == (409, "in-use")
+    await api.settle(server)
+    assert ((await api.delete(path)).status, api.volumes.shelf[VOLUME].status) == (202, "detaching")
+    assert ((await api.delete(path)).status, api.volumes.shelf[VOLUME].status) == (409, "detaching")
+    await api.settle(server)
+    api.volumes.shelf[VOLUME] = volume(VOLUME, status="extending")
+    answer = await api.delete(path)
+    assert (answer.status, "must be in-use to detach" in answer.message) == (400, True)
 
 
 async def test_whether_a_volume_goes_with_its_server_is_changed(api) -> None:

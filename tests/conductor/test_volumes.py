@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from nova_async.db import Database
-from nova_async.errors import Unavailable
+from nova_async.errors import Conflict, Unavailable
 from tests.cloud import USER, Cloud, cloud, device
 
 
@@ -64,6 +64,45 @@ async def test_on_the_shelf_volumes_are_kept_for_their_server(one: Cloud) -> Non
     await one.begin("unshelve", server)
     await one.settle()
     assert ((await one.server(server)).vm_state, await states(one, server)) == ("active", ["in-use", "in-use"])
+
+
+async def test_a_server_on_the_shelf_has_the_volumes_that_it_is_given_there(one: Cloud) -> None:
+    server, volume = await booted(one), await one.volume()
+    await one.begin("shelve", server, image_id=None)
+    await one.settle()
+    given = device(source="volume", volume_id=volume, device="/dev/vdc", delete_on_termination=False)
+    await one.begin("attach_volume", server, device=given)
+    await one.settle()
+    assert await states(one, server) == ["reserved", "reserved", "in-use"]
+    await one.begin("unshelve", server)
+    await one.settle()
+    row = await one.server(server)
+    assert (row.vm_state, await states(one, server)) == ("active", ["in-use"] * 3)
+    assert one.drivers[row.host or ""]._guests[server].volumes[-1] == volume
+    await one.begin("shelve", server, image_id=None)
+    await one.settle()
+    await one.begin("detach_volume", server, volume_id=volume)
+    await one.settle()
+    assert ((await one.volumes.get(USER, volume)).status, await states(one, server)) == ("available", ["reserved", "reserved"])
+
+
+@pytest.mark.parametrize("kind", ["detach_volume", "swap_volume"])
+async def test_a_volume_is_detaching_while_it_is_taken_away_and_in_use_when_the_guest_keeps_it(one: Cloud, kind: str) -> None:
+    server, other = await booted(one), await one.volume(2)
+    row = await one.server(server)
+    old, faults = row.volumes[1]["volume_id"], one.faults[row.host or ""]
+    given = {"volume_id": old} if kind == "detach_volume" else {"old_volume_id": old, "new_volume_id": other, "new_size": 2}
+    for error, wanted in ((Conflict("The guest does not let go."), "in-use"), (None, "gone")):
+        faults.hang(kind)
+        await one.begin(kind, server, **given)
+        await one.until(lambda: faults.waiting(kind))
+        assert (await one.volumes.get(USER, old)).status == "detaching"
+        if error:
+            faults.fail(kind, error=error)
+        faults.release(kind)
+        await one.settle()
+        assert (await one.volumes.get(USER, old)).status == ("in-use" if wanted == "in-use" else "available")
+    assert (await one.volumes.get(USER, other)).status == ("in-use" if kind == "swap_volume" else "available")
 
 
 async def test_an_image_of_a_server_on_volumes_maps_snapshots(one: Cloud) -> None:

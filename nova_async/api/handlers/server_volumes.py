@@ -1,5 +1,7 @@
 """A server's volumes: attached, shown, exchanged, detached."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from nova_async.api.handlers.actions import begin, beginning, check_legal, target
@@ -91,7 +93,9 @@ async def delete(request: Request) -> None:
     device = _device(server, volume_id)
     if device.get("boot_index") == 0:
         raise Invalid("Cannot detach a root device volume")
-    await begin(request, "detach_volume", volume_id=device["volume_id"])
+    await check_legal(request, "detach_volume")
+    async with _detaching(request, server, device):
+        await begin(request, "detach_volume", volume_id=device["volume_id"])
 
 
 # -- parts
@@ -106,6 +110,19 @@ def _told(request: Request, device: Device) -> dict[str, Any]:
     if request.has(V.DELETE_ON_TERMINATION):
         told["delete_on_termination"] = device["delete_on_termination"]
     return told
+
+
+@asynccontextmanager
+async def _detaching(request: Request, server: Instance, device: Device) -> AsyncIterator[None]:
+    """The volume is ``detaching`` before the request is answered, and is not if it is refused."""
+    volumes, attachment = request.parts.volumes, str(device.get("attachment_id") or "")
+    begun = bool(server.host and attachment) and await volumes.begin_detaching(request.ctx, attachment)
+    try:
+        yield
+    except Error:
+        if begun:
+            await volumes.complete(request.ctx, attachment)
+        raise
 
 
 async def _change(request: Request, device: Device, asked: dict[str, Any]) -> None:
@@ -138,7 +155,9 @@ async def _swap(request: Request, old_id: str, new_id: str) -> None:
     if new.size < old.size:
         raise Invalid(f"Invalid volume: New volume must be the same size or larger than the old one, which has {old.size} GiB.")
     check_attachable(request, new, server.uuid)
-    await begin(request, "swap_volume", old_volume_id=device["volume_id"], new_volume_id=new.id, new_size=new.size)
+    await check_legal(request, "swap_volume")
+    async with _detaching(request, server, device):
+        await begin(request, "swap_volume", old_volume_id=device["volume_id"], new_volume_id=new.id, new_size=new.size)
 
 
 def check_attachable(request: Request, volume: Volume, server_id: str) -> None:

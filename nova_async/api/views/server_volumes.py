@@ -48,7 +48,7 @@ ATTACHED = AsItIs(until(V.ATTACH_IN_BACKGROUND - 1, closed({"volumeAttachment": 
 
 def _volume(volume: Volume) -> dict[str, Any]:
     attachments: list[dict[str, Any]] = [{}]
-    if volume.status == "in-use" and volume.holders:
+    if volume.status in ("in-use", "detaching") and volume.holders:
         server, device = next(iter(volume.holders.items()))
         attachments = [{"id": volume.id, "volumeId": volume.id, "serverId": server} | ({"device": device} if device else {})]
     return {

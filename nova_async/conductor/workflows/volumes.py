@@ -67,8 +67,8 @@ async def called_off(run: Run, conn: Connection) -> None:
 
 
 async def complete(run: Run) -> None:
-    if (await instance_of(run)).host:
-        await run.parts.volumes.complete(run.ctx, run.results["hold_volume"]["attachment_id"])
+    """On no host, too: the volume is the server's, and its next host is let to it."""
+    await run.parts.volumes.complete(run.ctx, run.results["hold_volume"]["attachment_id"])
 
 
 # -- one less
@@ -77,7 +77,17 @@ async def complete(run: Run) -> None:
 async def find_volume(run: Run) -> dict[str, Any]:
     instance = await instance_of(run)
     device = _device(instance, run.input["volume_id"])
+    if instance.host:
+        await run.parts.volumes.begin_detaching(run.ctx, device["attachment_id"])
     return {"device": device, "left": [d for d in instance.block_devices if d.get("id") != device["id"]]}
+
+
+async def keep_volume(run: Run) -> None:
+    """The undo."""
+    instance = await instance_of(run)
+    found = next((d for d in held(instance.block_devices) if d["volume_id"] == run.input["volume_id"]), None)
+    if found and instance.host:
+        await run.parts.volumes.complete(run.ctx, found["attachment_id"])
 
 
 async def unplug_volume(run: Run) -> None:
@@ -117,9 +127,18 @@ async def hold_new(run: Run) -> dict[str, Any]:
     old = _device(instance, run.input["old_volume_id"])
     if not instance.host:
         raise errors.Conflict("The server is on no host.")
+    await run.parts.volumes.begin_detaching(run.ctx, old["attachment_id"])
     facts = {"volume_id": run.input["new_volume_id"], "size": run.input["new_size"], "attachment_id": None}
     new = await hold(run, old | facts, instance.host)
     return {"old": old, "new": new}
+
+
+async def keep_old(run: Run) -> None:
+    """The undo: the new one is given back."""
+    await give_back(run)
+    old = next((d for d in held((await instance_of(run)).block_devices) if d["volume_id"] == run.input["old_volume_id"]), None)
+    if old:
+        await run.parts.volumes.complete(run.ctx, old["attachment_id"])
 
 
 async def swap_guests(run: Run) -> None:
@@ -217,7 +236,7 @@ DEFINITIONS = [
     Definition(
         kind="detach_volume",
         steps=steps(
-            step(find_volume, deadline=120),
+            step(find_volume, undo=keep_volume, deadline=120),
             step(unplug_volume, undo=plug_again, deadline=300),
             step(detached, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
             step(free_volume, deadline=120),
@@ -227,7 +246,7 @@ DEFINITIONS = [
     Definition(
         kind="swap_volume",
         steps=steps(
-            step(hold_new, undo=give_back, deadline=120),
+            step(hold_new, undo=keep_old, deadline=120),
             step(swap_guests, undo=swap_back, deadline=7200),
             step(swapped, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
             step(complete_new, deadline=120),

@@ -43,7 +43,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     volume_id: str
     instance_id: str
-    status: str  # reserved, attaching, attached
+    status: str  # reserved, attaching, attached, detaching
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +123,14 @@ class VolumeService(Protocol):
         ...
 
     async def complete(self, ctx: Context, attachment_id: str) -> None:
-        """The server has it. Safe to repeat."""
+        """The server has it, though it may be on no host; what ``begin_detaching`` said holds no more. Safe to repeat."""
+        ...
+
+    async def begin_detaching(self, ctx: Context, attachment_id: str) -> bool:
+        """The volume is ``detaching`` until ``free``, or ``complete`` where the server keeps it. Safe to repeat.
+
+        Returns whether it was not so before. Raises ``NotFound``, and ``Invalid`` for a volume that the server does not have yet.
+        """
         ...
 
     async def free(self, ctx: Context, attachment_id: str) -> None:

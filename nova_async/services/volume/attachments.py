@@ -1,4 +1,4 @@
-"""Who holds a volume: kept for a server (reserved), reached by its host (attaching), had by its guest (attached).
+"""Who holds a volume: kept for a server (reserved), reached by its host (attaching), had by its guest (attached, detaching).
 
 The states of the volume follow in the same transaction; the database itself refuses a second holder of a volume that is not
 made for several.
@@ -14,7 +14,9 @@ from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.services.volume import rules
 from nova_async.world import World
 
-VOLUME_STATUS = {"reserved": "reserved", "attaching": "attaching", "attached": "in-use"}
+# Where there are several the first of these tells the volume's status.
+VOLUME_STATUS = {"detaching": "detaching", "attached": "in-use", "attaching": "attaching", "reserved": "reserved"}
+HAD = ("attached", "detaching")
 
 
 class Attachments:
@@ -61,7 +63,7 @@ class Attachments:
         async with self._database.transaction() as conn:
             row = await self._seen(conn, ctx, attachment_id)
             await self._volume(conn, ctx, row.volume_id)
-            status = "attached" if row.status == "attached" else "attaching"
+            status = row.status if row.status in HAD else "attaching"
             await rows.connect(conn, row.id, status, connector, mountpoint)
             await self._follow(conn, row.volume_id)
             return await self._seen(conn, ctx, row.id)
@@ -80,10 +82,22 @@ class Attachments:
         async with self._database.transaction() as conn:
             row = await self._seen(conn, ctx, attachment_id)
             await self._volume(conn, ctx, row.volume_id)
-            if row.status == "reserved":
-                raise Invalid(f"Invalid attachment: {row.id} has no host; update it with a connector first.")
             await rows.connect(conn, row.id, "attached", row.connector, None)
             await self._follow(conn, row.volume_id)
+
+    async def begin_detaching(self, ctx: Context, attachment_id: str) -> bool:
+        """See ``VolumeService``."""
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            row = await self._seen(conn, ctx, attachment_id)
+            volume = await self._volume(conn, ctx, row.volume_id)
+            row = await self._seen(conn, ctx, attachment_id)
+            if row.status == "detaching":
+                return False
+            rules.in_status(volume, ("in-use", "detaching") if row.status == "attached" else ("in-use",), "detach")
+            await rows.connect(conn, row.id, "detaching", row.connector, None)
+            await self._follow(conn, row.volume_id)
+            return True
 
     async def free(self, ctx: Context, attachment_id: str) -> AttachmentRow | None:
         """The one that was there; None when there was none."""
@@ -94,7 +108,7 @@ class Attachments:
             except NotFound:
                 return None
             volume = await self._volume(conn, ctx, row.volume_id)
-            if row.status == "attached" and row.instance_id and not ctx.is_service:
+            if row.status in HAD and row.instance_id and not ctx.is_service:
                 raise Conflict(f"Detach volume from instance {row.instance_id} using the Compute API.")
             await rows.delete_attachment(conn, row.id)
             await self._follow(conn, volume.id)
@@ -105,11 +119,11 @@ class Attachments:
         volume = await rows.get(conn, volume_id)
         assert volume is not None
         held = {a["status"] for a in volume.attachments}
-        status = next((VOLUME_STATUS[s] for s in ("attached", "attaching", "reserved") if s in held), "available")
+        status = next((told for had, told in VOLUME_STATUS.items() if had in held), "available")
         busy = volume.status in ("downloading", "uploading", "extending", "creating")
         if busy and volume.status_before is not None:
             await rows.change(conn, volume_id, status_before=status)
-        elif volume.status in (*VOLUME_STATUS.values(), "available", "detaching"):
+        elif volume.status in (*VOLUME_STATUS.values(), "available"):
             await rows.change(conn, volume_id, status=status)
 
     async def _volume(self, conn: Connection, ctx: Context, volume_id: str) -> VolumeRow:

@@ -137,6 +137,9 @@ class BuiltinVolumes:
     async def complete(self, ctx: Context, attachment_id: str) -> None:
         await self.holders.complete(self._own(ctx), attachment_id)
 
+    async def begin_detaching(self, ctx: Context, attachment_id: str) -> bool:
+        return await self.holders.begin_detaching(self._own(ctx), attachment_id)
+
     async def free(self, ctx: Context, attachment_id: str) -> None:
         await self.holders.free(self._own(ctx), attachment_id)
 

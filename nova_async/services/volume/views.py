@@ -6,6 +6,7 @@ from typing import Any
 from nova_async.db.volume_types import MessageRow, TypeRow
 from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
 from nova_async.services.volume import versions as v
+from nova_async.services.volume.attachments import HAD
 from nova_async.services.volume.jobs import MESSAGE_DAYS
 
 BACKEND = "file"
@@ -39,7 +40,7 @@ def volume(row: VolumeRow, base: str, version: int) -> dict[str, Any]:
         "user_id": row.user_id,
         "created_at": moment(row.created_at),
         "updated_at": moment(row.updated_at),
-        "attachments": [_attached(row.id, a) for a in row.attachments if a["status"] == "attached"],
+        "attachments": [_attached(row.id, a) for a in row.attachments if a["status"] in HAD],
     }
     if version >= 13:
         shown["group_id"] = None
@@ -103,7 +104,9 @@ def snapshot(row: SnapshotRow, version: int) -> dict[str, Any]:
 
 
 def attachment_summary(row: AttachmentRow) -> dict[str, Any]:
-    return {"id": row.id, "status": row.status, "instance": row.instance_id, "volume_id": row.volume_id}
+    """One that is being detached is attached until then; the volume's status says more."""
+    status = "attached" if row.status in HAD else row.status
+    return {"id": row.id, "status": status, "instance": row.instance_id, "volume_id": row.volume_id}
 
 
 def attachment(row: AttachmentRow, connection: dict[str, Any]) -> dict[str, Any]:

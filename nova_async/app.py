@@ -155,12 +155,12 @@ class App:
             raise Invalid(
                 "volume.url: the application has no client of a Cinder of its own yet; leave it empty, and name it to workers alone."
             )
-        services = await open_services(config, database, world, stack)
+        authority = await Authority.open(config, world, database, broker_accounts(config, world))
+        services = await open_services(config, database, world, stack, authority)
         images, networks, volumes = services.images, services.networks, services.volumes
         self.volumes, self.secrets, self.builtin_images = volumes, services.secrets, services.builtin_images
         await bootstrap.flavors(database)
 
-        authority = await Authority.open(config, world, database, broker_accounts(config, world))
         await self.certificates.make(authority)
         conductor = self.conductor = Conductor(
             config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url

@@ -20,6 +20,7 @@ from nova_async.services.web import Identity
 from nova_async.world import World
 
 if TYPE_CHECKING:
+    from nova_async.certs.authority import Authority
     from nova_async.services.identity.bootstrap import Secrets
     from nova_async.services.image.builtin import BuiltinImages
     from nova_async.services.network.builtin import BuiltinNetworks
@@ -39,8 +40,10 @@ class Services:
     builtin_networks: "BuiltinNetworks | None" = None
 
 
-async def open_services(config: Config, database: Database, world: World, stack: AsyncExitStack) -> Services:
-    """Open all of them; ``stack`` closes them. Raises ``Invalid``, ``Unavailable``."""
+async def open_services(
+    config: Config, database: Database, world: World, stack: AsyncExitStack, authority: "Authority | None" = None
+) -> Services:
+    """Open all of them; ``stack`` closes them. ``authority``: of hosts' certificates. Raises ``Invalid``, ``Unavailable``."""
     from nova_async.services.identity import http as identity_http
     from nova_async.services.identity.builtin import BuiltinIdentity
     from nova_async.services.identity.own import OwnTokens
@@ -80,7 +83,7 @@ async def open_services(config: Config, database: Database, world: World, stack:
     networks = await BuiltinNetworks.open(database, config, world)
     sites["/network"] = network_http.application(networks, identity, world, config)
 
-    volumes = await BuiltinVolumes.open(database, config, world, images)
+    volumes = await BuiltinVolumes.open(database, config, world, images, authority)
     stack.push_async_callback(volumes.close)
     sites["/volume"] = volume_http.application(volumes, identity, world, config)
     return Services(

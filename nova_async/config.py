@@ -223,6 +223,8 @@ class VolumeSection(Section):
     url: str = ""  # for workers: where the volume service is
     backend: str = "file"
     store_dir: str = ""  # empty: volumes, beside guests' disks
+    export_address: str = ""  # empty: the address of api.listen
+    export_ports: tuple[int, int] = (16_700, 16_999)  # first and last that volumes are handed out at
     quota_volumes: int = 10
     quota_snapshots: int = 10
     quota_gigabytes: int = 1000

@@ -508,12 +508,13 @@ CREATE TABLE volume_attachments (
     secret      text,
     attached_at timestamp with time zone,
     created_at  timestamp with time zone NOT NULL DEFAULT now(),
+    moving      boolean NOT NULL DEFAULT false,
     CONSTRAINT volume_attachments_pkey PRIMARY KEY (id),
     CONSTRAINT volume_attachments_volume_fkey FOREIGN KEY (volume_id) REFERENCES volumes(id)
 );
 CREATE INDEX volume_attachments_by_instance ON volume_attachments USING btree (instance_id);
-CREATE UNIQUE INDEX volume_attachments_one ON volume_attachments USING btree (volume_id) WHERE NOT shared;
-CREATE UNIQUE INDEX volume_attachments_pair ON volume_attachments USING btree (volume_id, instance_id);
+CREATE UNIQUE INDEX volume_attachments_one ON volume_attachments USING btree (volume_id) WHERE NOT shared AND NOT moving;
+CREATE UNIQUE INDEX volume_attachments_pair ON volume_attachments USING btree (volume_id, instance_id, moving);
 
 CREATE TABLE volume_jobs (
     id          uuid NOT NULL,
@@ -628,6 +629,19 @@ CREATE TABLE join_tokens (
     public_key   bytea NOT NULL,
     expires_at   timestamp with time zone NOT NULL,
     CONSTRAINT join_tokens_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE volume_exports (
+    attachment_id uuid NOT NULL,
+    exporter      text NOT NULL,
+    address       text NOT NULL,
+    port          integer NOT NULL,
+    peer          text NOT NULL,
+    party         text,
+    size          integer NOT NULL,
+    CONSTRAINT volume_exports_pkey PRIMARY KEY (attachment_id),
+    CONSTRAINT volume_exports_port UNIQUE (exporter, port),
+    CONSTRAINT volume_exports_attachment_id_fkey FOREIGN KEY (attachment_id) REFERENCES volume_attachments(id) ON DELETE CASCADE
 );
 
 CREATE OR REPLACE FUNCTION identity_reach(who text)

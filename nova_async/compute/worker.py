@@ -184,6 +184,7 @@ class Worker:
             "supported_instances": facts.supported_instances,
             "topology": msgspec.to_builtins(topology),
             "sealing_key": self._tools.key.public,
+            "party": f"compute.{self.host}" if self.config.bus.tls else "",  # who it is by its certificate
         }
         steady = msgspec.json.encode([inventory, sorted(facts.traits), shown, options.availability_zone, self.address])
         revision = hashlib.sha256(steady).hexdigest()[:16]

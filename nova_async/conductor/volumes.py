@@ -31,7 +31,7 @@ def look_again(run: Run) -> Wait:
 
 
 def connector(run: Run, host: str) -> dict[str, Any]:
-    """What a volume service is told of a host, in os-brick's words."""
+    """What a volume service is told of a host, in os-brick's words; ``party``: who it is by its certificate."""
     state = run.parts.scheduler.table.by_name.get(host)
     facts = state.row.facts if state else {}
     return {
@@ -41,7 +41,7 @@ def connector(run: Run, host: str) -> dict[str, Any]:
         "os_type": "linux",
         "multipath": False,
         "do_local_attach": False,
-        **({"initiator": facts["initiator"]} if facts.get("initiator") else {}),
+        **{name: facts[name] for name in ("initiator", "party") if facts.get(name)},
     }
 
 

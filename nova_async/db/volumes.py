@@ -68,7 +68,25 @@ class AttachmentRow(msgspec.Struct, kw_only=True):
     mountpoint: str | None
     secret: str | None
     attached_at: datetime | None
+    moving: bool  # for the host that the server is moving to
     project_id: str
+
+
+class ExportRow(msgspec.Struct, kw_only=True):
+    """How another host reaches a volume's file. ``party``: whose certificate opens it; without one ``secret`` does."""
+
+    attachment_id: str
+    volume_id: str
+    exporter: str
+    address: str
+    port: int
+    peer: str
+    party: str | None
+    size: int  # GiB, as it is shown there
+    secret: str | None
+    mode: str
+    moving: bool
+    volume_size: int  # GiB
 
 
 class SnapshotRow(msgspec.Struct, kw_only=True):
@@ -112,6 +130,11 @@ _insert_attachment = Query[Any]("volumes", "insert_attachment")
 _attachments = Query("volumes", "attachments", AttachmentRow)
 _connect = Query[Any]("volumes", "connect_attachment")
 _delete_attachment = Query[Any]("volumes", "delete_attachment")
+_settle_attachment = Query[Any]("volumes", "settle_attachment")
+_insert_export = Query[str]("volumes", "insert_export")
+_exports = Query("volumes", "exports", ExportRow)
+_resize_export = Query[Any]("volumes", "resize_export")
+_delete_export = Query[Any]("volumes", "delete_export")
 _insert_snapshot = Query[Any]("volumes", "insert_snapshot")
 _snapshots = Query("volumes", "snapshots", SnapshotRow)
 _lock_snapshot = Query[str]("volumes", "lock_snapshot")
@@ -162,9 +185,11 @@ async def delete(conn: Connection, volume_id: str) -> None:
 
 
 async def insert_attachment(
-    conn: Connection, attachment_id: str, volume_id: str, instance_id: str | None, *, shared: bool, status: str, mode: str, secret: str
+    conn: Connection, attachment_id: str, volume_id: str, instance_id: str | None, *, secret: str, moving: bool = False, **more: Any
 ) -> None:
-    await _insert_attachment.run(conn, attachment_id, volume_id, instance_id, shared, status, mode, secret)
+    """``more``: shared, status and mode."""
+    values = (more["shared"], more["status"], more["mode"], secret, moving)
+    await _insert_attachment.run(conn, attachment_id, volume_id, instance_id, *values)
 
 
 async def attachments(
@@ -184,6 +209,31 @@ async def connect(conn: Connection, attachment_id: str, status: str, connector: 
 
 async def delete_attachment(conn: Connection, attachment_id: str) -> None:
     await _delete_attachment.run(conn, attachment_id)
+
+
+async def settle_attachment(conn: Connection, attachment_id: str) -> None:
+    await _settle_attachment.run(conn, attachment_id)
+
+
+async def insert_export(conn: Connection, row: ExportRow) -> bool:
+    """False when the attachment has one, or the port is taken."""
+    values = (row.attachment_id, row.exporter, row.address, row.port, row.peer, row.party, row.size)
+    return await _insert_export.maybe(conn, *values) is not None
+
+
+async def exports(
+    conn: Connection, exporter: str | None = None, *, attachments: Sequence[str] | None = None, volumes: Sequence[str] | None = None
+) -> list[ExportRow]:
+    return await _exports.all(conn, exporter, attachments, volumes)
+
+
+async def resize_export(conn: Connection, attachment_id: str, size: int) -> None:
+    """``size`` in GiB."""
+    await _resize_export.run(conn, attachment_id, size)
+
+
+async def delete_export(conn: Connection, attachment_id: str) -> None:
+    await _delete_export.run(conn, attachment_id)
 
 
 async def insert_snapshot(

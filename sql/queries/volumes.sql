@@ -55,12 +55,12 @@ WHERE id = $1
 DELETE FROM volumes WHERE id = $1
 
 -- insert_attachment --
--- $1 id, $2 volume, $3 server or null, $4 shared, $5 status, $6 mode, $7 secret
-INSERT INTO volume_attachments (id, volume_id, instance_id, shared, status, mode, secret) VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- $1 id, $2 volume, $3 server or null, $4 shared, $5 status, $6 mode, $7 secret, $8 for the host that the server moves to
+INSERT INTO volume_attachments (id, volume_id, instance_id, shared, status, mode, secret, moving) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- attachments --
 -- Oldest first. $1 project, or null for all; $2 ids or null; $3 volumes or null; $4 servers or null
-SELECT a.id, a.volume_id, a.instance_id, a.status, a.mode, a.connector, a.mountpoint, a.secret, a.attached_at, v.project_id
+SELECT a.id, a.volume_id, a.instance_id, a.status, a.mode, a.connector, a.mountpoint, a.secret, a.attached_at, a.moving, v.project_id
 FROM volume_attachments a JOIN volumes v ON v.id = a.volume_id
 WHERE ($1::text IS NULL OR v.project_id = $1) AND ($2::uuid[] IS NULL OR a.id = ANY ($2))
   AND ($3::uuid[] IS NULL OR a.volume_id = ANY ($3)) AND ($4::uuid[] IS NULL OR a.instance_id = ANY ($4))
@@ -75,6 +75,31 @@ WHERE id = $1
 -- delete_attachment --
 -- $1 id
 DELETE FROM volume_attachments WHERE id = $1
+
+-- settle_attachment --
+-- The server has moved: what was for the host that it moved to is its attachment now. $1 id
+UPDATE volume_attachments SET moving = false WHERE id = $1
+
+-- insert_export --
+-- No row: the attachment has one, or the port is taken. $1 attachment, $2 exporter, $3 address, $4 port, $5 peer, $6 party or null, $7 GiB
+INSERT INTO volume_exports (attachment_id, exporter, address, port, peer, party, size) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT DO NOTHING RETURNING attachment_id
+
+-- exports --
+-- $1 exporter, or null for all; $2 attachments or null; $3 volumes or null
+SELECT e.attachment_id, a.volume_id, e.exporter, e.address, e.port, e.peer, e.party, e.size, a.secret, a.mode, a.moving, v.size AS volume_size
+FROM volume_exports e JOIN volume_attachments a ON a.id = e.attachment_id JOIN volumes v ON v.id = a.volume_id
+WHERE ($1::text IS NULL OR e.exporter = $1) AND ($2::uuid[] IS NULL OR e.attachment_id = ANY ($2))
+  AND ($3::uuid[] IS NULL OR a.volume_id = ANY ($3))
+ORDER BY e.port
+
+-- resize_export --
+-- It shows so much now. $1 attachment, $2 GiB
+UPDATE volume_exports SET size = $2 WHERE attachment_id = $1
+
+-- delete_export --
+-- $1 attachment
+DELETE FROM volume_exports WHERE attachment_id = $1
 
 -- insert_snapshot --
 -- $1 id, $2 volume, $3 project, $4 user, $5 name, $6 description, $7 size in GiB, $8 status, $9 metadata

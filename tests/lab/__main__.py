@@ -7,6 +7,7 @@ hosts know them; the API is answered over HTTPS. A supervisor keeps all parts: w
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -61,6 +62,8 @@ url = "{url}/identity"
 password = "{password}"
 [image]
 url = "{url}/image"
+[volume]
+url = "{url}/volume"
 [metadata]
 url = "{url}/metadata"
 shared_secret = "{secret}"
@@ -219,6 +222,9 @@ def down(*, keep: bool) -> None:
         if pid := _supervisor():
             os.kill(pid, signal.SIGKILL)
     hosts.remove()
+    for path in STATE.glob("app/exports/*/pid"):  # what hands out volumes outlives the application, as it should
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(path.read_text()), signal.SIGKILL)
     if not keep:
         shutil.rmtree(STATE, ignore_errors=True)
     print("the lab is down")

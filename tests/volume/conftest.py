@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
+from nova_async.certs.authority import Authority
+from nova_async.certs.broker import NoAccounts
 from nova_async.config import Config, load
 from nova_async.context import Context
 from nova_async.db import Database
@@ -127,7 +129,8 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 async def service(database: Database, config: Config, world: RealWorld) -> AsyncIterator[Service]:
     images = await BuiltinImages.open(database, config, world)
-    volumes = await BuiltinVolumes.open(database, config, world, images)
+    authority = await Authority.open(config, world, database, NoAccounts())
+    volumes = await BuiltinVolumes.open(database, config, world, images, authority)
     working = asyncio.create_task(volumes.run())
     root = web.Application()
     root.add_subapp("/volume", application(volumes, KnownTokens(), world, config))
@@ -136,6 +139,8 @@ async def service(database: Database, config: Config, world: RealWorld) -> Async
         yield Service(volumes, images, f"{config.public_url}/volume", session)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
+    for name in await volumes.exports.daemons.names():
+        await volumes.exports.daemons.remove(name)
     await volumes.close()
     await images.close()
 

@@ -122,6 +122,17 @@ class VolumeService(Protocol):
         """No host reaches the volume, which is still kept for the server. Safe to repeat; returns as ``connect``."""
         ...
 
+    async def join(self, ctx: Context, attachment_id: str, connector: dict[str, Any]) -> str:
+        """Let another host reach the volume beside the present one, while the server moves there. Safe to repeat.
+
+        Returns the id of an attachment for that host: ``connection`` tells its way, and ``free`` takes it back.
+        """
+        ...
+
+    async def settle(self, ctx: Context, attachment_id: str, joined: str) -> None:
+        """The server has moved: what ``join`` returned takes the place of its attachment, which is freed. Safe to repeat."""
+        ...
+
     async def complete(self, ctx: Context, attachment_id: str) -> None:
         """The server has it, though it may be on no host; what ``begin_detaching`` said holds no more. Safe to repeat."""
         ...

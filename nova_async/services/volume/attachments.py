@@ -12,6 +12,7 @@ from nova_async.db import volumes as rows
 from nova_async.db.volumes import AttachmentRow, VolumeRow
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.services.volume import rules
+from nova_async.services.volume.exports import Exports
 from nova_async.world import World
 
 # Where there are several the first of these tells the volume's status.
@@ -20,8 +21,8 @@ HAD = ("attached", "detaching")
 
 
 class Attachments:
-    def __init__(self, database: Database, world: World) -> None:
-        self._database, self._world = database, world
+    def __init__(self, database: Database, world: World, exports: Exports) -> None:
+        self._database, self._world, self._exports = database, world, exports
 
     async def listing(
         self, ctx: Context, *, all_projects: bool = False, volumes: list[str] | None = None, servers: list[str] | None = None
@@ -41,7 +42,8 @@ class Attachments:
             volume = await self._volume(conn, ctx, volume_id)
             if instance_id is not None:
                 for earlier in await rows.attachments(conn, volumes=[volume.id], servers=[instance_id]):
-                    return earlier
+                    if not earlier.moving:
+                        return earlier
             _check_free(volume)
             attachment_id = self._world.uuid()
             await rows.insert_attachment(
@@ -57,25 +59,58 @@ class Attachments:
             await self._follow(conn, volume.id)
             return await self._seen(conn, ctx, attachment_id)
 
+    async def reserve_for_move(self, ctx: Context, attachment_id: str) -> AttachmentRow:
+        """Beside the attachment of a server one for the host that it moves to, the same when repeated."""
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            row = await self._seen(conn, ctx, attachment_id)
+            volume = await self._volume(conn, ctx, row.volume_id)
+            assert row.instance_id is not None
+            for one in await rows.attachments(conn, volumes=[volume.id], servers=[row.instance_id]):
+                if one.moving:
+                    return one
+            new, facts = self._world.uuid(), {"shared": volume.multiattach, "status": "reserved", "mode": row.mode}
+            await rows.insert_attachment(conn, new, volume.id, row.instance_id, secret=self._world.secret(32), moving=True, **facts)
+            return await self._seen(conn, ctx, new)
+
+    async def settle(self, ctx: Context, attachment_id: str, moved: str) -> None:
+        """The server has moved: ``moved`` takes the place of its attachment. Safe to repeat."""
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            new = await self._seen(conn, ctx, moved)
+            await self._volume(conn, ctx, new.volume_id)
+            await rows.delete_attachment(conn, attachment_id)
+            await rows.settle_attachment(conn, new.id)
+            await rows.connect(conn, new.id, "attached", new.connector, None)
+            await self._follow(conn, new.volume_id)
+        await self._exports.end_unwanted(attachment_id)
+
     async def connect(self, ctx: Context, attachment_id: str, connector: dict[str, Any], mountpoint: str | None) -> AttachmentRow:
-        """Another host takes the place of the one before."""
+        """Another host takes the place of the one before, whose way to the volume is closed."""
         rules.writer(ctx)
         async with self._database.transaction() as conn:
             row = await self._seen(conn, ctx, attachment_id)
             await self._volume(conn, ctx, row.volume_id)
+            if row.connector != connector:
+                await rows.delete_export(conn, row.id)
             status = row.status if row.status in HAD else "attaching"
             await rows.connect(conn, row.id, status, connector, mountpoint)
             await self._follow(conn, row.volume_id)
-            return await self._seen(conn, ctx, row.id)
+            row = await self._seen(conn, ctx, row.id)
+        await self._exports.end_unwanted(row.id)
+        return row
 
     async def disconnect(self, ctx: Context, attachment_id: str) -> AttachmentRow:
         """Kept for the server, and reached by no host."""
         async with self._database.transaction() as conn:
             row = await self._seen(conn, ctx, attachment_id)
             await self._volume(conn, ctx, row.volume_id)
+            await rows.delete_export(conn, row.id)
             await rows.connect(conn, row.id, "reserved", None, None)
             await self._follow(conn, row.volume_id)
-            return await self._seen(conn, ctx, row.id)
+            row = await self._seen(conn, ctx, row.id)
+        await self._exports.end_unwanted(row.id)
+        return row
 
     async def complete(self, ctx: Context, attachment_id: str) -> None:
         rules.writer(ctx)
@@ -112,7 +147,8 @@ class Attachments:
                 raise Conflict(f"Detach volume from instance {row.instance_id} using the Compute API.")
             await rows.delete_attachment(conn, row.id)
             await self._follow(conn, volume.id)
-            return row
+        await self._exports.end_unwanted(row.id)
+        return row
 
     async def _follow(self, conn: Connection, volume_id: str) -> None:
         """Let the volume's status say what its attachments are, unless something else is being done with it."""

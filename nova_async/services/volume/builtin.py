@@ -6,14 +6,16 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from nova_async.certs.authority import Authority
 from nova_async.config import Config
 from nova_async.context import Context, service_context
 from nova_async.db import Database
 from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
-from nova_async.errors import Invalid, NotFound, Unsupported
+from nova_async.errors import Invalid, NotFound
 from nova_async.services.image import ImageService
 from nova_async.services.volume import Attachment, Snapshot, Volume, Wanted
 from nova_async.services.volume.attachments import Attachments
+from nova_async.services.volume.exports import Exports, shared_key
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.snapshots import Snapshots
 from nova_async.services.volume.store import VolumeStore
@@ -27,33 +29,41 @@ NAMES = uuid.UUID("0d4a5a7e-97a2-5d0e-8c52-8f4f3a0f7d31")  # namespace of the id
 class BuiltinVolumes:
     """``VolumeService`` on our own tables; ``volumes``, ``snapshots`` ... are its parts. Made by ``open``; ``run`` does its work."""
 
-    def __init__(self, database: Database, config: Config, world: World, images: ImageService, store: VolumeStore) -> None:
+    def __init__(
+        self, database: Database, config: Config, world: World, images: ImageService, store: VolumeStore, authority: Authority | None
+    ) -> None:
         self.database, self.config, self.world, self.store = database, config, world, store
         self.host = config.compute.host or socket.gethostname()
-        self.jobs = Jobs(database, world, store, images)
+        self.exports = Exports(database, config, world, store, self.host, authority)
+        self.jobs = Jobs(database, world, store, images, self.exports)
         self.quotas = Quotas(database, config)
         self.types = Types(database, world)
         self.volumes = Volumes(database, config, world, images, self.jobs, self.quotas)
         self.snapshots = Snapshots(database, world, self.jobs, self.quotas)
-        self.holders = Attachments(database, world)
+        self.holders = Attachments(database, world, self.exports)
 
     @classmethod
-    async def open(cls, database: Database, config: Config, world: World, images: ImageService) -> "BuiltinVolumes":
-        """Raises ``Invalid`` for a back end that there is not."""
+    async def open(
+        cls, database: Database, config: Config, world: World, images: ImageService, authority: Authority | None = None
+    ) -> "BuiltinVolumes":
+        """``authority``: of hosts' certificates. Raises ``Invalid`` for a back end that there is not."""
         if config.volume.backend != "file":
             raise Invalid(
                 f"volume.backend: the built-in volume service keeps volumes as files and has no back end {config.volume.backend!r}; "
                 "volume.backend may be file only."
             )
         folder = Path(config.volume.store_dir) if config.volume.store_dir else config.files / "volumes"
-        service = cls(database, config, world, images, await asyncio.to_thread(VolumeStore, folder.absolute()))
+        service = cls(database, config, world, images, await asyncio.to_thread(VolumeStore, folder.absolute()), authority)
         await service.types.bootstrap()
         return service
 
     async def run(self) -> None:
-        await self.jobs.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.jobs.run(), name="volume-jobs")
+            group.create_task(self.exports.run(), name="volume-exports")
 
     async def close(self) -> None:
+        self.exports.shut()
         self.store.close()
 
     # -- VolumeService
@@ -134,6 +144,14 @@ class BuiltinVolumes:
     async def disconnect(self, ctx: Context, attachment_id: str) -> str:
         return (await self.holders.disconnect(self._own(ctx), attachment_id)).id
 
+    async def join(self, ctx: Context, attachment_id: str, connector: dict[str, Any]) -> str:
+        own = self._own(ctx)
+        row = await self.holders.reserve_for_move(own, attachment_id)
+        return (await self.holders.connect(own, row.id, connector, row.mountpoint)).id
+
+    async def settle(self, ctx: Context, attachment_id: str, joined: str) -> None:
+        await self.holders.settle(self._own(ctx), attachment_id, joined)
+
     async def complete(self, ctx: Context, attachment_id: str) -> None:
         await self.holders.complete(self._own(ctx), attachment_id)
 
@@ -148,30 +166,29 @@ class BuiltinVolumes:
         return [Attachment(id=row.id, volume_id=row.volume_id, instance_id=row.instance_id or "", status=row.status) for row in rows]
 
     async def connection(self, attachment_id: str) -> dict[str, Any]:
-        """A host that is this machine opens the file itself."""
-        row = await self.holders.get(service_context("req-" + self.world.uuid()), attachment_id)
-        return self.connection_of(row)
+        """A host that is this machine opens the file itself; others get at it through a process that hands it out to them alone."""
+        ctx = service_context("req-" + self.world.uuid())
+        row = await self.holders.get(ctx, attachment_id)
+        if row.connector is None:
+            raise Invalid(f"Attachment {row.id} has no connector yet.")
+        if row.connector.get("host") == self.host:
+            told: dict[str, Any] = {"device_path": str(self.store.path(row.volume_id)), "format": "raw"}
+            return {"driver_volume_type": "file", "data": told | _of_all(row)}
+        export = await self.exports.open(row, (await self.volumes.get(ctx, row.volume_id)).size)
+        key = {} if export.party else {"key": shared_key(export.secret)}
+        told = {"address": export.address, "port": export.port, "name": row.id, **key}
+        return {"driver_volume_type": "nbd", "data": told | _of_all(row)}
 
     async def reimage(self, ctx: Context, volume_id: str, image_id: str) -> None:
         await self.volumes.reimage(ctx, volume_id, image_id)
 
-    def connection_of(self, row: AttachmentRow) -> dict[str, Any]:
-        if row.connector is None:
-            raise Invalid(f"Attachment {row.id} has no connector yet.")
-        if row.connector.get("host") != self.host:
-            raise Unsupported(f"The volume is a file of host {self.host}; other hosts cannot reach it.")
-        data = {
-            "device_path": str(self.store.path(row.volume_id)),
-            "format": "raw",
-            "access_mode": row.mode,
-            "encrypted": False,
-            "qos_specs": None,
-        }
-        return {"driver_volume_type": "file", "data": data}
-
     def _own(self, ctx: Context) -> Context:
         """What is done on a server's behalf is done with the service's own rights."""
         return service_context(ctx.request_id, ctx.project_id, ctx.user_id)
+
+
+def _of_all(row: AttachmentRow) -> dict[str, Any]:
+    return {"access_mode": row.mode, "encrypted": False, "qos_specs": None}
 
 
 def volume_of(row: VolumeRow) -> Volume:

@@ -16,6 +16,7 @@ from nova_async.db import volumes as rows
 from nova_async.db.volumes import JobRow, VolumeRow
 from nova_async.errors import Conflict, Error, Unavailable
 from nova_async.services.image import ImageService
+from nova_async.services.volume.exports import Exports
 from nova_async.services.volume.store import VolumeStore
 from nova_async.world import World
 
@@ -36,8 +37,9 @@ class Grown(Protocol):
 
 
 class Jobs:
-    def __init__(self, database: Database, world: World, store: VolumeStore, images: ImageService) -> None:
+    def __init__(self, database: Database, world: World, store: VolumeStore, images: ImageService, exports: Exports) -> None:
         self._database, self._world, self._store, self._images = database, world, store, images
+        self._exports = exports
         self._owner = world.uuid()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -222,6 +224,7 @@ class Jobs:
     async def _extend(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)
         await self._store.grow(volume.id, volume.size)
+        await self._exports.grown(volume.id)
         if self.on_grown is not None:
             for server in [a["instance_id"] for a in volume.attachments if a["instance_id"]]:
                 await self.on_grown(msgspec.convert(job.context, Context), volume.id, server, volume.size)

@@ -23,6 +23,7 @@ from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
 from nova_async.virt.libvirt import console_log, domains, hardware, host, tunnel, xml
 from nova_async.virt.libvirt.arriving import Arrivals
+from nova_async.virt.libvirt.bridges import Bridges
 from nova_async.virt.libvirt.connection import Connection
 from nova_async.virt.libvirt.console_ports import ConsolePorts
 from nova_async.virt.libvirt.daemon import ensure_libvirtd, private_uri, seen_from_here
@@ -46,6 +47,7 @@ EVENTS = {  # others (defined, undefined, shutting down) change no power state
 START_SECONDS = 120.0
 LOOK_SECONDS = 1.0  # while waiting for an event, so that a lost one costs only time
 SETTLE_SECONDS = 3.0  # of a libvirtd after its start
+WAIT_SECONDS = (0.1, 5.0)  # least and most time until a guest whose volume was out of reach tries again
 SWEEP_SECONDS = (5.0, 3600.0)  # least and most time between two looks at the image cache
 
 
@@ -88,6 +90,7 @@ class LibvirtBase:
         self._disks = Disks(files / "instances", self._cache, self._files, host)
         options = config.compute
         address = options.transfer_address or config.own_address
+        self._bridges = Bridges(config.state / "ways", world, self._files, config.certificate_dir if config.bus.tls else None)
         self._arrivals = Arrivals(files / "instances", self._cache, self._files, world, address, options.transfer_ports, identity)
         self._sender = Sender(files / "image-cache", self._files, world, identity)
         self._resizer = Resizer(self._disks, self._files)
@@ -98,6 +101,7 @@ class LibvirtBase:
         self._generations: dict[str, int] = {}
         self._locks: dict[str, _Lock] = {}
         self._doomed: set[str] = set()
+        self._waiting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_libvirtd = False
         self._coming: dict[str, tunnel.Listener] = {}
@@ -125,6 +129,7 @@ class LibvirtBase:
             await self._files.run(partial(self._seen_from_here(xml.SERIAL_SOCKETS).mkdir, mode=0o711, parents=True, exist_ok=True))
             await self._arrivals.open()
             self._begin(self._sweep_for_ever(), "image-cache-sweep")
+            self._begin(self._keep_bridges(), "volume-bridges")
 
     async def close(self) -> None:
         self._events.close()
@@ -133,6 +138,7 @@ class LibvirtBase:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
+        self._bridges.shut()
         await self._arrivals.close()
         for listener in self._coming.values():
             await listener.close()
@@ -177,14 +183,21 @@ class LibvirtBase:
     # --- steps ---
 
     async def _ways_to(self, guest: GuestSpec) -> tuple[xml.Way, ...]:
-        return () if self._mock else tuple([await self._way_to(volume) for volume in guest.volumes])
+        return () if self._mock else tuple([await self._way_to(guest, volume) for volume in guest.volumes])
 
-    async def _way_to(self, volume: VolumeSpec) -> xml.Way:
-        """Asked of the volume service each time: what a row remembered may hold no more (SEC-035)."""
+    async def _way_to(self, guest: GuestSpec, volume: VolumeSpec, *, anew: bool = False) -> xml.Way:
+        """Asked of the volume service each time: what a row remembered may hold no more (SEC-035).
+
+        ``anew``: a way that shows the size that the volume has now.
+        """
         if self._volumes is None:
             raise Unsupported("This host knows no volume service.")
         told = await self._volumes.connection(volume.attachment_id)
-        return xml.Way(volume=volume, kind=told["driver_volume_type"], data=told["data"])
+        kind, data = told["driver_volume_type"], told["data"]
+        if kind == "nbd":
+            socket = await self._bridges.open(guest.instance_id, volume.attachment_id, data, anew=anew)
+            data = {"name": data["name"], "socket": str(socket)}
+        return xml.Way(volume=volume, kind=kind, data=data)
 
     def _check_wishes(self, guest: GuestSpec) -> None:
         """Raises ``Unsupported``, naming what of flavor or image the guest cannot be given here."""
@@ -244,6 +257,7 @@ class LibvirtBase:
         await self._remove_files(instance_id)
 
     async def _remove_files(self, instance_id: str) -> None:
+        await self._bridges.close_all(instance_id)
         await self._arrivals.forget(instance_id)
         await self._disks.remove(instance_id)
 
@@ -315,6 +329,8 @@ class LibvirtBase:
 
     async def _look_around(self) -> None:
         """Tell the state of every guest."""
+        for instance_id in await self._connection.call(domains.waiting):
+            self._let_go_on(instance_id)
         for guest in await self.guests():
             self._events.publish(GuestEvent(guest.instance_id, guest.generation, guest.power_state))
 
@@ -323,6 +339,9 @@ class LibvirtBase:
             self._generations.pop(instance_id, None)  # only now: that it stopped was told before
         state = EVENTS.get(event)
         if state is None:
+            return
+        if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and detail == libvirt.VIR_DOMAIN_EVENT_SUSPENDED_IOERROR:
+            self._let_go_on(instance_id)
             return
         if state in (PowerState.SHUTDOWN, PowerState.CRASHED):
             self._consoles.cut(instance_id)
@@ -340,6 +359,46 @@ class LibvirtBase:
             return
         if found is not None:
             self._events.publish(GuestEvent(instance_id, found.generation, state))
+
+    async def _keep_bridges(self) -> None:
+        while True:
+            try:
+                await self._bridges.keep()
+                for attachment in await self._bridges.unused(await self._connection.call(domains.bridges)):
+                    if await self._bridges.guest_of(attachment) not in self._locks:
+                        log_.info("bridge.reaped", attachment=attachment)
+                        await self._bridges.close(attachment)
+            except Error as error:
+                log_.warning("bridges.not_kept", error=error.message, detail=error.detail)
+            await self._bridges.next_look()
+
+    def _let_go_on(self, instance_id: str) -> None:
+        """A guest stands still since its volume is out of reach."""
+        if instance_id not in self._waiting:
+            self._waiting.add(instance_id)
+            log_.warning("guest.waits_for_volume", server=instance_id)
+            self._begin(self._go_on(instance_id), f"guest-waits-{instance_id}")
+
+    async def _go_on(self, instance_id: str) -> None:
+        try:
+            await self._try_to_go_on(instance_id)
+        finally:
+            self._waiting.discard(instance_id)
+
+    async def _try_to_go_on(self, instance_id: str) -> None:
+        """Until it goes on, or somebody has stopped it."""
+        pause = WAIT_SECONDS[0]
+        while True:
+            await self._world.sleep(pause)
+            try:
+                await self._bridges.keep()
+                if not await self._domain(instance_id, domains.go_on):
+                    return
+            except NotFound:
+                return
+            except Error as error:
+                log_.warning("guest.still_waits", server=instance_id, error=error.message, detail=error.detail)
+            pause = min(2 * pause, WAIT_SECONDS[1])
 
     async def _sweep_for_ever(self) -> None:
         least, most = SWEEP_SECONDS

@@ -1,10 +1,12 @@
 """What is done to domains in libvirt's own terms. All functions block: they run in the threads of ``connection``."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree as Tree
 
 import libvirt
+import libvirt_qemu
 
 from nova_async.errors import Conflict, Error, NotFound
 from nova_async.model.consoles import SERIAL
@@ -48,7 +50,7 @@ def info(domain: libvirt.virDomain) -> GuestInfo | None:
     """None for a domain without our mark, and for one that vanished under our eyes."""
     try:
         mark = xml.read_mark(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml.NAMESPACE))
-        state = POWER_STATES.get(domain.state()[0], PowerState.NOSTATE)
+        state = PowerState.RUNNING if _waits(domain) else POWER_STATES.get(domain.state()[0], PowerState.NOSTATE)
     except libvirt.libvirtError as error:
         if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
             return None
@@ -229,6 +231,44 @@ def detach_disk(domain: libvirt.virDomain, serial: str) -> None:
 def resize_disk(domain: libvirt.virDomain, serial: str, size: int) -> None:
     """Tell a running guest the new size, in bytes."""
     domain.blockResize(_target(domain, serial), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+
+def bridges(connection: libvirt.virConnect) -> set[str]:
+    """The attachments whose volumes guests have, or would have when started, through a bridge."""
+    found = set()
+    for domain in connection.listAllDomains(0):
+        for flags in _levels(domain):
+            for source in Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/disk/source[@protocol='nbd']"):
+                found.add(source.get("name", ""))
+    return found
+
+
+def waiting(connection: libvirt.virConnect) -> list[str]:
+    """The guests that stand still since a volume is out of reach."""
+    return [domain.UUIDString() for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED) if _waits(domain)]
+
+
+def go_on(domain: libvirt.virDomain) -> bool:
+    """Let a guest that stands still for want of a volume try again; False when it does not stand still for that."""
+    if not _waits(domain):
+        return False
+    domain.resume()
+    return True
+
+
+def _waits(domain: libvirt.virDomain) -> bool:
+    return list(domain.state()) == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
+
+
+def reach_anew(domain: libvirt.virDomain, name: str) -> None:
+    """Let QEMU, which reaches a disk at a socket that somebody else serves by now, begin to connect to it.
+
+    It does so only when it has something to read or write. The first tries fail: they go to the old connection, or come too early.
+    """
+    told = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-block"}', 0))["return"]
+    nodes = [each["inserted"]["node-name"] for each in told if name in str(each.get("inserted", {}).get("file", ""))]
+    for node in nodes * 2:
+        libvirt_qemu.qemuMonitorCommand(domain, f'qemu-io {node} "read 0 512"', libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
 
 
 def begin_disk_copy(domain: libvirt.virDomain, serial: str, disk: str) -> None:

@@ -1,6 +1,6 @@
 """Volumes of guests: raw disks beside the host's own, known by their serial number, which is the volume's id."""
 
-from nova_async.errors import Conflict, NotFound, Unsupported
+from nova_async.errors import Conflict, Error, NotFound, Unavailable, Unsupported
 from nova_async.model.guests import GuestSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
@@ -11,6 +11,7 @@ GIB = 2**30
 LETTING_GO_SECONDS = 60.0  # a guest's system takes a disk out by itself, or does not
 ASK_SECONDS = 5.0  # between two requests to it
 LOOK_SECONDS = 0.2
+REACH_TRIES = 50  # to connect to a bridge anew
 COPY_SECONDS = 0.5  # between two looks at a copy
 
 
@@ -23,19 +24,19 @@ class Volumes(LibvirtBase):
             if self._mock:
                 await self._define(guest, generation, self._disks.layout(guest))
                 return
-            disk = xml.volume(await self._way_to(volume), guest, self._shape)
+            disk = xml.volume(await self._way_to(guest, volume), guest, self._shape)
             await self._domain(
                 guest.instance_id, lambda domain: domains.attach_disk(domain, volume.volume_id, disk), deadline=START_SECONDS
             )
 
     async def detach_volume(self, guest: GuestSpec, generation: int, volume: VolumeSpec) -> None:
         async with self._alone(guest.instance_id):
-            if await self._look(guest.instance_id) is None:
-                return
-            if self._mock:
-                await self._define(guest, generation, self._disks.layout(guest))
-                return
-            await self._take_out(guest.instance_id, volume.volume_id)
+            if await self._look(guest.instance_id) is not None:
+                if self._mock:
+                    await self._define(guest, generation, self._disks.layout(guest))
+                    return
+                await self._take_out(guest.instance_id, volume.volume_id)
+            await self._bridges.close(volume.attachment_id)
 
     async def swap_volume(self, guest: GuestSpec, generation: int, old: VolumeSpec, new: VolumeSpec, progress: Progress) -> None:
         if self._mock:
@@ -44,10 +45,11 @@ class Volumes(LibvirtBase):
             known = await self.guest(guest.instance_id)
             server, before, after = guest.instance_id, old.volume_id, new.volume_id
             if await self._domain(server, lambda domain: domains.has_disk(domain, after)):
+                await self._bridges.close(old.attachment_id)
                 return
             if known.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
                 raise Conflict(f"Server {server} does not run; its volumes cannot be swapped.")
-            disk = xml.volume(await self._way_to(new), guest, self._shape)
+            disk = xml.volume(await self._way_to(guest, new), guest, self._shape)
             await self._domain(server, lambda domain: domains.begin_disk_copy(domain, before, disk))
             try:
                 while (percent := await self._domain(server, lambda domain: domains.disk_copied(domain, before))) < 100:
@@ -58,14 +60,31 @@ class Volumes(LibvirtBase):
                 raise
             await self._domain(server, lambda domain: domains.end_disk_copy(domain, before, pivot=True), deadline=START_SECONDS)
             await self._define(guest, generation, self._disks.layout(guest))
+            await self._bridges.close(old.attachment_id)
 
     async def extend_volume(self, guest: GuestSpec, volume: VolumeSpec) -> None:
         if self._mock:
             return
         async with self._alone(guest.instance_id):
+            way = await self._way_to(guest, volume, anew=True)
             if (await self.guest(guest.instance_id)).power_state in (PowerState.RUNNING, PowerState.PAUSED):
-                size = volume.size_gib * GIB
-                await self._domain(guest.instance_id, lambda domain: domains.resize_disk(domain, volume.volume_id, size))
+                await self._show_size(guest.instance_id, volume, way)
+
+    async def _show_size(self, instance_id: str, volume: VolumeSpec, way: xml.Way) -> None:
+        """Tell the guest. QEMU sees the size of a volume behind a bridge once it has connected to that anew, which takes a few tries."""
+        size = volume.size_gib * GIB
+        for left in range(REACH_TRIES if way.kind == "nbd" else 1)[::-1]:
+            if way.kind == "nbd":
+                await self._domain(instance_id, lambda domain: domains.reach_anew(domain, way.data["name"]))
+            try:
+                return await self._domain(instance_id, lambda domain: domains.resize_disk(domain, volume.volume_id, size))
+            except (Conflict, NotFound, Unavailable):
+                raise
+            except Error:
+                if not left:
+                    raise
+            await self._world.sleep(LOOK_SECONDS)
+        return None
 
     async def _take_out(self, instance_id: str, volume_id: str) -> None:
         """Ask the guest for a disk until it is gone. Raises ``Conflict`` when it keeps it."""

@@ -316,6 +316,12 @@ def _volume(way: Way, host: Host) -> Element:
             portal, _, port = str(data["target_portal"]).rpartition(":")
             source = SubElement(element, "source", protocol="iscsi", name=f"{data['target_iqn']}/{data['target_lun']}")
             SubElement(source, "host", name=portal.strip("[]"), port=port)
+        case "nbd":
+            driver.set("cache", "none")
+            for policy in ("error_policy", "rerror_policy"):
+                driver.set(policy, "stop")  # a guest whose volume is out of reach stands still
+            source = SubElement(element, "source", protocol="nbd", name=str(data["name"]))
+            SubElement(source, "host", transport="unix", socket=str(data["socket"]))
         case _:
             raise Unsupported(f"Hosts of this cloud cannot reach volumes of the kind {way.kind}.")
     if data.get("auth_enabled") or data.get("auth_method"):

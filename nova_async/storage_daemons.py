@@ -1,0 +1,282 @@
+"""Processes that hand out one disk each over NBD (QEMU's ``qemu-storage-daemon``), which outlive us as guests do.
+
+Each has a folder named after what it serves. The folder says how it is run, so that any process of this machine finds the daemon
+again, and starts it again when it has died; a daemon is wanted as long as its folder is there.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from nova_async import log
+from nova_async.errors import Error, Unavailable, Unsupported
+from nova_async.world import World
+
+PROGRAM = "qemu-storage-daemon"
+START_SECONDS = 20.0
+STEP_SECONDS = 0.02  # between two looks whether it serves
+END_SECONDS = 3.0  # for what is under way, before it is killed
+LOOK_SECONDS = 5.0  # between two looks at all; a death is seen at once
+NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+RUN, PID, SAID = "run.json", "pid", "said"  # the files of a folder: how it is run, which process it is, what it said
+P = ParamSpec("P")
+T = TypeVar("T")
+logger = log.get("storage_daemons")
+
+
+class StorageDaemons:
+    """The daemons of one folder; several processes may share it."""
+
+    def __init__(self, folder: Path, world: World) -> None:
+        self.folder, self._world = folder.absolute(), world
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="storage-daemons")
+        self._watched: dict[str, int] = {}  # file descriptors of processes
+        self._died = asyncio.Event()
+
+    async def ensure(self, name: str, arguments: Sequence[str], files: Mapping[str, bytes] = {}, *, anew: bool = False) -> bool:
+        """Have it run with these arguments and these files (secrets) in its folder; whether it had to be started.
+
+        ``anew``: end it first in any case. Raises ``Unsupported`` without the program, ``Unavailable`` when it does not start.
+        """
+        started = await self._run(_ensure, self.folder, _checked(name), list(arguments), dict(files), anew)
+        self._watch([name])
+        return started
+
+    async def again(self, name: str, files: Mapping[str, bytes]) -> None:
+        """With other files, and as it is run otherwise. Raises as ``ensure``."""
+        await self._run(_again, self.folder, _checked(name), dict(files))
+        self._watch([name])
+
+    async def remove(self, name: str) -> None:
+        """End it, and forget it. Safe to repeat."""
+        self._forget(name)
+        await self._run(_remove, self.folder, _checked(name))
+
+    async def names(self) -> set[str]:
+        """Of all that are wanted."""
+        return await self._run(_names, self.folder)
+
+    async def age(self, name: str) -> float:
+        """Seconds since it was first wanted; 0 when it is not."""
+        made = await self._run(_made, self.folder / _checked(name))
+        return self._world.now().timestamp() - made if made else 0.0
+
+    async def bring_back(self) -> None:
+        """Start those that have died; what does not start is tried again at the next look."""
+        for name in await self.names():
+            try:
+                if await self._run(_revive, self.folder, name):
+                    logger.info("storage_daemon.brought_back", name=name)
+            except Error as error:
+                logger.warning("storage_daemon.down", name=name, error=error.message, detail=error.detail)
+        self._watch(await self.names())
+
+    async def next_look(self) -> None:
+        """Wait until one has died, or for a while."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS * (0.8 + 0.4 * self._world.random.random())):
+                await self._died.wait()
+        except TimeoutError:
+            pass
+        self._died.clear()
+
+    def close(self) -> None:
+        """The daemons live on."""
+        for name in list(self._watched):
+            self._forget(name)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _watch(self, names: "set[str] | Sequence[str]") -> None:
+        loop = asyncio.get_running_loop()
+        for name in names:
+            if name not in self._watched and (handle := _handle(self.folder / name)) is not None:
+                self._watched[name] = handle
+                loop.add_reader(handle, self._ended, name)
+
+    def _ended(self, name: str) -> None:
+        self._forget(name)
+        self._died.set()
+
+    def _forget(self, name: str) -> None:
+        handle = self._watched.pop(name, None)
+        if handle is not None:
+            asyncio.get_running_loop().remove_reader(handle)
+            os.close(handle)
+
+    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+
+def option(text: "str | Path") -> str:
+    """A value in QEMU's comma-separated options."""
+    return str(text).replace(",", ",,")
+
+
+# -- all of this blocks
+
+
+def _ensure(folder: Path, name: str, arguments: list[str], files: dict[str, bytes], anew: bool) -> bool:
+    with _locked(folder, name) as own:
+        changed = anew
+        for file, data in files.items():
+            changed |= _write(own / file, data)
+        changed |= _write(own / RUN, json.dumps(arguments).encode())
+        if changed:
+            _end(own)
+        if not changed and _pid(own) is not None:
+            return False
+        _start(own, arguments)
+        return True
+
+
+def _again(folder: Path, name: str, files: dict[str, bytes]) -> None:
+    if (folder / name / RUN).exists():
+        _ensure(folder, name, json.loads((folder / name / RUN).read_bytes()), files, anew=False)
+
+
+def _remove(folder: Path, name: str) -> None:
+    if (folder / name).exists():
+        with _locked(folder, name) as own:
+            _end(own)
+            shutil.rmtree(own)
+
+
+def _revive(folder: Path, name: str) -> bool:
+    """Whether it had to be started."""
+    if not (folder / name).exists():
+        return False
+    with _locked(folder, name) as own:
+        try:
+            arguments = json.loads((own / RUN).read_bytes())
+        except FileNotFoundError:  # whoever began to make it was killed, or was the one who removed it meanwhile
+            shutil.rmtree(own)
+            return False
+        if _pid(own) is not None:
+            return False
+        _start(own, arguments)
+        return True
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if NAME.fullmatch(path.name)} if folder.exists() else set()
+
+
+def _made(own: Path) -> float | None:
+    try:
+        return (own / RUN).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[Path]:
+    """The folder of one, made now if need be, which no other process works on inside the block."""
+    own = folder / name
+    while True:
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        own.mkdir(mode=0o711, exist_ok=True)
+        try:
+            handle = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink == 0:  # it was removed while we waited
+                continue
+            yield own
+            return
+        finally:
+            os.close(handle)
+
+
+def _write(path: Path, data: bytes) -> bool:
+    """Whether that changed the file."""
+    if path.exists() and path.read_bytes() == data:
+        return False
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+    part.rename(path)
+    return True
+
+
+def _start(own: Path, arguments: list[str]) -> None:
+    """The program writes its pid file once it serves."""
+    (own / PID).unlink(missing_ok=True)
+    command = [PROGRAM, "--pidfile", str(own / PID), *arguments]
+    try:
+        with (own / SAID).open("wb") as said:
+            process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
+    except FileNotFoundError:
+        raise Unsupported(f"{PROGRAM} is not installed; install the package qemu-system-common.") from None
+    handle = os.pidfd_open(process.pid)
+    try:
+        ended = select.poll()
+        ended.register(handle, select.POLLIN)
+        for _ in range(int(START_SECONDS / STEP_SECONDS)):
+            if ended.poll(STEP_SECONDS * 1000):
+                break
+            if _pid(own) is not None:
+                return
+        else:
+            process.kill()
+    finally:
+        os.close(handle)
+    process.wait()
+    last = (own / SAID).read_text(errors="replace").strip().splitlines()[-1:]
+    raise Unavailable("The way to the volume cannot be opened now.", detail="".join(last)[-400:] or f"no answer in {START_SECONDS} s")
+
+
+def _end(own: Path) -> None:
+    handle = _handle(own)
+    if handle is None:
+        return
+    try:
+        ended = select.poll()
+        ended.register(handle, select.POLLIN)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                signal.pidfd_send_signal(handle, number)
+            except ProcessLookupError:
+                return
+            if ended.poll(END_SECONDS * 1000):
+                return
+        raise Unavailable("A process that hands out a volume cannot be ended.")
+    finally:
+        os.close(handle)
+
+
+def _handle(own: Path) -> int | None:
+    """A file descriptor of its process, if it lives."""
+    pid = _pid(own)
+    try:
+        return os.pidfd_open(pid) if pid is not None else None
+    except ProcessLookupError:
+        return None
+
+
+def _pid(own: Path) -> int | None:
+    """The process that the pid file names, if it lives and is the one."""
+    try:
+        pid = int((own / PID).read_text())
+        return pid if f"{own / PID}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError("not a name of ours")
+    return name

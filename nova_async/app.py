@@ -29,6 +29,7 @@ from nova_async.errors import Invalid, Unavailable
 from nova_async.kept import kept
 from nova_async.services.image import ImageService
 from nova_async.services.image.worker import ImagesForWorker
+from nova_async.transport import in_the_clear
 from nova_async.virt.driver import Driver
 from nova_async.world import World
 
@@ -63,6 +64,8 @@ class App:
     async def run(self) -> None:
         """Serve until cancelled. Raises what keeps it from starting."""
         config = self.config
+        for option in in_the_clear(config):
+            logger.warning("transport.in_the_clear", option=option)
         async with AsyncExitStack() as stack:
             worker = self._worker_target() if self.parts == {COMPUTE} else None
             if APP not in self.parts or config.bus.tls:
@@ -114,7 +117,7 @@ class App:
             logger.error("configuration.refused", reason=error.message)
         else:
             log.set_level(level)
-        await self.certificates.look()
+        self.certificates.look()
         if APP not in self.parts:
             return
         try:

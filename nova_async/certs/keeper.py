@@ -44,6 +44,7 @@ class Keeper:
         self.directory, self.world = directory, world
         self._url = url.rstrip("/")
         self._changed = changed
+        self._asked = asyncio.Event()
 
     async def enrol(self, host: str, token: str) -> None:
         """Make a key, and get the certificate that the token allows.
@@ -82,7 +83,20 @@ class Keeper:
                 await self.look()
             except Error as error:
                 logger.warning("certificate.not_kept", directory=str(self.directory), reason=error.message, detail=error.detail)
-            await self.world.sleep(await self._pause())
+            await self._rest(await self._pause())
+
+    def look_now(self) -> None:
+        """Let ``run`` not wait any longer."""
+        self._asked.set()
+
+    async def _rest(self, seconds: float) -> None:
+        waits = {asyncio.create_task(self.world.sleep(seconds)), asyncio.create_task(self._asked.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._asked.clear()
 
     async def look(self) -> None:
         """Renew when it is time, and fetch who was revoked."""

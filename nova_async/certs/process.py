@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nova_async import log
 from nova_async.certs import APPLICATION, IDENTITY, ROOT
 from nova_async.config import Config
-from nova_async.errors import Error, Invalid
+from nova_async.errors import Invalid
 from nova_async.world import World
 
 if TYPE_CHECKING:  # what most processes need late or never takes long to import
@@ -18,8 +17,6 @@ if TYPE_CHECKING:  # what most processes need late or never takes long to import
     from nova_async.certs.authority import Authority
     from nova_async.certs.identity import Identity
     from nova_async.certs.keeper import Keeper
-
-logger = log.get("certs")
 
 
 class Certificates:
@@ -70,14 +67,10 @@ class Certificates:
         await self.identity.load()
         self.world.trust = await asyncio.to_thread(trusting, self.config.certificate_dir / ROOT)
 
-    async def look(self) -> None:
-        """Renew what is due, and learn who was revoked, now; what fails is logged."""
-        if self.keeper is None:
-            return
-        try:
-            await self.keeper.look()
-        except Error as error:
-            logger.error("certificate.not_kept", reason=error.message, detail=error.detail)
+    def look(self) -> None:
+        """Take the files as they are, renew what is due, and learn who was revoked, soon."""
+        if self.keeper is not None:
+            self.keeper.look_now()
 
     @property
     def root(self) -> Path | None:

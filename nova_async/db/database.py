@@ -10,6 +10,7 @@ import msgspec
 
 from nova_async.db.constraints import translated
 from nova_async.errors import Unavailable
+from nova_async.transport import secured
 
 Connection: TypeAlias = asyncpg.Connection  # asyncpg has no types of its own: mypy sees Any
 LOST = (
@@ -36,7 +37,7 @@ class Database:
     async def connect(cls, url: str, *, size: int = 12, statement_seconds: float = 15.0, schemas: str = "cell,api") -> "Database":
         try:
             pool = await asyncpg.create_pool(
-                url,
+                **await asyncio.to_thread(secured, url),
                 min_size=min(2, size),
                 max_size=size,
                 max_inactive_connection_lifetime=IDLE_SECONDS,

@@ -5,6 +5,7 @@ is gone. An advisory lock keeps two processes from migrating at once; a checksum
 that changed after it was applied.
 """
 
+import asyncio
 import hashlib
 import re
 from typing import Literal
@@ -14,6 +15,7 @@ import msgspec
 
 from nova_async import log, resources
 from nova_async.errors import Conflict
+from nova_async.transport import secured
 
 NAME = re.compile(r"^(\d{4})_[a-z0-9_]+_(pre|post)\.sql$")
 SCHEMAS: tuple[Literal["api", "cell"], ...] = ("api", "cell")
@@ -39,7 +41,7 @@ def migrations(schema: str) -> list[Migration]:
 
 async def migrate(url: str, *, post: bool = True) -> list[str]:
     """Bring both schemas up to date; returns the names applied. ``post=False`` leaves ``_post`` files for later."""
-    conn = await asyncpg.connect(url, timeout=10)
+    conn = await asyncpg.connect(**await asyncio.to_thread(secured, url), timeout=10)
     try:
         await conn.execute("SELECT pg_advisory_lock($1)", LOCK)
         return [name for schema in SCHEMAS for name in await _migrate_schema(conn, schema, post)]

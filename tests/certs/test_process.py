@@ -41,6 +41,11 @@ async def https(certificates: Certificates, authority: Authority, world: RealWor
     await runner.cleanup()
 
 
+async def looked(certificates: Certificates) -> None:
+    assert certificates.keeper is not None
+    await certificates.keeper.look()
+
+
 def present(directory: Path) -> str:
     return f"{x509.read((directory / IDENTITY).read_bytes()).serial_number:x}"
 
@@ -50,7 +55,7 @@ async def test_the_application_makes_its_certificate_once(certificates: Certific
     assert "localhost" in x509.alternatives_of(x509.read((config.certificate_dir / IDENTITY).read_bytes()))
     again = Certificates(config, world)
     await again.make(authority)
-    await again.look()
+    await looked(again)
     assert present(config.certificate_dir) == first
     assert [each.party for each in await authority.valid()] == ["app"]
 
@@ -62,7 +67,7 @@ async def test_it_makes_another_when_it_answers_elsewhere_or_was_revoked(certifi
     await moved.make(authority)
     seen.append(present(config.certificate_dir))
     await authority.revoke("app")
-    await moved.look()
+    await looked(moved)
     seen.append(present(config.certificate_dir))
     assert len(set(seen)) == 3
 
@@ -101,7 +106,7 @@ async def test_https_goes_on_with_a_renewed_certificate(certificates: Certificat
     before = await shown()
     assert certificates.keeper is not None
     await certificates.keeper.renew()
-    await certificates.look()
+    await looked(certificates)
     assert await shown() != before
 
 
@@ -122,3 +127,16 @@ async def test_without_tls_nothing_changes(config: Config, world: RealWorld) -> 
     await made.find(None, needed=False)
     assert (made.identity, made.keeper, await made.https(), made.root) == (None, None, None, None)
     assert config.public_url.startswith("http://")
+
+
+async def test_a_process_that_is_told_looks_at_once(certificates: Certificates, authority: Authority, config: Config) -> None:
+    assert certificates.keeper is not None
+    running = asyncio.create_task(certificates.keeper.run())
+    await asyncio.sleep(0.2)
+    before = present(config.certificate_dir)
+    await authority.revoke("app")
+    certificates.look()
+    async with asyncio.timeout(10):
+        while present(config.certificate_dir) == before:
+            await asyncio.sleep(0.05)
+    running.cancel()

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from nova_async.certs.identity import Identity
 from nova_async.console.proxy import ConsoleProxy
 from nova_async.console.tokens import ConsoleTokens
 from nova_async.db import Database
@@ -77,12 +78,12 @@ async def closing(socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
 
 
 @asynccontextmanager
-async def proxied(cloud: Cloud, **options: Any) -> AsyncIterator[Consoles]:
+async def proxied(cloud: Cloud, *, identity: Identity | None = None, **options: Any) -> AsyncIterator[Consoles]:
     told = {"console__public_url": f"{ORIGIN}/console"} | options
     changed = {name.removeprefix("console__"): value for name, value in told.items()}
     config = msgspec.structs.replace(cloud.config, console=msgspec.structs.replace(cloud.config.console, **changed))
     tokens = ConsoleTokens(config, cloud.world, cloud.database, cloud.bus)
-    proxy = ConsoleProxy(config, cloud.world, cloud.database, tokens)
+    proxy = ConsoleProxy(config, cloud.world, cloud.database, tokens, identity)
     site = web.Application()
     site.add_subapp("/console", proxy.application())
     watching = asyncio.create_task(proxy.watch())

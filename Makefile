@@ -15,7 +15,7 @@ CLOUD ?=
 
 # make test-openstack: the real services, of one release, and what they need of the machine.
 OPENSTACK := .venv-openstack
-OPENSTACK_PACKAGES := mariadb-server
+OPENSTACK_PACKAGES := mariadb-server iptables ebtables conntrack haproxy dnsmasq-utils
 
 # make fuzz: how many requests, and which.
 CASES ?= 20000

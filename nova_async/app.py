@@ -187,7 +187,10 @@ class App:
             vouch=authority.vouch if config.certs.sign_key_pairs else None,
         )
         self.policy = parts.policy
-        metadata = metadata_api(DatabaseMetadata(database, config, world), config, world, await self._metadata_secret())
+        documents, secret = DatabaseMetadata(database, config, world), await self._metadata_secret()
+        metadata = metadata_api(documents, config, world, secret)
+        if config.metadata.listen:
+            await self._answer(stack, metadata_api(documents, config, world, secret), "metadata.listen", config.metadata.listen)
         consoles = {"/console": self._consoles(group, database)} if config.console.in_application else {}
         if config.console.listen:
             for own in consoles.values():
@@ -362,10 +365,12 @@ class App:
             return NoPlugs()
         from nova_async.compute.plugging import LinuxBridgePlugs
         from nova_async.compute.plugging.surroundings import AskConductor
+        from nova_async.compute.plugging.wired import AgentPlugs, EachPlugs
 
         url = config.metadata.url or f"{config.public_url}/metadata"
         ask = AskConductor(host, self.bus)
-        plugs = LinuxBridgePlugs(self.world, config.state, url, await self._metadata_secret(), address=config.own_address, ask=ask)
+        own = LinuxBridgePlugs(self.world, config.state, url, await self._metadata_secret(), address=config.own_address, ask=ask)
+        plugs = EachPlugs(own, AgentPlugs(config.state))
         await plugs.start()
         stack.push_async_callback(plugs.close)
         return plugs

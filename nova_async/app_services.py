@@ -52,6 +52,7 @@ async def open_services(
     from nova_async.services.image.remote import RemoteImages
     from nova_async.services.network import http as network_http
     from nova_async.services.network.builtin import BuiltinNetworks
+    from nova_async.services.network.remote import RemoteNetworks
     from nova_async.services.volume import http as volume_http
 
     sites: dict[str, web.Application] = {}
@@ -80,8 +81,14 @@ async def open_services(
         stack.push_async_callback(builtin_images.close)
         sites["/image"] = image_http.application(builtin_images, identity, world, config)
 
-    networks = await BuiltinNetworks.open(database, config, world)
-    sites["/network"] = network_http.application(networks, identity, world, config)
+    networks: NetworkService
+    builtin_networks = None
+    if config.services.network == "neutron":
+        networks = neutron = RemoteNetworks(endpoint(config.network.url, keystone, "network"), own, config, world)
+        stack.push_async_callback(neutron.close)
+    else:
+        networks = builtin_networks = await BuiltinNetworks.open(database, config, world)
+        sites["/network"] = network_http.application(builtin_networks, identity, world, config)
 
     volumes = await BuiltinVolumes.open(database, config, world, images, authority)
     stack.push_async_callback(volumes.close)
@@ -94,7 +101,7 @@ async def open_services(
         sites=sites,
         secrets=secrets,
         builtin_images=builtin_images,
-        builtin_networks=networks,
+        builtin_networks=builtin_networks,
     )
 
 

@@ -192,6 +192,7 @@ class Quota(Section):
 class Services(Section):
     identity: Literal["builtin", "keystone"] = "builtin"
     image: Literal["builtin", "glance"] = "builtin"
+    network: Literal["builtin", "neutron"] = "builtin"
 
 
 class Identity(Section):
@@ -212,7 +213,7 @@ class ImageSection(Section):
 
 
 class Network(Section):
-    url: str = ""  # empty: built in
+    url: str = ""  # of a Neutron; empty: as the catalog says
     mode: str = "auto"  # auto, bridge (plumb Linux bridges) or none (rows only, for the fake driver)
     default_cidr: str = "10.77.0.0/24"
     dns_servers: tuple[str, ...] = ()
@@ -231,6 +232,7 @@ class VolumeSection(Section):
 
 
 class Metadata(Section):
+    listen: str = ""  # where proxies ask that know no path, as Neutron's; empty: only below <public_url>/metadata
     url: str = ""  # empty: <public_url>/metadata; workers forward their guests' requests there
     shared_secret: str = ""  # empty: made at first start and kept in state_dir
     dhcp_domain: str = "novalocal"
@@ -401,7 +403,7 @@ def _check(config: Config) -> None:
             raise Invalid(f"configuration: pci.alias: {name!r} stands there with different numa_policy or device_type")
     if config.services.identity == "keystone" and not (config.identity.url and config.identity.password):
         raise Invalid("configuration: services.identity is keystone, which needs identity.url, identity.username and identity.password")
-    for service, url in (("image", config.image.url),):
+    for service, url in (("image", config.image.url), ("network", config.network.url)):
         if getattr(config.services, service) != "builtin" and config.services.identity == "builtin" and not url:
             raise Invalid(f"configuration: {service}.url must say where {getattr(config.services, service)} is: no Keystone's catalog does")
     fake = config.fake

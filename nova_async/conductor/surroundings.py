@@ -14,7 +14,8 @@ from nova_async.db import networks as rows
 from nova_async.errors import Error
 from nova_async.model.neighbors import Neighbor, Segment, Surroundings
 from nova_async.scheduler.hosts import HostTable
-from nova_async.services.network.builtin import BuiltinNetworks, is_uuid
+from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.network.checks import is_uuid
 from nova_async.world import World
 
 GATHER_SECONDS = 0.05  # changes that come together are told together

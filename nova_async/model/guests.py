@@ -42,6 +42,7 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     network_label: str = ""
     project_id: str = ""  # of the port; the metadata proxy vouches for it
     plug: bool = True  # False: rows only, no device on the host (fake networks)
+    wired_by: str = ""  # agent: one of Neutron's wires the tap; empty: the worker does all
 
 
 class FixedIp(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """One host in a network namespace for each choice of services: the real ones, ``nova-async up`` beside them, and a user of it."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,11 +12,13 @@ from openstack.connection import Connection
 
 from tests.e2e.conftest import real_guests_can_run
 from tests.e2e.running import RealHost, RunningCloud, real_cloud
+from tests.openstack import neutron
 from tests.openstack.programs import TOOLS, Programs
 from tests.openstack.services import PASSWORD, REGION, RealServices
 from tests.virt.conftest import test_guest
 
 __all__ = ["real_guests_can_run", "test_guest"]
+AGENTS_SECONDS = 90
 ROLES = {"nova": ("service", ("admin", "service")), "demo": ("demo", ("member",))}
 
 
@@ -42,6 +45,14 @@ class Site:
 
     def _demo_password(self) -> str:
         return str(self.cloud.clouds()["nova-async"]["auth"]["password"])
+
+    def wait_for_agents(self) -> None:
+        """Until Neutron has heard of its agents: before that no port can be bound."""
+        end = time.monotonic() + AGENTS_SECONDS
+        admin = self.connect("admin", "admin")
+        while len([agent for agent in admin.network.agents() if agent.is_alive]) < neutron.AGENTS:
+            assert time.monotonic() < end, list(admin.network.agents())
+            time.sleep(1)
 
     def prepare_keystone(self) -> None:
         """Users, projects and the catalog, as an operator makes them."""
@@ -81,6 +92,8 @@ def site(test_guest: Path, *kinds: str, **options: str) -> Iterator[Site]:
             if "identity" in kinds:
                 made.prepare_keystone()
             cloud.start(**services.options(), **options)
+            if "network" in kinds:
+                made.wait_for_agents()
             yield made
         except BaseException:
             _show(programs)

@@ -1,6 +1,8 @@
 """Programs of the services' own environment, in the host's network namespace, with their files in one folder."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -61,8 +63,13 @@ class Programs:
             program.wait()
 
     def close(self) -> None:
+        """End all, and what they started in namespaces of their own: it names our folder."""
         for name in reversed(list(self.running)):
             self.stop(name)
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(self.folder).encode() in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
     def write(self, name: str, sections: dict[str, dict[str, object]]) -> Path:
         """A configuration file in the form of oslo.config."""

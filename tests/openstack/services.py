@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from tests.openstack import neutron
 from tests.openstack.mariadb import MariaDB
 from tests.openstack.programs import TOOLS, Programs
 
 PASSWORD = "for-tests"
 REGION = "RegionOne"
-PORTS = {"identity": 5000, "image": 9292}
+PORTS = {"identity": 5000, "image": 9292, "network": 9696}
+NAMES = {"identity": "keystone", "image": "glance", "network": "neutron"}
 
 
 class RealServices:
@@ -15,6 +17,7 @@ class RealServices:
 
     def __init__(self, programs: Programs, kinds: frozenset[str], own_url: str) -> None:
         self.programs, self.kinds, self.own_url = programs, kinds, own_url
+        self.region = REGION
         self.database = MariaDB(programs)
         self.auth_url = f"{self.url('identity')}/v3" if "identity" in kinds else f"{own_url}/identity/v3"
 
@@ -27,13 +30,17 @@ class RealServices:
             self._keystone()
         if "image" in self.kinds:
             self._glance()
+        if "network" in self.kinds:
+            neutron.start(self, PORTS["network"])
 
     def options(self) -> dict[str, str]:
         """What nova_async is told of them."""
-        names = {"identity": "keystone", "image": "glance"}
-        told = {f"SERVICES_{kind}": names[kind] for kind in self.kinds}
+        told = {f"SERVICES_{kind}": NAMES[kind] for kind in self.kinds}
         told |= {f"{kind}_URL": self.url(kind) for kind in self.kinds if kind == "identity" or "identity" not in self.kinds}
         told |= {"IDENTITY_PASSWORD": PASSWORD, "IDENTITY_ADMIN_PASSWORD": PASSWORD}
+        if "network" in self.kinds:
+            listen = f"{self.programs.address}:{neutron.METADATA_PORT}"
+            told |= {"METADATA_LISTEN": listen, "METADATA_SHARED_SECRET": neutron.METADATA_SECRET}
         return {f"NOVA_ASYNC_{name.upper()}": value for name, value in told.items()}
 
     # -- each service
@@ -78,13 +85,13 @@ class RealServices:
                 "os_glance_staging_store": {"filesystem_store_datadir": folder / "staging"},
                 "os_glance_tasks_store": {"filesystem_store_datadir": folder / "tasks"},
                 "paste_deploy": {"flavor": "keystone", "config_file": TOOLS.parent / "etc/glance/glance-api-paste.ini"},
-                "keystone_authtoken": self._authtoken(),
+                "keystone_authtoken": self.authtoken(),
             },
         )
         self.programs.run("glance-manage", "--config-file", str(path), "db_sync")
         self.programs.serve("glance", "glance.common.wsgi_app:init_app", PORTS["image"], OS_GLANCE_CONFIG_DIR=str(folder))
 
-    def _authtoken(self) -> dict[str, Any]:
+    def authtoken(self) -> dict[str, Any]:
         """How a service asks who is behind a token: with the user nova, whose project is ``service``."""
         return {
             "auth_type": "password",

@@ -58,6 +58,28 @@ class Links:
     def remove(self, name: str) -> None:
         self._remove(index_of(name))
 
+    def ensure_wired(self, ports: Iterable[PortSpec]) -> None:
+        """Put the taps of these ports on their bridges, plain ones where there are none yet; who wires them does the rest."""
+        for port in ports:
+            index = index_of(port.bridge)
+            if index is None:
+                self.ip.link("add", ifname=port.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0)
+                index = socket.if_nametoindex(port.bridge)
+                set_sysctl(f"ipv6/conf/{port.bridge}/disable_ipv6", "1")
+                self.ip.link("set", index=index, state="up")
+            tap = index_of(port.device)
+            if tap is None:
+                _make_tap(port.device)
+                tap = socket.if_nametoindex(port.device)
+                set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
+            self.ip.link("set", index=tap, mtu=port.mtu, master=index, state="up")
+
+    def remove_empty_bridge(self, name: str) -> None:
+        """Unless something is on it."""
+        index = index_of(name)
+        if index is not None and not any(link.get_attr("IFLA_MASTER") == index for link in self.ip.get_links()):
+            self._remove(index)
+
     def remove_bridge(self, name: str) -> None:
         """With every tap that is still on it."""
         index = index_of(name)

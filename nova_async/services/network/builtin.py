@@ -1,8 +1,6 @@
 """The network service inside nova_async: rows in PostgreSQL, which hosts turn into bridges, taps and rules."""
 
 import ipaddress
-import uuid
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Self
 
@@ -11,9 +9,10 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.db import networks as rows
-from nova_async.errors import Conflict, Forbidden, Invalid, NotFound
+from nova_async.errors import Invalid, NotFound
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.services.network import NetworkRequest
+from nova_async.services.network.checks import judged, well_formed
 from nova_async.world import World
 
 BOOTSTRAP_NAME = "private"
@@ -62,7 +61,7 @@ class BuiltinNetworks:
         """See ``NetworkService.check``. One statement."""
         asked = requests or []
         for request in asked:
-            _well_formed(request, count)
+            well_formed(request, count)
         async with self.db.connection() as conn:
             survey = await rows.survey(
                 conn,
@@ -72,11 +71,7 @@ class BuiltinNetworks:
                 [r.port_id for r in asked if r.port_id],
                 [r.fixed_ip for r in asked if r.fixed_ip],
             )
-        _known_groups(survey, security_groups)
-        if requests is None:
-            return _only_network(survey)
-        _no_repeats(requests)
-        return [_resolved(request, survey, ctx) for request in requests]
+        return judged(requests, security_groups, survey, ctx)
 
     async def bind(
         self,
@@ -250,100 +245,3 @@ def first_subnet(cidr: str) -> dict[str, Any]:
         "gateway": str(network[1]),
         "pools": [{"start": str(network[2]), "end": str(network[-2])}],
     }
-
-
-def is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except (ValueError, AttributeError, TypeError):
-        return False
-
-
-def _well_formed(request: NetworkRequest, count: int) -> None:
-    """Refuse what no state of the database could make right."""
-    if request.network_id is not None and not is_uuid(request.network_id):
-        raise Invalid(f"Bad networks format: network uuid is not in proper format ({request.network_id})")
-    if request.port_id is not None and not is_uuid(request.port_id):
-        raise Invalid(f"Bad networks format: port uuid is not in proper format ({request.port_id})")
-    if request.network_id is None and request.port_id is None:
-        raise Invalid("Bad networks format: each network needs a uuid or a port.")
-    if request.fixed_ip is not None:
-        try:
-            ipaddress.ip_address(request.fixed_ip)
-        except ValueError:
-            raise Invalid(f"Invalid fixed IP address ({request.fixed_ip})") from None
-        if request.port_id is not None:
-            raise Invalid("Specified Fixed IP cannot be used with a port: the port has its own addresses.")
-        if count > 1:
-            raise Invalid("Invalid fixed IP: multiple servers cannot be given the same address.")
-    if request.port_id is not None and count > 1:
-        raise Invalid("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one.")
-
-
-def _no_repeats(requests: list[NetworkRequest]) -> None:
-    ports = Counter(r.port_id for r in requests if r.port_id)
-    addresses = Counter((r.network_id, r.fixed_ip) for r in requests if r.fixed_ip)
-    if any(n > 1 for n in (*ports.values(), *addresses.values())):
-        raise Invalid("The same port or address was asked for more than once.")
-
-
-def _known_groups(survey: rows.Survey, names: list[str]) -> None:
-    for name in names:
-        matches = [g for g in survey.groups if name in (g["id"], g["name"])]
-        if not matches and name not in ("default", survey.default_group):
-            raise Invalid(f"Security group {name} not found.")
-        if len(matches) > 1:
-            raise Conflict(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")
-
-
-def _only_network(survey: rows.Survey) -> list[NetworkRequest]:
-    """The network of a user who named none."""
-    usable = [n for n in survey.networks if not n["external"] and n["cidrs"]]
-    if len(usable) > 1:
-        raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
-    return [NetworkRequest(network_id=n["id"]) for n in usable]
-
-
-def _resolved(request: NetworkRequest, survey: rows.Survey, ctx: Context) -> NetworkRequest:
-    if request.port_id is not None:
-        _usable_port(request.port_id.lower(), survey)
-        return request
-    network = next((n for n in survey.networks if n["id"] == (request.network_id or "").lower()), None)
-    if network is None:
-        raise Invalid(f"Network {request.network_id} could not be found.")
-    if network["external"] and not network["shared"] and not ctx.is_admin:
-        raise Forbidden(f"It is not allowed to create an interface on external network {request.network_id}")
-    if not network["cidrs"]:
-        raise Invalid(f"Network {request.network_id} requires a subnet in order to boot instances on.")
-    if request.fixed_ip is not None:
-        _free_address(request.fixed_ip, network)
-    return request
-
-
-def _usable_port(port_id: str, survey: rows.Survey) -> None:
-    port = next((p for p in survey.ports if p["id"] == port_id), None)
-    if port is None:
-        raise Invalid(f"Port id {port_id} could not be found.")
-    if port["in_use"]:
-        raise Conflict(f"Port {port_id} is still in use.")
-    if not port["addressed"]:
-        raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
-
-
-def _free_address(text: str, network: dict[str, Any]) -> None:
-    address = ipaddress.ip_address(text)
-    subnets = [ipaddress.ip_network(cidr) for cidr in network["cidrs"]]
-    if not any(usable_address(address, subnet) for subnet in subnets):
-        raise Invalid(f"Fixed IP address {text} is not a valid ip address for network {network['id']}.")
-    if str(address) in network["taken"] or str(address) in network["gateways"]:
-        raise Invalid(f"Fixed IP address {text} is already in use on network {network['id']}.")
-
-
-def usable_address(
-    address: "ipaddress.IPv4Address | ipaddress.IPv6Address", subnet: "ipaddress.IPv4Network | ipaddress.IPv6Network"
-) -> bool:
-    """Whether a host may have this address in the subnet."""
-    if address not in subnet:
-        return False
-    ends = {subnet.network_address} if subnet.version == 6 else {subnet.network_address, subnet.broadcast_address}
-    return subnet.num_addresses <= 2 or address not in ends

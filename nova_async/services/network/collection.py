@@ -7,7 +7,8 @@ from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.errors import Forbidden, Invalid, NotFound
-from nova_async.services.network.builtin import BuiltinNetworks, is_uuid
+from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.network.checks import is_uuid
 
 PAGING = ("limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields")
 TAG_TESTS: dict[str, Callable[[set[str], set[str]], bool]] = {

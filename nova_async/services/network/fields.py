@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nova_async.errors import Invalid
-from nova_async.services.network.builtin import is_uuid
+from nova_async.services.network.checks import is_uuid
 
 Reader = Callable[[str, Any], Any]
 HOST_NAME = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?$")

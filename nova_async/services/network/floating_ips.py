@@ -12,7 +12,7 @@ from nova_async.db.routers import FloatingIpRow
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.services.network import fields as f
 from nova_async.services.network import own_ports
-from nova_async.services.network.builtin import is_uuid
+from nova_async.services.network.checks import is_uuid
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
 from nova_async.services.network.ports import Ports
 from nova_async.services.network.views import dates

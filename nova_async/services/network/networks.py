@@ -11,7 +11,8 @@ from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.errors import Conflict, Forbidden, Invalid
 from nova_async.services.network import fields as f
-from nova_async.services.network.builtin import plugs_ports, usable_address
+from nova_async.services.network.builtin import plugs_ports
+from nova_async.services.network.checks import usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
 from nova_async.services.network.views import dates
 

@@ -11,7 +11,7 @@ from nova_async.db import networks as rows
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
 from nova_async.services.network import fields as f
-from nova_async.services.network.builtin import is_uuid
+from nova_async.services.network.checks import is_uuid
 from nova_async.services.network.collection import Collection, Listing, Query, project_of, uuids
 from nova_async.services.network.views import dates, moment
 

@@ -1,0 +1,92 @@
+"""A real Neutron with the agents of one host: Linux bridges and VXLAN, DHCP, and the way to the metadata service."""
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from tests.openstack.programs import TOOLS, Programs
+
+if TYPE_CHECKING:
+    from tests.openstack.services import RealServices
+
+METADATA_PORT, METADATA_SECRET = 8775, "shared-for-tests"
+AMQP_PORT = 5672
+AGENTS = 3
+AS_WE_ARE = "env"  # in place of sudo: the agents are root already
+
+
+def start(services: "RealServices", port: int) -> None:
+    programs = services.programs
+    broker(programs)
+    files = configuration(services, port)
+    common = [word for path in files for word in ("--config-file", path)]
+    programs.run("neutron-db-manage", *common, "upgrade", "head")
+    programs.start("neutron", "neutron-server", *common, port=port)
+    for agent in ("linuxbridge", "dhcp", "metadata"):
+        programs.start(f"neutron-{agent}", f"neutron-{agent}-agent", *common)
+
+
+def broker(programs: Programs) -> None:
+    """RabbitMQ, which the agents and the server need between them."""
+    folder = programs.folder / "rabbitmq"
+    folder.mkdir()
+    (folder / "plugins").write_text("[].\n")
+    environment = {
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": "neutron@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(AMQP_PORT),
+        "RABBITMQ_MNESIA_BASE": str(folder / "db"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
+    }
+    programs.start("rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmq-server", **environment)
+
+
+def configuration(services: "RealServices", port: int) -> list[str]:
+    """The paths of what all of Neutron's programs read."""
+    programs, folder = services.programs, services.programs.folder / "neutron"
+    user = {name: value for name, value in services.authtoken().items() if name != "service_token_roles_required"}
+    server: dict[str, dict[str, Any]] = {
+        "DEFAULT": {
+            "core_plugin": "ml2",
+            "service_plugins": "",
+            "transport_url": f"rabbit://guest:guest@127.0.0.1:{AMQP_PORT}/",
+            "bind_host": programs.address,
+            "bind_port": port,
+            "host": socket.gethostname(),
+            "state_path": folder / "state",
+            "log_dir": folder,
+            "api_workers": 1,
+            "rpc_workers": 1,
+            "api_paste_config": TOOLS.parent / "etc/neutron/api-paste.ini",
+            "notify_nova_on_port_status_changes": "true",
+            "notify_nova_on_port_data_changes": "true",
+            "interface_driver": "linuxbridge",
+            "enable_isolated_metadata": "true",
+            "force_metadata": "true",
+            "nova_metadata_host": programs.address,
+            "nova_metadata_port": METADATA_PORT,
+            "metadata_proxy_shared_secret": METADATA_SECRET,
+            "metadata_workers": 0,
+        },
+        "experimental": {"linuxbridge": "true"},
+        "database": {"connection": services.database.make("neutron")},
+        "keystone_authtoken": services.authtoken(),
+        "nova": {**user, "region_name": services.region},
+        "oslo_concurrency": {"lock_path": folder / "locks"},
+        "AGENT": {"root_helper": AS_WE_ARE},
+    }
+    switch: dict[str, dict[str, Any]] = {
+        "ml2": {
+            "type_drivers": "flat,vxlan",
+            "tenant_network_types": "vxlan",
+            "mechanism_drivers": "linuxbridge",
+            "extension_drivers": "port_security",
+        },
+        "ml2_type_vxlan": {"vni_ranges": "1:1000"},
+        "vxlan": {"enable_vxlan": "true", "local_ip": programs.address},
+        "securitygroup": {"firewall_driver": "iptables", "enable_ipset": "false"},
+    }
+    return [str(programs.write("neutron/neutron.conf", server)), str(programs.write("neutron/ml2.ini", switch))]

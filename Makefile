@@ -7,6 +7,7 @@ WORKERS ?= 3
 
 # make tempest: which tests, how, and against what (CLOUD: the clouds.yaml of a cloud that runs already).
 TEMPEST := .venv-tempest
+IRONIC := .venv-ironic
 REGEX ?= ^tempest\.api\.compute
 MIN_MICROVERSION ?= 2.1
 VIRT ?= fake
@@ -29,13 +30,14 @@ SERVER_PACKAGES := postgresql rabbitmq-server
 TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
-.PHONY: help install packages run test test-hosts tempest test-openstack fuzz check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test test-hosts test-metal tempest test-openstack fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
 	@echo 'make run            install, then start everything on this machine'
 	@echo 'make test           install, then all tests ($(WORKERS) workers)'
 	@echo 'make test-hosts     all that needs several hosts with real guests (root); its rehearsal of deaths too, which make test leaves out'
+	@echo 'make test-metal     bare metal against a real Ironic, which it installs'
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
@@ -109,6 +111,14 @@ $(OPENSTACK)/.installed: tests/openstack/requirements.txt
 	$(OPENSTACK)/bin/python -m pip install -q -r tests/openstack/requirements.txt
 	@touch $@
 
+test-metal: install $(IRONIC)/.installed
+	$(PY) -m pytest -v tests/metal
+
+$(IRONIC)/.installed: tests/metal/requirements.txt
+	[ -x $(IRONIC)/bin/python ] || $(PY) -m venv $(IRONIC)
+	$(IRONIC)/bin/python -m pip install -q -r tests/metal/requirements.txt
+	@touch $@
+
 fuzz: install
 	$(PY) -m tests.fuzz --cases $(CASES) --seed $(SEED)
 
@@ -144,4 +154,4 @@ clean:
 	find nova_async tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TEMPEST) $(OPENSTACK)
+	rm -rf $(VENV) $(TEMPEST) $(IRONIC) $(OPENSTACK)

@@ -273,6 +273,9 @@ class App:
         journal = Journal(config.state / "journal.jsonl")
         await journal.start()
         stack.push_async_callback(journal.close)
+        if config.compute.driver == "ironic":
+            await self._start_metal(stack, group, journal)
+            return
         hosts = [name] if config.compute.fake_hosts == 1 else [f"{name}-{i + 1}" for i in range(config.compute.fake_hosts)]
         if images is None and config.compute.driver != "fake":
             images = await self._remote_images(stack)
@@ -293,6 +296,29 @@ class App:
         else:
             for serving_wait in waiting:
                 await serving_wait
+
+    async def _start_metal(self, stack: AsyncExitStack, group: asyncio.TaskGroup, journal: Journal) -> None:
+        """A process for many hosts: certificates are of one host each, so over TLS it is the application's."""
+        from nova_async.app_metal import Metal
+        from nova_async.app_services import endpoint
+        from nova_async.services.identity.remote import TokenSource
+        from nova_async.virt.ironic.api import Ironic
+
+        config = self.config
+        if config.bus.tls and APP not in self.parts:
+            raise Invalid("compute.driver: a process for all nodes of an Ironic has no certificate; let the application run it.")
+        if not (config.ironic.url or config.identity.url):
+            raise Invalid("ironic.url: say where Ironic answers, or give identity.url, whose catalog does.")
+        tokens = None
+        if config.identity.url:
+            tokens = TokenSource(config.identity, self.world)
+            stack.push_async_callback(tokens.close)
+        ironic = Ironic(endpoint(config.ironic.url, tokens, "baremetal"), self.world, tokens)
+        stack.push_async_callback(ironic.close)
+        serving = asyncio.Event()
+        group.create_task(Metal(config, self.world, self.bus, journal, ironic, self.workers).run(serving), name="metal")
+        await serving.wait()
+        self.say(f"{len(self.workers)} nodes of Ironic in service")
 
     async def _driver(self, host: str, stack: AsyncExitStack, images: ImageService | None) -> Driver:
         config = self.config
@@ -319,7 +345,7 @@ class App:
                 state_file=folder / f"{host}.jsonl",
             )
         if config.compute.driver not in ("libvirt", "test"):
-            raise Invalid(f"compute.driver: {config.compute.driver!r} is not libvirt, test or fake")
+            raise Invalid(f"compute.driver: {config.compute.driver!r} is not libvirt, test, fake or ironic")
         try:
             from nova_async.virt.libvirt.driver import LibvirtDriver
         except ImportError as error:

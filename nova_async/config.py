@@ -50,7 +50,7 @@ class BusSection(Section):
 
 class Compute(Section):
     host: str = ""  # empty: the machine's host name
-    driver: str = "libvirt"  # libvirt, fake or test
+    driver: str = "libvirt"  # libvirt, fake, test or ironic
     libvirt_uri: str = "qemu:///system"
     virt_type: str = "auto"  # auto, kvm or qemu
     cpu_model: str = ""  # empty: the driver's choice
@@ -119,6 +119,12 @@ class Fake(Section):
     huge_pages: int = 0  # of 1 GiB, in each cell
     devices: tuple[FakeDevices, ...] = ()
     seconds: dict[str, float] = {}  # by operation
+
+
+class Ironic(Section):
+    url: str = ""  # empty: where the catalog says
+    conductor_group: str = ""  # empty: all
+    look_seconds: float = 10.0
 
 
 class SchedulerSection(Section):
@@ -286,6 +292,7 @@ class Config(Section):
     bus: BusSection = msgspec.field(default_factory=BusSection)
     compute: Compute = msgspec.field(default_factory=Compute)
     fake: Fake = msgspec.field(default_factory=Fake)
+    ironic: Ironic = msgspec.field(default_factory=Ironic)
     pci: Pci = msgspec.field(default_factory=Pci)
     scheduler: SchedulerSection = msgspec.field(default_factory=SchedulerSection)
     conductor: Conductor = msgspec.field(default_factory=Conductor)

@@ -21,7 +21,7 @@ ONE_HOST: dict[str, dict[str, Any]] = {"compute": {"allow_resize_to_same_host": 
 @click.option("--config", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A configuration file (TOML).")
 @click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), help=f"Where everything is kept. [default: {DEFAULT_STATE}]")
 @click.option("--listen", metavar="ADDR:PORT", help="Where the API answers. [default: 127.0.0.1:8774]")
-@click.option("--virt", type=click.Choice(["libvirt", "fake", "test"]), help="What runs the guests. [default: libvirt]")
+@click.option("--virt", type=click.Choice(["libvirt", "fake", "test", "ironic"]), help="What runs the guests. [default: libvirt]")
 @click.option("--hosts", type=click.IntRange(1, 100_000), help="How many fake hosts. [default: 1]")
 @click.option("--no-first-guest", is_flag=True, help="Do not boot a first server.")
 @click.option("--log-file", type=click.Path(dir_okay=False, path_type=Path), help="[default: <state-dir>/nova-async.log]")

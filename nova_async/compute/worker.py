@@ -93,6 +93,7 @@ class Worker:
     ) -> None:
         self.host, self.host_id, self.driver, self.bus = host, host_id, driver, bus
         self.config, self.world, self.journal, self.address = config, world, journal, address
+        self.look = asyncio.Event()  # set: something about the host has changed
         self.outdated = 0  # commands of an older placement that were refused
         self._jobs: dict[Key, Job] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -216,7 +217,12 @@ class Worker:
     async def _look_forever(self) -> None:
         """Register anew when the host has changed (memory, disk, traits ...)."""
         while True:
-            await self.world.sleep(FACTS_SECONDS * (0.8 + 0.4 * self.world.random.random()))
+            self.look.clear()
+            try:
+                async with asyncio.timeout(FACTS_SECONDS * (0.8 + 0.4 * self.world.random.random())):
+                    await self.look.wait()
+            except TimeoutError:
+                pass
             try:
                 if (await self._registration(())).revision != self._revision:
                     await self._register()

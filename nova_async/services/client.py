@@ -187,10 +187,15 @@ def versioned(url: str, version: str) -> str:
 
 
 def message_in(body: bytes) -> str:
-    """What a fault says: ``{"message"}`` itself, or in the one object that wraps it; empty where there is none."""
+    """What a fault says: ``{"message"}`` itself, or in the one object that wraps it; empty where there is none.
+
+    Ironic's is JSON as the text of ``error_message``, and its words are ``faultstring``.
+    """
     try:
         fault = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        if isinstance(fault, dict) and isinstance(fault.get("error_message"), str):
+            fault = {"message": msgspec.json.decode(fault["error_message"])["faultstring"]}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         return ""
     inner = next((v for v in fault.values() if isinstance(v, dict)), {}) if isinstance(fault, dict) else {}
     found = fault.get("message") or inner.get("message") if isinstance(fault, dict) else ""

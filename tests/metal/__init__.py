@@ -1,0 +1,1 @@
+"""Bare metal against a real Ironic, whose machines are pretended by its own fake hardware type: ``make test-metal``."""

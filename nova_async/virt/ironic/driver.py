@@ -185,6 +185,9 @@ class IronicDriver(Unable):
         for port_id in await self._ironic.vifs(self._uuid) - {port.id for port in ports}:
             await self._ironic.detach_vif(self._uuid, port_id)
 
+    def surroundings_changed(self) -> None:
+        """What reaches a machine is the switch's matter, which Ironic's network interface knows."""
+
     async def attach_port(self, guest: GuestSpec, generation: int, port_id: str) -> None:
         await self._mine(guest.instance_id)
         await self._attach(tuple(port for port in guest.ports if port.id == port_id))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from nova_async import log
 from nova_async.errors import Error, Unavailable, Unsupported
@@ -29,6 +29,8 @@ STEP_SECONDS = 0.02  # between two looks whether it serves
 END_SECONDS = 3.0  # for what is under way, before it is killed
 LOOK_SECONDS = 5.0  # between two looks at all; a death is seen at once
 NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ASK_SECONDS = 20.0
+SOCKET = "qmp"
 RUN, PID, SAID = "run.json", "pid", "said"  # the files of a folder: how it is run, which process it is, what it said
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,6 +54,26 @@ class StorageDaemons:
         started = await self._run(_ensure, self.folder, _checked(name), list(arguments), dict(files), anew)
         self._watch([name])
         return started
+
+    async def ask(self, name: str, *commands: tuple[str, dict[str, Any]]) -> list[Any]:
+        """What a daemon with ``MONITOR`` among its arguments answers to commands of QMP, one after the other.
+
+        Raises ``Unavailable`` when it does not answer, ``Error`` for what it refuses.
+        """
+        try:
+            handle = await self._run(os.open, self.folder / _checked(name), os.O_PATH | os.O_CLOEXEC)
+            async with asyncio.timeout(ASK_SECONDS):
+                try:  # the name of a socket is short, however long its folder's is
+                    reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{handle}/{SOCKET}", limit=2**20)
+                finally:
+                    os.close(handle)
+                try:
+                    await reader.readline()  # its greeting
+                    return [await _asked(reader, writer, *each) for each in (("qmp_capabilities", {}), *commands)][1:]
+                finally:
+                    writer.close()
+        except (OSError, EOFError, TimeoutError) as error:
+            raise Unavailable("A process that hands out a volume does not answer.", detail=repr(error)) from None
 
     async def again(self, name: str, files: Mapping[str, bytes]) -> None:
         """With other files, and as it is run otherwise. Raises as ``ensure``."""
@@ -121,6 +143,22 @@ class StorageDaemons:
 def option(text: "str | Path") -> str:
     """A value in QEMU's comma-separated options."""
     return str(text).replace(",", ",,")
+
+
+# Arguments that let ``ask`` reach a daemon, which runs in its folder.
+MONITOR = ["--chardev", f"socket,id=monitor,path={SOCKET},server=on,wait=off", "--monitor", "chardev=monitor"]
+
+
+async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: str, arguments: dict[str, Any]) -> Any:
+    writer.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+    await writer.drain()
+    while line := await reader.readline():
+        told = json.loads(line)
+        if "error" in told:
+            raise Error("A process that hands out a volume refuses a command.", detail=f"{command}: {told['error'].get('desc')}")
+        if "return" in told:  # anything else is an event
+            return told["return"]
+    raise EOFError
 
 
 # -- all of this blocks
@@ -218,7 +256,7 @@ def _start(own: Path, arguments: list[str]) -> None:
     command = [PROGRAM, "--pidfile", str(own / PID), *arguments]
     try:
         with (own / SAID).open("wb") as said:
-            process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
+            process = subprocess.Popen(command, cwd=own, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
     except FileNotFoundError:
         raise Unsupported(f"{PROGRAM} is not installed; install the package qemu-system-common.") from None
     handle = os.pidfd_open(process.pid)

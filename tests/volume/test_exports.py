@@ -171,6 +171,30 @@ async def test_the_size_grows_while_it_is_handed_out(service: Service, anna: Cli
     await disk(socket, way["name"], "read -P 7 0 4k", f"write -P 8 {2 * GIB - 4096} 4k")
 
 
+async def test_a_snapshot_of_what_is_written_to_is_of_one_moment(service: Service, anna: Client, bridges: dict[str, Bridges]) -> None:
+    """The guest writes at the beginning, then the same at the end: at no moment is the end ahead."""
+    volume = await anna.volume()
+    attachment, way = await attach(service, volume, "one", party="compute.one")
+    socket = await bridges["one"].open(SERVER, attachment, way)
+    await service.client("nova")("POST", f"/attachments/{attachment}/action", 204, {"os-complete": None})
+    await disk(socket, way["name"], "write -P 9 16M 128M")
+    places = ((n % 250 + 1, place) for n in range(2000) for place in ("0", "1000M"))
+    writing = asyncio.create_task(disk(socket, way["name"], *(f"write -q -P {value} {place} 64k" for value, place in places)))
+    await until(lambda: service.path(volume).open("rb").read(1) != b"\0")
+    made = (await anna("POST", "/snapshots", 202, {"snapshot": {"volume_id": volume, "force": True}}))["snapshot"]["id"]
+    await service.idle()
+    assert not writing.done(), "the guest wrote all the time"
+    assert (await anna("GET", f"/snapshots/{made}", 200))["snapshot"]["status"] == "available"
+    with service.path(made).open("rb") as file:
+        first = file.read(65536)
+        file.seek(1000 * 2**20)
+        last = file.read(65536)
+    assert len(set(first)) == len(set(last)) == 1
+    assert (first[0] - last[0]) % 250 in (0, 1)
+    assert service.path(made).stat().st_blocks * 512 < 250 * 2**20, "holes stay holes"
+    await writing
+
+
 async def test_two_hosts_reach_it_while_the_server_moves(service: Service, anna: Client, bridges: dict[str, Bridges]) -> None:
     volume, volumes, nova = await anna.volume(), service.volumes, service.client("nova")
     attachment, way = await attach(service, volume, "one", party="compute.one")

@@ -18,10 +18,11 @@ from nova_async.certs.authority import Authority
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.db import volumes as rows
-from nova_async.db.volumes import AttachmentRow, ExportRow
+from nova_async.db.volumes import AttachmentRow, ExportRow, VolumeRow
 from nova_async.errors import Conflict, Error, NoCapacity, Unavailable
+from nova_async.services.volume import copies
 from nova_async.services.volume.store import GIB, VolumeStore
-from nova_async.storage_daemons import LOOK_SECONDS, StorageDaemons, option
+from nova_async.storage_daemons import LOOK_SECONDS, MONITOR, StorageDaemons, option
 from nova_async.world import World
 
 PARTY = "volumes"  # in our certificate
@@ -115,6 +116,18 @@ class Exports:
         if any(row.exporter != self.exporter for row in found):
             await self._world.sleep(2 * LOOK_SECONDS)  # their machine has looked at its rows by then
 
+    async def copy(self, volume: VolumeRow, target: Path) -> bool:
+        """Write a volume that a guest of another host has to a file that is there, as it is at this moment, while the guest goes on.
+
+        False when that is not the one way in which anybody has it open here. Raises ``Unavailable``: the copy is to be begun anew.
+        """
+        async with self._database.connection() as conn:
+            found = await rows.exports(conn, volumes=[volume.id])
+        if len(volume.attachments) != 1 or len(found) != 1 or found[0].exporter != self.exporter:
+            return False
+        await copies.copy(self.daemons, found[0].attachment_id, "disk", target, self._world)
+        return True
+
     async def run(self) -> None:
         """Make the processes of this machine follow the rows until cancelled."""
         while True:
@@ -159,7 +172,7 @@ class Exports:
         disk = f"driver=raw,node-name=disk,size={row.size * GIB},discard=unmap,file.driver=file,file.filename={path}"
         disk += f",file.discard=unmap,file.locking={locking},read-only={'on' if fixed else 'off'}"
         where = f"addr.type=inet,addr.host={option(row.address)},addr.port={row.port}"
-        arguments += ["--blockdev", disk]
+        arguments += [*MONITOR, "--blockdev", disk]
         arguments += ["--nbd-server", f"{where},tls-creds=tls,max-connections={CONNECTIONS}{allowed}"]
         arguments += ["--export", f"type=nbd,id=export,node-name=disk,name={row.attachment_id},writable={'off' if fixed else 'on'}"]
         if await self.daemons.ensure(row.attachment_id, arguments, shown):

@@ -5,6 +5,7 @@ The row of a job is deleted in the transaction that says how it ended. ``run`` i
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from nova_async.db.volumes import JobRow, VolumeRow
 from nova_async.errors import Conflict, Error, Unavailable
 from nova_async.services.image import ImageService
 from nova_async.services.volume.exports import Exports
-from nova_async.services.volume.store import VolumeStore
+from nova_async.services.volume.store import Copier, VolumeStore
 from nova_async.world import World
 
 AT_ONCE = 8
@@ -204,7 +205,7 @@ class Jobs:
         if snapshot := job.input.get("snapshot"):
             await self._store.clone(snapshot, volume.id, volume.size)
         elif source := job.input.get("volume"):
-            await self._store.clone(source, volume.id, volume.size)
+            await self._store.clone(source, volume.id, volume.size, await self._copier(source))
         elif image_id := job.input.get("image_id"):
             await self._from_image(job, volume, image_id)
         else:
@@ -234,7 +235,7 @@ class Jobs:
         """An image that is active already was sent by an earlier run, whose word was lost."""
         ctx = msgspec.convert(job.context, Context)
         if (await self._images.get(ctx, job.input["image_id"])).status != "active":
-            copy = await self._store.as_image(job.volume_id, job.input["disk_format"])
+            copy = await self._store.as_image(job.volume_id, job.input["disk_format"], await self._copier(job.volume_id))
             try:
                 await self._images.upload(ctx, job.input["image_id"], self._store.read(copy))
             finally:
@@ -251,12 +252,18 @@ class Jobs:
     async def _create_snapshot(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)
         assert job.snapshot_id is not None
-        await self._store.clone(volume.id, job.snapshot_id, volume.size)
+        await self._store.clone(volume.id, job.snapshot_id, volume.size, await self._copier(volume.id))
         return {"status": "available"}
 
     async def _delete_snapshot(self, job: JobRow) -> None:
         assert job.snapshot_id is not None
         await self._store.remove(job.snapshot_id)
+
+    async def _copier(self, volume_id: str) -> Copier | None:
+        """What copies a volume that a guest writes to; None for one that nobody has."""
+        async with self._database.connection() as conn:
+            volume = await rows.get(conn, volume_id)
+        return partial(self._exports.copy, volume) if volume is not None and volume.attachments else None
 
     async def _volume(self, job: JobRow) -> VolumeRow:
         async with self._database.connection() as conn:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
@@ -21,9 +21,11 @@ from nova_async.errors import Error, Invalid, NoCapacity, Unavailable
 
 GIB = 2**30
 CHUNK = 2**20  # bytes
+MOMENT = ".moment"  # of a copy that is not what it will be yet
 THREADS = 4
 FICLONE = 0x40049409  # ioctl: share the blocks of another file (Btrfs, XFS)
 ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+Copier = Callable[[Path], Awaitable[bool]]  # writes to a file that is there; False: it cannot
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -49,11 +51,10 @@ class VolumeStore:
         await self._run(_sparse, part, gib * GIB)
         await self._finish(part, name)
 
-    async def clone(self, source: str, name: str, gib: int) -> None:
-        """A copy of another file, as large or larger."""
+    async def clone(self, source: str, name: str, gib: int, copier: "Copier | None" = None) -> None:
+        """A copy of another file, as large or larger. ``copier`` knows how to copy one that is written to."""
         part = self._part(name)
-        if not await self._run(_reflink, self.path(source), part):
-            await qemu_img.convert(self.path(source), "raw", part, "raw", in_use=True)
+        await self._copy(source, part, copier)
         await self._run(_grow, part, gib * GIB)
         await self._finish(part, name)
 
@@ -81,11 +82,33 @@ class VolumeStore:
         """A guest may have it open."""
         await self._run(_grow, self.path(name), gib * GIB)
 
-    async def as_image(self, name: str, disk_format: str) -> Path:
-        """A copy in the format of an image, to be read and then given to ``discard``."""
-        copy = self._part(name, ".upload")
-        await qemu_img.convert(self.path(name), "raw", copy, disk_format, in_use=True)
-        return copy
+    async def as_image(self, name: str, disk_format: str, copier: "Copier | None" = None) -> Path:
+        """A copy in the format of an image, to be read and then given to ``discard``. ``copier``: as for ``clone``."""
+        copy, image = self._part(name, ".copy"), self._part(name, ".upload")
+        try:
+            await self._copy(name, copy, copier)
+            if disk_format == "raw":
+                await self._run(os.rename, copy, image)
+            else:
+                await qemu_img.convert(copy, "raw", image, disk_format)
+        finally:
+            await self.discard(copy)
+        return image
+
+    async def _copy(self, source: str, part: Path, copier: "Copier | None") -> None:
+        """To a new file ``part``."""
+        path = self.path(source)
+        if await self._run(_reflink, path, part):
+            return
+        moment = part.with_suffix(MOMENT)
+        try:
+            if copier is not None:
+                await self._run(lambda: _sparse(moment, path.stat().st_size))
+                if await copier(moment):
+                    return await qemu_img.convert(moment, "raw", part, "raw")  # with the holes that the copy has filled
+        finally:
+            await self.discard(moment)
+        return await qemu_img.convert(path, "raw", part, "raw", in_use=True)
 
     async def read(self, path: Path) -> AsyncIterator[bytes]:
         """In chunks of at most 1 MiB."""
@@ -101,7 +124,7 @@ class VolumeStore:
 
     async def remove(self, name: str) -> None:
         """The whole file and what was begun of it."""
-        for path in (self.path(name), self._part(name), self._part(name, ".image"), self._part(name, ".upload")):
+        for path in (self.path(name), *(self._part(name, suffix) for suffix in ("", ".image", ".copy", ".upload", MOMENT))):
             await self.discard(path)
 
     async def space(self) -> tuple[float, float]:

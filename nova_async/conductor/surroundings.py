@@ -73,7 +73,7 @@ class SurroundingsDesk:
         for port in ports:
             at = self._address(port.host)
             if at is not None:
-                found.setdefault(port.network_id, (port.vni, []))[1].extend(_neighbors(port, at))
+                found.setdefault(port.network_id, (port.vni, []))[1].append(_neighbor(port, at))
         segments = {network: Segment(vni, tuple(sorted(set(neighbors)))) for network, (vni, neighbors) in found.items()}
         return Surroundings(segments, {row.id: tuple(row.addresses) for row in members})
 
@@ -82,7 +82,7 @@ class SurroundingsDesk:
         return known.row.address if known and known.row.address not in ("", "127.0.0.1", "::1") else None
 
 
-def _neighbors(port: rows.NeighborRow, at: str) -> list[Neighbor]:
-    """The port, and each further MAC that it may send from."""
-    macs = {port.mac, *(pair["mac_address"] for pair in port.allowed_address_pairs if pair.get("mac_address"))}
-    return [Neighbor(mac, at, tuple(port.addresses) if mac == port.mac else (), port.port_security) for mac in sorted(macs)]
+def _neighbor(port: rows.NeighborRow, at: str) -> Neighbor:
+    """A port that may send from further MACs is not guarded: where those are, shows itself."""
+    moving = any(pair.get("mac_address") not in (None, port.mac) for pair in port.allowed_address_pairs)
+    return Neighbor(port.mac, at, tuple(port.addresses), port.port_security and not moving)

@@ -15,6 +15,7 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "images_pkey": (Conflict, "Image ID already exists."),
     "image_members_key": (Conflict, "The project is already a member of this image."),
     "addresses_key": (Conflict, "The IP address is already in use on the network."),
+    "address_is_made": (Invalid, "Servers make their addresses on this subnet themselves: an address cannot be chosen."),
     "address_in_subnet": (Invalid, "The IP address is not valid for any of the network's subnets."),
     "subnet_has_addresses": (Conflict, "No more IP addresses are available on the network."),
     "port_is_free": (Conflict, "The port is still in use."),

@@ -29,8 +29,9 @@ class BoundPort(msgspec.Struct, kw_only=True):
     mtu: int
     network_label: str
     port_security: bool
-    addresses: list[dict[str, Any]]  # address, subnet_id, cidr, version, gateway, routes, dns_servers, dhcp
+    addresses: list[dict[str, Any]]  # address, subnet_id, cidr, version, gateway, routes, dns_servers, dhcp, ra_mode, address_mode
     security_rules: list[dict[str, Any]]
+    allowed_address_pairs: list[dict[str, str]]  # ip_address, mac_address
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +107,8 @@ class SubnetRow(msgspec.Struct, kw_only=True):
     dns_servers: list[str]
     host_routes: list[dict[str, str]]  # destination, nexthop
     pools: list[dict[str, str]]  # start, end
+    ipv6_ra_mode: str | None
+    ipv6_address_mode: str | None
     tags: list[str]
     revision: int
     created_at: datetime
@@ -214,6 +217,8 @@ UPDATE_NETWORK: Query[None] = Query("networks", "update_network")
 DELETE_NETWORK: Query[None] = Query("networks", "delete_network")
 LOCK_SUBNETS: Query[None] = Query("networks", "lock_subnets")
 INSERT_SUBNET: Query[None] = Query("networks", "insert_subnet")
+ADDRESS_ALL = Query("networks", "address_all", str)
+FORGET_MADE_ADDRESSES: Query[None] = Query("networks", "forget_made_addresses")
 UPDATE_SUBNET: Query[None] = Query("networks", "update_subnet")
 DELETE_SUBNET: Query[None] = Query("networks", "delete_subnet")
 INSERT_PORT: Query[None] = Query("networks_ports", "insert_port")
@@ -356,7 +361,18 @@ async def insert_subnet(conn: Connection, row: SubnetRow) -> None:
         row.dns_servers,
         row.host_routes,
         row.pools,
+        row.ipv6_ra_mode,
+        row.ipv6_address_mode,
     )
+
+
+async def address_all(conn: Connection, subnet_id: str) -> list[str]:
+    """Give every port of the network an address of this subnet; returns the servers that have them."""
+    return await ADDRESS_ALL.all(conn, subnet_id)
+
+
+async def forget_made_addresses(conn: Connection, subnet_id: str) -> None:
+    await FORGET_MADE_ADDRESSES.run(conn, subnet_id)
 
 
 async def update_subnet(conn: Connection, row: SubnetRow) -> None:

@@ -43,6 +43,12 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str = ""  # of the port; the metadata proxy vouches for it
     plug: bool = True  # False: rows only, no device on the host (fake networks)
     wired_by: str = ""  # agent: one of Neutron's wires the tap; empty: the worker does all
+    pairs: tuple[tuple[str, str], ...] = ()  # MACs and addresses (or ranges) that it may use besides its own
+
+    @property
+    def addresses(self) -> list[str]:
+        """All that it may use; ranges among them."""
+        return [*(ip.address for ip in self.fixed_ips), *(address for _, address in self.pairs)]
 
 
 class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +56,9 @@ class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
     subnet_id: str
     cidr: str
     version: int = 4
+    dhcp: bool = True
+    ra_mode: str | None = None  # IPv6: who advertises, slaac, dhcpv6-stateful or dhcpv6-stateless; None: nobody of ours
+    address_mode: str | None = None  # IPv6: how the guest comes by the address
 
 
 class DiskSpec(msgspec.Struct, frozen=True, kw_only=True):

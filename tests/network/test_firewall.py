@@ -60,7 +60,15 @@ async def test_every_kind_of_rule_loads() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"fixed_ips": ()}, {"gateway": None}, {"port_security": False}, {"dhcp": False}, {"snat": False}, {"dns_servers": ("9.9.9.9",)}],
+    [
+        {"fixed_ips": ()},
+        {"pairs": (("fa:16:3e:00:00:02", "10.77.0.0/24"), ("00:00:5e:00:01:01", "10.77.0.2"), ("00:00:5e:00:01:01", "fd00::/72"))},
+        {"gateway": None},
+        {"port_security": False},
+        {"dhcp": False},
+        {"snat": False},
+        {"dns_servers": ("9.9.9.9",)},
+    ],
 )
 async def test_every_kind_of_port_loads(other: dict[str, object]) -> None:
     network = LocalNetwork("nab1", "n", (("a", port(2, (), **other)),))

@@ -147,11 +147,10 @@ async def test_a_shared_network_can_be_used_but_not_changed_or_abused(api: Api) 
     for abuse in (
         {"port_security_enabled": False},
         {"mac_address": "fa:16:3e:00:00:01"},
+        {"allowed_address_pairs": [{"ip_address": "10.77.0.1"}]},
         {"binding:host_id": "h1"},
     ):
         assert (await api("alice", "POST", "/v2.0/ports", {"port": {"network_id": private["id"], **abuse}}))[0] == 403, abuse
-    pairs = {"network_id": private["id"], "allowed_address_pairs": [{"ip_address": "10.77.0.1"}]}
-    assert (await api("alice", "POST", "/v2.0/ports", {"port": pairs}))[0] == 501
     await api.make("alice", "/v2.0/ports", network_id=private["id"])
     for wish in ({"shared": True}, {"router:external": True}):
         assert (await api("alice", "POST", "/v2.0/networks", {"network": wish}))[0] == 403
@@ -457,3 +456,59 @@ network list -f json
     assert (shown["tags"], len(rules), [p["Name"] for p in ports]) == (["blue"], 3, ["p1"])
     assert changed["dns_nameservers"] == ["9.9.9.9"]
     assert [n["Name"] for n in left] == ["private"]
+
+
+async def test_addresses_of_ipv6_follow_from_the_mac_where_guests_make_them(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks")
+    early = await api.make("alice", "/v2.0/ports", network_id=network["id"], mac_address="fa:16:3e:0a:0b:0c")
+    modes = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}
+    subnet = await api.make("alice", "/v2.0/subnets", network_id=network["id"], ip_version=6, cidr="fd55::/64", **modes)
+    late = await api.make("alice", "/v2.0/ports", network_id=network["id"], mac_address="00:16:3e:00:00:01")
+
+    assert (subnet["ipv6_ra_mode"], subnet["ipv6_address_mode"], subnet["gateway_ip"]) == ("slaac", "slaac", "fd55::1")
+    assert late["fixed_ips"] == [{"subnet_id": subnet["id"], "ip_address": "fd55::216:3eff:fe00:1"}]
+    shown = (await api("alice", "GET", f"/v2.0/ports/{early['id']}"))[1]["port"]
+    assert [ip["ip_address"] for ip in shown["fixed_ips"]] == ["fd55::f816:3eff:fe0a:b0c"]
+    wish = {"network_id": network["id"], "fixed_ips": [{"ip_address": "fd55::7"}]}
+    assert (await api("alice", "POST", "/v2.0/ports", {"port": wish}))[0] == 400
+    assert (await api("alice", "PUT", f"/v2.0/subnets/{subnet['id']}", {"subnet": {"ipv6_ra_mode": None}}))[0] == 400
+    assert (await api("alice", "DELETE", f"/v2.0/subnets/{subnet['id']}"))[0] == 204
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cidr": "10.55.0.0/24", "ipv6_ra_mode": "slaac"},
+        {"cidr": "fd55::/64", "ip_version": 6, "ipv6_ra_mode": "slaac", "ipv6_address_mode": "dhcpv6-stateful"},
+        {"cidr": "fd55::/64", "ip_version": 6, "ipv6_address_mode": "slaac", "enable_dhcp": False},
+        {"cidr": "fd55::/80", "ip_version": 6, "ipv6_address_mode": "slaac"},
+        {"cidr": "fd55::/64", "ip_version": 6, "ipv6_address_mode": "magic"},
+    ],
+)
+async def test_ipv6_modes_that_make_no_sense_are_refused(api: Api, wrong: dict[str, Any]) -> None:
+    network = await api.make("alice", "/v2.0/networks")
+
+    status, body = await api("alice", "POST", "/v2.0/subnets", {"subnet": {"network_id": network["id"], **wrong}})
+
+    assert status == 400, body
+
+
+async def test_allowed_address_pairs_are_kept_shown_and_checked(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks")
+    pairs = [{"ip_address": "10.3.0.0/24"}, {"ip_address": "10.4.0.1", "mac_address": "00:00:5E:00:01:01"}]
+
+    port = await api.make("alice", "/v2.0/ports", network_id=network["id"], allowed_address_pairs=pairs)
+
+    assert port["allowed_address_pairs"] == [
+        {"mac_address": port["mac_address"], "ip_address": "10.3.0.0/24"},
+        {"mac_address": "00:00:5e:00:01:01", "ip_address": "10.4.0.1"},
+    ]
+    path = f"/v2.0/ports/{port['id']}"
+    for wrong, status in (
+        ({"allowed_address_pairs": [{"mac_address": "00:00:5e:00:01:01"}]}, 400),
+        ({"allowed_address_pairs": [{"ip_address": "10.4.0.1"}, {"ip_address": "10.4.0.1"}]}, 400),
+        ({"allowed_address_pairs": [{"ip_address": "somewhere"}]}, 400),
+        ({"port_security_enabled": False, "security_groups": []}, 409),
+    ):
+        assert (await api("alice", "PUT", path, {"port": wrong}))[0] == status, wrong
+    assert (await api("alice", "PUT", path, {"port": {"allowed_address_pairs": []}}))[1]["port"]["allowed_address_pairs"] == []

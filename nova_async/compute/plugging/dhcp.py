@@ -17,6 +17,8 @@ from nova_async.world import World
 START_SECONDS = 10
 STOP_SECONDS = 3
 LEASE = "86400"
+RA_SECONDS = 60
+RANGE_OF_MODE = {"slaac": "ra-only", "dhcpv6-stateless": "ra-stateless", "dhcpv6-stateful": "static"}  # in dnsmasq's words
 logger = log.get("dhcp")
 
 
@@ -28,7 +30,7 @@ class Dnsmasq:
 
     async def ensure(self, network: LocalNetwork) -> None:
         """Run with what the network has now: a changed host list is read again, a changed configuration restarts it."""
-        if not network.subnets or not any(port.dhcp for _, port in network.ports):
+        if not network.subnets6 and (not network.subnets or not any(port.dhcp for _, port in network.ports)):
             await self.stop()
             return
         changed = await asyncio.to_thread(self._write, network)
@@ -130,20 +132,37 @@ class Dnsmasq:
                 f"dhcp-option=tag:{tag},249,{static}",
                 f"dhcp-option=tag:{tag},option:dns-server,{','.join(servers) or subnet.gateway}",
             ]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *_ipv6(network)]) + "\n"
+
+
+def _ipv6(network: LocalNetwork) -> list[str]:
+    """Advertisements and DHCPv6. The host is no IPv6 router: its advertisements have no lifetime as one (RFC 4861, 4.2)."""
+    lines = []
+    if any(subnet.ra_mode for subnet in network.subnets6):
+        lines += ["enable-ra", f"ra-param={network.bridge},mtu:{network.mtu},{RA_SECONDS},0"]
+    for number, subnet in enumerate(network.subnets6):
+        tag, cidr = f"six{number}", ipaddress.IPv6Network(subnet.cidr)
+        mode = RANGE_OF_MODE[subnet.ra_mode or subnet.address_mode or "slaac"]
+        lines.append(f"dhcp-range=set:{tag},{cidr.network_address},{mode},{cidr.prefixlen},{LEASE}")
+        servers = name_servers(network, 6)
+        if servers:
+            lines.append(f"dhcp-option=tag:{tag},option6:dns-server,{','.join(f'[{server}]' for server in servers)}")
+    return lines
 
 
 def hosts(network: LocalNetwork) -> str:
     """A line per address: who gets it."""
     ranges = {subnet.cidr for subnet in network.subnets}
     lines = {f"{port.mac},{ip.address}" for _, port in network.ports if port.dhcp for ip in port.fixed_ips if ip.cidr in ranges}
+    stateful = {subnet.cidr for subnet in network.subnets6 if subnet.address_mode == "dhcpv6-stateful"}
+    lines |= {f"{port.mac},[{ip.address}]" for _, port in network.ports for ip in port.fixed_ips if ip.cidr in stateful}
     return "".join(f"{line}\n" for line in sorted(lines))
 
 
-def name_servers(network: LocalNetwork) -> list[str]:
-    """IPv4 name servers of the network; none means that the host answers for it."""
+def name_servers(network: LocalNetwork, version: int = 4) -> list[str]:
+    """Name servers of the network by IP version; none of IPv4 means that the host answers for it."""
     servers = dict.fromkeys(server for _, port in network.ports for server in port.dns_servers)
-    return [server for server in servers if ipaddress.ip_address(server).version == 4]
+    return [server for server in servers if ipaddress.ip_address(server).version == version]
 
 
 def _routes(network: LocalNetwork, subnet: Subnet) -> list[tuple[str, str]]:

@@ -23,6 +23,8 @@ TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 NUD_NOARP, NTF_MASTER = 0x40, 0x04  # linux/neighbour.h: an entry that does not age, of the bridge
 SYSCTL = Path("/proc/sys/net")
+HAS_IPV6 = (SYSCTL / "ipv6").exists()
+METADATA6 = "fe80::a9fe:a9fe/64"
 
 
 def prepare_host() -> None:
@@ -48,7 +50,9 @@ class Links:
         if index is None:
             index = self._make_bridge(network)
         self.ip.link("set", index=index, mtu=network.mtu, state="up")
-        self._set_addresses(index, {subnet.interface for subnet in network.subnets})
+        self._set_addresses(index, {subnet.interface for subnet in network.subnets}, socket.AF_INET)
+        if HAS_IPV6:
+            self._set_addresses(index, {METADATA6, *(subnet.interface for subnet in network.subnets6)}, socket.AF_INET6)
         for port in ports:
             self._ensure_tap(port, index)
 
@@ -101,7 +105,8 @@ class Links:
         self.ip.link("add", ifname=network.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
         index = socket.if_nametoindex(network.bridge)
         self.ip.link("set", index=index, address=_bridge_mac(network.network_id))
-        set_sysctl(f"ipv6/conf/{network.bridge}/disable_ipv6", "1")
+        for name, value in (("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")):
+            set_sysctl(f"ipv6/conf/{network.bridge}/{name}", value)
         return index
 
     def _ensure_tap(self, port: PortSpec, bridge: int) -> None:
@@ -113,7 +118,8 @@ class Links:
             set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
         self.ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
         if port.port_security:
-            self.ip.brport("set", index=index, learning=0, unicast_flood=0)
+            moving = any(mac != port.mac for mac, _ in port.pairs)  # such a MAC may be behind another port in a moment
+            self.ip.brport("set", index=index, learning=int(moving), unicast_flood=0)
         else:
             self.ip.brport("set", index=index, learning=1, unicast_flood=1)
         self.point(index, port)
@@ -123,8 +129,10 @@ class Links:
         if port.port_security:
             self.ip.fdb("replace", ifindex=tap, lladdr=port.mac, state=NUD_NOARP, flags=NTF_MASTER)
 
-    def _set_addresses(self, index: int, wanted: set[str]) -> None:
-        present = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in self.ip.get_addr(index=index, family=socket.AF_INET)}
+    def _set_addresses(self, index: int, wanted: set[str], family: int) -> None:
+        """Link-local addresses of the kernel's own making stay."""
+        addresses = (f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in self.ip.get_addr(index=index, family=family))
+        present = {address for address in addresses if not address.startswith("fe80:") or address == METADATA6}
         for verb, interfaces in (("add", wanted - present), ("del", present - wanted)):
             for interface in interfaces:
                 address, _, length = interface.partition("/")

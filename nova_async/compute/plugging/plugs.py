@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ipaddress
 import shutil
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from nova_async.compute.plugging.dhcp import Dnsmasq
 from nova_async.compute.plugging.links import Links, prepare_host
 from nova_async.compute.plugging.proxy import MetadataProxy
 from nova_async.compute.plugging.records import LocalNetwork, Plugged, Records, bridges
+from nova_async.compute.plugging.rules import link_local
 from nova_async.compute.plugging.surroundings import Ask, Lookout
 from nova_async.compute.plugging.tunnels import Tunnels
 from nova_async.errors import Error, Invalid
@@ -138,7 +140,7 @@ class LinuxBridgePlugs:
         await self._blocking(self._links.ensure_network, network, ports)
         await self._reach_out(network)
         await self._dnsmasq(network.bridge).ensure(network)
-        if network.subnets:
+        if network.subnets or network.subnets6:
             await self.proxy.listen(network.bridge)
 
     async def _reach_out(self, network: LocalNetwork) -> None:
@@ -214,11 +216,14 @@ class LinuxBridgePlugs:
         return Dnsmasq(bridge, self.folder / "networks" / bridge, self.world)
 
     def _owner(self, bridge: str, address: str) -> tuple[str, PortSpec] | None:
-        """The server behind an address of a network."""
+        """The server behind an address of a network; every port has the link-local one that follows from its MAC."""
         network = self._networks.get(bridge)
         if network is None:
             return None
-        return next(((server, port) for server, port in network.ports if any(ip.address == address for ip in port.fixed_ips)), None)
+        for server, port in network.ports:
+            if any(ip.address == address for ip in port.fixed_ips) or address == str(ipaddress.ip_address(link_local(port.mac))):
+                return server, port
+        return None
 
     async def _blocking(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)

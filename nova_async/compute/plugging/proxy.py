@@ -10,6 +10,7 @@ from collections.abc import Callable
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
 from nova_async import log
+from nova_async.compute.plugging.links import HAS_IPV6
 from nova_async.model.guests import PortSpec
 
 Owner = Callable[[str, str], tuple[str, PortSpec] | None]  # bridge, address -> server and port
@@ -42,17 +43,17 @@ class MetadataProxy:
         app.router.add_route("*", "/{path:.*}", forward)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, keepalive_timeout=10)
         await runner.setup()
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        port = 0
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
-            listener.bind(("0.0.0.0", 0))
-            await web.SockSite(runner, listener, backlog=64).start()
+            for family in (socket.AF_INET, socket.AF_INET6) if HAS_IPV6 else (socket.AF_INET,):
+                listener = _listener(family, bridge, port)
+                port = listener.getsockname()[1]
+                await web.SockSite(runner, listener, backlog=64).start()
         except BaseException:
-            listener.close()
             await runner.cleanup()
             raise
         self._runners[bridge] = runner
-        self.ports[bridge] = listener.getsockname()[1]
+        self.ports[bridge] = port
 
     async def forget(self, bridge: str) -> None:
         self.ports.pop(bridge, None)
@@ -68,7 +69,7 @@ class MetadataProxy:
 
     async def _forward(self, bridge: str, request: web.Request) -> web.Response:
         """Pass the guest's request on with our word for who it is; headers of the guest's own are dropped."""
-        found = self.owner(bridge, request.remote or "")
+        found = self.owner(bridge, (request.remote or "").partition("%")[0])
         if found is None:
             return web.Response(status=404)
         if self._slots.locked():
@@ -99,3 +100,17 @@ class MetadataProxy:
                 timeout=ClientTimeout(total=REQUEST_SECONDS, connect=5), trust_env=False, connector=TCPConnector(ssl=self.trust)
             )
         return self._session
+
+
+def _listener(family: socket.AddressFamily, bridge: str, port: int) -> socket.socket:
+    """A socket that hears this bridge only, on a port of its own choice (0) or the given one."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(("", port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -10,6 +10,7 @@ import msgspec
 from nova_async import log
 from nova_async.model.guests import PortSpec
 
+HOST_PART = 0xA9FEA9FE  # beyond what pools hand out
 logger = log.get("plugging")
 
 
@@ -32,6 +33,19 @@ class Subnet(msgspec.Struct, frozen=True, order=True):
         return f"{self.gateway}/{ipaddress.ip_network(self.cidr).prefixlen}"
 
 
+class Subnet6(msgspec.Struct, frozen=True):
+    """An IPv6 range that the host advertises (``ra_mode``) or serves by DHCPv6, from an address of its own that is no gateway's."""
+
+    cidr: str
+    ra_mode: str | None
+    address_mode: str | None
+
+    @property
+    def interface(self) -> str:
+        network = ipaddress.IPv6Network(self.cidr)
+        return f"{network[min(HOST_PART, network.num_addresses - 1)]}/{network.prefixlen}"
+
+
 class LocalNetwork(msgspec.Struct, frozen=True):
     """A network as far as it is plugged here."""
 
@@ -43,6 +57,17 @@ class LocalNetwork(msgspec.Struct, frozen=True):
     def subnets(self) -> tuple[Subnet, ...]:
         pairs = {(ip.cidr, port.gateway) for _, port in self.ports for ip in port.fixed_ips if ip.version == 4}
         return tuple(sorted(Subnet(cidr, gateway) for cidr, gateway in pairs if gateway is not None and _inside(gateway, cidr)))
+
+    @property
+    def subnets6(self) -> tuple["Subnet6", ...]:
+        """Those that the host advertises or hands addresses out of."""
+        found = {
+            Subnet6(ip.cidr, ip.ra_mode, ip.address_mode)
+            for _, port in self.ports
+            for ip in port.fixed_ips
+            if ip.version == 6 and ip.dhcp and (ip.ra_mode or ip.address_mode == "dhcpv6-stateful")
+        }
+        return tuple(sorted(found, key=lambda subnet: subnet.cidr))
 
     @property
     def mtu(self) -> int:

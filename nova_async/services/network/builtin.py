@@ -217,7 +217,16 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
         device=device_name(port.id),
         mtu=port.mtu,
         fixed_ips=tuple(
-            FixedIp(address=a["address"], subnet_id=a["subnet_id"], cidr=a["cidr"], version=a["version"]) for a in port.addresses
+            FixedIp(
+                address=a["address"],
+                subnet_id=a["subnet_id"],
+                cidr=a["cidr"],
+                version=a["version"],
+                dhcp=a["dhcp"],
+                ra_mode=a["ra_mode"],
+                address_mode=a["address_mode"],
+            )
+            for a in port.addresses
         ),
         gateway=first.get("gateway"),
         routes=tuple((route["destination"], route["nexthop"]) for route in first.get("routes", [])),
@@ -229,6 +238,7 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
         network_label=port.network_label,
         project_id=port.project_id,
         plug=plug,
+        pairs=tuple((pair.get("mac_address") or port.mac, pair["ip_address"]) for pair in port.allowed_address_pairs),
     )
 
 

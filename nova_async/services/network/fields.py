@@ -83,6 +83,12 @@ def prefix(name: str, value: Any) -> str:
         raise Invalid(f"Invalid input for {name}: it must be a CIDR, such as 10.0.0.0/24.") from None
 
 
+def address_or_prefix(name: str, value: Any) -> str:
+    """A CIDR without host bits, or a bare address as such."""
+    text = prefix(name, value)
+    return text if "/" in str(value) else text.partition("/")[0]
+
+
 def prefix_as_written(name: str, value: Any) -> str:
     """A CIDR that may have host bits, which are kept; a bare address is its own prefix."""
     prefix(name, value)

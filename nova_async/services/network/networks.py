@@ -12,7 +12,7 @@ from nova_async.db import networks as rows
 from nova_async.errors import Conflict, Forbidden, Invalid
 from nova_async.services.network import fields as f
 from nova_async.services.network.builtin import plugs_ports
-from nova_async.services.network.checks import usable_address
+from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
 from nova_async.services.network.views import dates
 
@@ -45,14 +45,16 @@ SUBNET_CHANGES: dict[str, f.Reader] = {
     "dns_publish_fixed_ip": f.ignored,
     "service_types": f.ignored,
 }
+IPV6_MODES = ("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
+MADE_BY_GUESTS = ("slaac", "dhcpv6-stateless")  # modes in which an address follows from the MAC
 SUBNET_FIELDS = {
     **SUBNET_CHANGES,
     "project_id": f.text(255),
     "network_id": f.identifier,
     "cidr": f.prefix,
     "ip_version": f.one_of(4, 6, "4", "6"),
-    "ipv6_ra_mode": f.ignored,
-    "ipv6_address_mode": f.ignored,
+    "ipv6_ra_mode": f.maybe(f.one_of(*IPV6_MODES)),
+    "ipv6_address_mode": f.maybe(f.one_of(*IPV6_MODES)),
     "subnetpool_id": f.maybe(f.identifier),
     "use_default_subnetpool": f.ignored,
 }
@@ -161,8 +163,8 @@ class Subnets(Collection[rows.SubnetRow]):
             "dns_nameservers": row.dns_servers,
             "host_routes": row.host_routes,
             "allocation_pools": row.pools,
-            "ipv6_ra_mode": None,
-            "ipv6_address_mode": None,
+            "ipv6_ra_mode": row.ipv6_ra_mode,
+            "ipv6_address_mode": row.ipv6_address_mode,
             "subnetpool_id": None,
             "service_types": [],
             "dns_publish_fixed_ip": False,
@@ -190,11 +192,14 @@ class Subnets(Collection[rows.SubnetRow]):
             dns_servers=values.get("dns_nameservers", []),
             host_routes=_routes(values.get("host_routes", []), cidr),
             pools=_pools(values.get("allocation_pools") or default_pools(cidr, gateway), cidr, gateway),
+            ipv6_ra_mode=values.get("ipv6_ra_mode"),
+            ipv6_address_mode=values.get("ipv6_address_mode"),
             tags=[],
             revision=1,
             created_at=self.service.world.now(),
             updated_at=None,
         )
+        _sensible_modes(row)
         await self._insert(ctx, row)
         return await self.get(ctx, row.id)
 
@@ -212,6 +217,8 @@ class Subnets(Collection[rows.SubnetRow]):
             if other is not None:
                 raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
             await rows.insert_subnet(conn, row)
+            servers = await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
+        await self.service.tell([server for server in servers if is_uuid(server)])
 
     async def update(self, ctx: Context, row: rows.SubnetRow, body: dict[str, Any]) -> rows.SubnetRow:
         values = f.read(body, self.name, SUBNET_CHANGES)
@@ -233,7 +240,9 @@ class Subnets(Collection[rows.SubnetRow]):
 
     async def delete(self, ctx: Context, row: rows.SubnetRow) -> None:
         try:
-            async with self.service.db.connection() as conn:
+            async with self.service.db.transaction() as conn:
+                if row.ipv6_address_mode in MADE_BY_GUESTS:
+                    await rows.forget_made_addresses(conn, row.id)
                 await rows.delete_subnet(conn, row.id)
         except Conflict as error:
             text = f"Unable to complete operation on subnet {row.id}: One or more ports have an IP allocation from this subnet."
@@ -259,6 +268,22 @@ def _usable_range(text: str, version: Any) -> "ipaddress.IPv4Network | ipaddress
     if cidr.is_loopback or cidr.is_link_local or cidr.is_multicast or cidr.is_unspecified or text.startswith("0."):
         raise Invalid(f"Invalid input for operation: servers cannot have addresses of '{text}'.")
     return cidr
+
+
+def _sensible_modes(row: rows.SubnetRow) -> None:
+    """Refuse IPv6 modes that contradict each other or the rest of the subnet."""
+    modes = {mode for mode in (row.ipv6_ra_mode, row.ipv6_address_mode) if mode}
+    if not modes:
+        return
+    cidr = ipaddress.ip_network(row.cidr)
+    if cidr.version == 4:
+        raise Invalid("Invalid input for operation: ipv6_ra_mode and ipv6_address_mode cannot be set when ip_version is 4.")
+    if len(modes) > 1:
+        raise Invalid("Invalid input for operation: ipv6_ra_mode and ipv6_address_mode must be the same where both are set.")
+    if not row.enable_dhcp:
+        raise Invalid("Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.")
+    if modes & set(MADE_BY_GUESTS) and cidr.prefixlen != 64:
+        raise Invalid(f"Invalid CIDR {row.cidr} for IPv6 address mode. Servers make addresses of their own with a prefix of 64 only.")
 
 
 def _gateway(text: str | None, cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network") -> str | None:

@@ -9,7 +9,7 @@ from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
-from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
+from nova_async.errors import Conflict, Forbidden, Invalid
 from nova_async.services.network import fields as f
 from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
@@ -17,11 +17,14 @@ from nova_async.services.network.networks import Networks, forbid_external
 from nova_async.services.network.views import dates
 
 
-def _no_pairs(name: str, value: Any) -> list[Any]:
-    """A port sends from its own addresses only: hosts know no exceptions, so none are taken."""
-    if value:
-        raise Unsupported("The built-in network service has no allowed_address_pairs. Disable port security on a network of your own.")
-    return []
+def _pairs(name: str, value: Any) -> list[dict[str, str]]:
+    """Addresses (or ranges) that a port may use besides its own, each with a MAC where that is not the port's."""
+    pairs: list[dict[str, str]] = f.list_of(f.record(ip_address=f.address_or_prefix, mac_address=f.mac), 10)(name, value)
+    if any("ip_address" not in pair for pair in pairs):
+        raise Invalid("AllowedAddressPair must contain ip_address")
+    if len({tuple(sorted(pair.items())) for pair in pairs}) < len(pairs):
+        raise Invalid("Request contains duplicate address pair")
+    return pairs
 
 
 CHANGES: dict[str, f.Reader] = {
@@ -32,7 +35,7 @@ CHANGES: dict[str, f.Reader] = {
     "mac_address": f.mac,
     "fixed_ips": f.list_of(f.record(ip_address=f.address, subnet_id=f.identifier), 10),
     "security_groups": f.list_of(f.identifier),
-    "allowed_address_pairs": _no_pairs,
+    "allowed_address_pairs": _pairs,
     "device_id": f.text(255),
     "device_owner": f.text(255),
     "dns_name": f.host_name,
@@ -45,7 +48,7 @@ CHANGES: dict[str, f.Reader] = {
 FIELDS = {**CHANGES, "network_id": f.identifier, "project_id": f.text(255)}
 COLUMNS = {"mac_address": "mac", "binding:host_id": "host", "binding:profile": "profile"}
 ADMIN_ONLY = ("binding:host_id", "binding:profile")
-NETWORK_OWNER_ONLY = ("mac_address",)
+NETWORK_OWNER_ONLY = ("mac_address", "allowed_address_pairs")
 SERVICE = "network:"  # how the owners of ports begin that the network service made for itself
 MAC_TRIES = 8
 
@@ -73,7 +76,7 @@ class Ports(Collection[rows.PortRow]):
             "device_owner": row.device_owner,
             "security_groups": row.security_groups,
             "port_security_enabled": row.port_security_enabled,
-            "allowed_address_pairs": row.allowed_address_pairs,
+            "allowed_address_pairs": [{"mac_address": row.mac} | pair for pair in row.allowed_address_pairs],
             "dns_name": row.dns_name,
             "dns_assignment": [],
             "extra_dhcp_opts": [],
@@ -218,7 +221,10 @@ def _changed(row: rows.PortRow, values: dict[str, Any]) -> rows.PortRow:
     known = {COLUMNS.get(name, name): value for name, value in values.items() if name not in ("fixed_ips", "security_groups", "network_id")}
     if known.get("host", "") is None:
         known["host"] = ""
-    return msgspec.structs.replace(row, **{name: value for name, value in known.items() if name in row.__struct_fields__})
+    changed = msgspec.structs.replace(row, **{name: value for name, value in known.items() if name in row.__struct_fields__})
+    if changed.allowed_address_pairs and not changed.port_security_enabled:
+        raise Conflict("Port Security must be enabled in order to have allowed address pairs on a port.")
+    return changed
 
 
 def _only_on_own(ctx: Context, network: rows.NetworkRow, values: dict[str, Any]) -> None:

@@ -1,0 +1,95 @@
+"""Security groups in the words of nft, and what else both families of the firewall are made of."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nova_async.compute.plugging.records import LocalNetwork
+from nova_async.model.guests import PortSpec
+from nova_async.model.neighbors import Surroundings
+from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
+
+
+def members_of(networks: list[LocalNetwork], around: Surroundings) -> dict[tuple[str, int], list[str]]:
+    """Addresses by security group and IP version: those plugged here, and what the conductor says of everywhere."""
+    members: dict[tuple[str, int], list[str]] = {}
+    for group, addresses in around.groups.items():
+        for address in addresses:
+            members.setdefault((group, 6 if ":" in address else 4), []).append(address)
+    for network in networks:
+        for _, port in network.ports:
+            for group in {rule["group"] for rule in port.security_rules if "group" in rule}:
+                for address in port.addresses:
+                    members.setdefault((group, 6 if ":" in address else 4), []).append(address)
+    return members
+
+
+def rules_of(port: PortSpec, direction: str, members: dict[tuple[str, int], list[str]]) -> list[str]:
+    """A line per rule that lets something through."""
+    lines = (_rule(rule, direction, members) for rule in port.security_rules if rule["direction"] == direction)
+    return [line for line in lines if line]
+
+
+def _rule(rule: dict[str, Any], direction: str, members: dict[tuple[str, int], list[str]]) -> str:
+    """Empty for a rule that can match nothing here."""
+    version = int(rule["ethertype"][-1])
+    family, end = ("ip" if version == 4 else "ip6"), ("saddr" if direction == "ingress" else "daddr")
+    parts = [f"meta protocol {family}"]
+    if rule.get("remote_ip_prefix"):
+        parts.append(f"{family} {end} {rule['remote_ip_prefix']}")
+    if rule.get("remote_group"):
+        addresses = members.get((rule["remote_group"], version), [])
+        if not addresses:
+            return ""
+        parts.append(f"{family} {end} {set_of(addresses, join=True)}")
+    return " ".join([*parts, *_transport(rule), "return"])
+
+
+def _transport(rule: dict[str, Any]) -> list[str]:
+    if rule.get("protocol") is None:
+        return []
+    number = _number(rule["protocol"])
+    low, high = rule.get("port_range_min"), rule.get("port_range_max")
+    if number in ICMP:
+        number, kind = (1, "icmp") if rule["ethertype"] == "IPv4" else (58, "icmpv6")
+        return [f"meta l4proto {number}"] + [
+            f"{kind} {word} {value}" for word, value in (("type", low), ("code", high)) if value is not None
+        ]
+    if number in WITH_PORTS and low is not None:
+        return [f"meta l4proto {number}", f"th dport {low}-{high}"]
+    return [f"meta l4proto {number}"]
+
+
+def _number(protocol: str) -> int:
+    return PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol)
+
+
+def tag(port: PortSpec) -> str:
+    return port.device.replace("-", "_")
+
+
+def vmap(key: str, chains: Mapping[str, str]) -> str:
+    return f"{key} vmap {{ {', '.join(f'{value} : jump {chain}' for value, chain in chains.items())} }}"
+
+
+def set_of(items: Iterable[str], *, join: bool = False) -> str:
+    """``join`` for addresses and ranges of one IP version: nft takes none that overlap."""
+    if join:
+        joined = ipaddress.collapse_addresses(ipaddress.ip_network(item) for item in items)  # type: ignore[type-var]
+        items = [str(n.network_address) if n.num_addresses == 1 else str(n) for n in joined]
+    return "{ " + ", ".join(dict.fromkeys(items)) + " }"
+
+
+def link_local(mac: str) -> str:
+    """The address that a guest makes of its MAC (RFC 4291, appendix A)."""
+    octets = [int(part, 16) for part in mac.split(":")]
+    words = [octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE, *octets[3:]]
+    return "fe80::" + ":".join(f"{words[n]:02x}{words[n + 1]:02x}" for n in range(0, 8, 2))
+
+
+def by_version(addresses: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Those of IPv4 under ``ip``, those of IPv6 under ``ip6``, as far as there are any."""
+    kinds: dict[str, list[str]] = {}
+    for address in addresses:
+        kinds.setdefault("ip6" if ":" in address else "ip", []).append(address)
+    return sorted(kinds.items())

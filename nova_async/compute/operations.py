@@ -20,6 +20,7 @@ from nova_async.bus.messages.compute import (
     FinishLive,
     FinishMove,
     LiveMigrate,
+    MergeVolume,
     Pause,
     PowerOff,
     PowerOn,
@@ -33,6 +34,7 @@ from nova_async.bus.messages.compute import (
     SendDisk,
     SetPassword,
     Snapshot,
+    SnapshotVolume,
     Spawn,
     Suspend,
     SwapVolume,
@@ -111,5 +113,7 @@ OPERATIONS: dict[type[Command], Operation] = {
     DetachVolume: lambda t, c, progress: t.driver.detach_volume(c.guest, c.generation, c.volume),
     SwapVolume: lambda t, c, progress: t.driver.swap_volume(c.guest, c.generation, c.old, c.new, progress),
     ExtendVolume: lambda t, c, progress: t.driver.extend_volume(c.guest, c.volume),
+    SnapshotVolume: lambda t, c, progress: t.driver.snapshot_volume(c.guest, c.volume, c.new_file),
+    MergeVolume: lambda t, c, progress: t.driver.merge_volume(c.guest, c.volume, c.file_to_merge, c.merge_target_file, progress),
     CrashDump: lambda t, c, progress: t.driver.crash_dump(c.instance_id),
 }

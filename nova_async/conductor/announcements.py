@@ -79,7 +79,9 @@ ANNOUNCED: dict[str, Moments] = {
     "attach_volume": phases("volume_attach", fails=True),
     "detach_volume": phases("volume_detach"),
     "swap_volume": phases("volume_swap", fails=True),
-    "extend_volume": {},  # Nova tells nobody
+    "extend_volume": {},  # nor of these
+    "create_volume_snapshot": {},
+    "delete_volume_snapshot": {},
 }
 RECORDED = {"lock": ("instance.lock",), "unlock": ("instance.unlock",)}
 ELSEWHERE = ("scheduler.", "compute_task.")

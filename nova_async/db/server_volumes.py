@@ -20,7 +20,7 @@ class Violation(msgspec.Struct):
 
 SET_DEVICES = Query[Any]("server_volumes", "set_devices")
 LOST_ATTACHMENTS = Query("server_volumes", "lost_attachments", Lost)
-HOLDER = Query[str]("server_volumes", "holder")
+HOLDERS = Query[str]("server_volumes", "holders")
 VIOLATIONS = Query("server_volumes", "violations", Violation)
 
 
@@ -37,6 +37,6 @@ async def violations(conn: Connection) -> list[Violation]:
     return await VIOLATIONS.all(conn)
 
 
-async def holder(conn: Connection, volume_id: str) -> str | None:
-    """A server that has the volume."""
-    return await HOLDER.maybe(conn, volume_id)
+async def holders(conn: Connection, volume_id: str) -> list[str]:
+    """The servers that have the volume."""
+    return await HOLDERS.all(conn, volume_id)

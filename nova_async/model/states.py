@@ -84,6 +84,10 @@ LEGAL: Final[dict[str, frozenset[str]]] = {
     "detach_interface": frozenset({ACTIVE, PAUSED, STOPPED}),
     "swap_volume": frozenset({ACTIVE, PAUSED, RESIZED}),
     "detach_volume": frozenset({ACTIVE, PAUSED, STOPPED, RESIZED, SOFT_DELETED, SHELVED, SHELVED_OFFLOADED}),
+    **dict.fromkeys(
+        ("create_volume_snapshot", "delete_volume_snapshot"),
+        frozenset({ACTIVE, PAUSED, SUSPENDED, STOPPED, RESCUED, RESIZED, SOFT_DELETED, ERROR, SHELVED, SHELVED_OFFLOADED, BUILDING}),
+    ),
     "attach_volume": frozenset({ACTIVE, PAUSED, STOPPED, RESIZED, SOFT_DELETED, SHELVED, SHELVED_OFFLOADED}),
 }
 

@@ -230,6 +230,23 @@ class Driver(Protocol):
         """Let the guest see that a volume has ``volume.size_gib`` now; one that is off sees it at its next start."""
         ...
 
+    async def snapshot_volume(self, guest: GuestSpec, volume: VolumeSpec, new_file: str) -> None:
+        """From here on the running guest writes to ``new_file``, an overlay that the volume service laid beside the volume's own file.
+
+        Safe to repeat. Raises ``Conflict`` for a guest that is off, ``Invalid`` for a file that is no such overlay.
+        """
+        ...
+
+    async def merge_volume(
+        self, guest: GuestSpec, volume: VolumeSpec, file_to_merge: str | None, merge_target_file: str | None, progress: Progress
+    ) -> None:
+        """Bring what ``file_to_merge`` holds into ``merge_target_file``, below it in the chain of the volume's files.
+
+        Without a target: bring what is between ``file_to_merge`` (None: all below) and the file that the guest writes into the latter.
+        Safe to repeat; raises as ``snapshot_volume``.
+        """
+        ...
+
     async def crash_dump(self, instance_id: str) -> None: ...
 
     async def measures(self, instance_id: str) -> Measures:

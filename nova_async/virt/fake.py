@@ -378,6 +378,29 @@ class FakeDriver:
             raise NotFound(f"Server {guest.instance_id} does not have volume {volume.volume_id}.")
         self.faults.done("extend_volume")
 
+    async def snapshot_volume(self, guest: GuestSpec, volume: VolumeSpec, new_file: str) -> None:
+        """Any name is that of an overlay which is there."""
+        await self.faults.before("snapshot_volume", guest.instance_id, self._world)
+        known = self._with_volume(guest, volume)
+        files = known.overlays.get(volume.volume_id, [])
+        if new_file not in files:
+            await self._set_overlays(known, volume, [*files, new_file])
+        self.faults.done("snapshot_volume")
+
+    async def merge_volume(
+        self, guest: GuestSpec, volume: VolumeSpec, file_to_merge: str | None, merge_target_file: str | None, progress: Progress
+    ) -> None:
+        await self.faults.before("merge_volume", guest.instance_id, self._world)
+        known = self._with_volume(guest, volume)
+        files = known.overlays.get(volume.volume_id, [])
+        progress(0, "merging the volume's files")
+        if merge_target_file is not None:
+            await self._set_overlays(known, volume, [file for file in files if file != file_to_merge])
+        else:
+            below = files[: files.index(file_to_merge) + 1] if file_to_merge in files else []
+            await self._set_overlays(known, volume, below + [file for file in files[-1:] if file not in below])
+        self.faults.done("merge_volume")
+
     async def crash_dump(self, instance_id: str) -> None:
         await self.faults.before("crash_dump", instance_id, self._world)
         _note(self._find(instance_id), "nmi")
@@ -496,6 +519,19 @@ class FakeDriver:
 
     async def _set_volumes(self, guest: FakeGuest, volumes: list[str]) -> None:
         guest.volumes = volumes
+        if self._journal:
+            await self._journal.write(msgspec.json.encode(guest))
+
+    def _with_volume(self, guest: GuestSpec, volume: VolumeSpec) -> FakeGuest:
+        known = self._find(guest.instance_id)
+        if volume.volume_id not in known.volumes:
+            raise NotFound(f"Server {guest.instance_id} does not have volume {volume.volume_id}.")
+        if known.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
+            raise Conflict(f"Server {guest.instance_id} does not run.")
+        return known
+
+    async def _set_overlays(self, guest: FakeGuest, volume: VolumeSpec, files: list[str]) -> None:
+        guest.overlays = guest.overlays | {volume.volume_id: files}
         if self._journal:
             await self._journal.write(msgspec.json.encode(guest))
 

@@ -29,6 +29,7 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     fit: Fit | None = None
     notes: list[str] = msgspec.field(default_factory=lambda: ["boot"])
     volumes: list[str] = msgspec.field(default_factory=list)  # ids, in the order in which they came
+    overlays: dict[str, list[str]] = msgspec.field(default_factory=dict)  # volume -> files laid over its own, the newest last
 
 
 class Journal:

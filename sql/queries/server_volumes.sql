@@ -24,6 +24,6 @@ WHERE NOT i.deleted AND d ->> 'kind' = 'volume' AND d ? 'attachment_id' AND d ->
   AND EXISTS (SELECT FROM volumes v WHERE v.id::text = d ->> 'volume_id')
   AND NOT EXISTS (SELECT FROM volume_attachments a WHERE a.id::text = d ->> 'attachment_id' AND a.instance_id = i.uuid)
 
--- holder --
--- A server that has a volume. $1 volume
-SELECT i.uuid FROM instances i WHERE NOT i.deleted AND i.block_devices @> jsonb_build_array(jsonb_build_object('volume_id', $1::text)) LIMIT 1
+-- holders --
+-- Servers that have a volume. $1 volume
+SELECT i.uuid FROM instances i WHERE NOT i.deleted AND i.block_devices @> jsonb_build_array(jsonb_build_object('volume_id', $1::text))

@@ -300,16 +300,31 @@ async def test_volumes_and_snapshots_of_the_first_versions(api) -> None:
         assert (await api.get(path, version="2.36")).status == 404
 
 
-async def test_hosts_take_no_part_in_snapshots(api) -> None:
-    asked = {"snapshot": {"volume_id": VOLUME, "create_info": {"snapshot_id": OTHER, "type": "qcow2", "new_file": "x"}}}
+async def test_a_host_takes_part_in_snapshots_of_volumes(api) -> None:
+    info = {"snapshot_id": OTHER, "type": "qcow2", "new_file": "x", "id": OTHER}
+    asked, path = {"snapshot": {"volume_id": VOLUME, "create_info": info}}, f"/os-assisted-volume-snapshots/{OTHER}"
     assert (await api.post("/os-assisted-volume-snapshots", asked)).status == 403
     answer = await api.post("/os-assisted-volume-snapshots", asked, "service")
     assert (answer.status, answer.message) == (400, f"No volume Block Device Mapping with id {VOLUME}.")
-    await with_volume(api)
-    assert "take no part" in (await api.post("/os-assisted-volume-snapshots", asked, "service")).message
-    path = f"/os-assisted-volume-snapshots/{OTHER}"
+    server, _ = await with_volume(api)
+    answer = await api.post("/os-assisted-volume-snapshots", asked, "service")
+    assert (answer.status, answer.body) == (200, {"snapshot": {"id": OTHER, "volumeId": VOLUME}})
+    given = {"volume_id": VOLUME, "snapshot_id": OTHER}
+    assert api.starter.begun[-1] == ("create_volume_snapshot", server, given | {"info": info})
+    assert (await api.post("/os-assisted-volume-snapshots", asked, "service")).status == 400, "something is being done already"
+    await api.settle(server, host=None)
+    answer = await api.post("/os-assisted-volume-snapshots", asked, "service")
+    assert (answer.status, answer.message) == (400, f"Instance {server} is not ready")
+    await api.settle(server, "stopped")
     assert (await api.delete(path, "service")).status == 400
-    assert "take no part" in (await api.delete(f'{path}?delete_info={{"volume_id":"{VOLUME}"}}', "service")).message
+    for bad in ("{}", "[]", f'{{"volume_id":"{MISSING}"}}', f'{{"volume_id":"{VOLUME}","file_to_merge":5}}'):
+        assert (await api.delete(f"{path}?delete_info={bad}", "service")).status == 400, bad
+    info = {"volume_id": VOLUME, "type": "qcow2", "file_to_merge": "a", "merge_target_file": "b"}
+    query = f"{path}?delete_info={json.dumps(info, separators=(',', ':'))}"
+    assert "vm_state stopped" in (await api.delete(query, "service")).message
+    await api.settle(server)
+    assert (await api.delete(query, "service")).status == 204
+    assert api.starter.begun[-1] == ("delete_volume_snapshot", server, given | {"info": info})
 
 
 # -- operations on a server that boots from a volume

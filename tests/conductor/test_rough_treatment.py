@@ -33,12 +33,15 @@ BEFORE = {  # what a server must have gone through before the operation may begi
     "detach_volume": ("create", "attach_volume"),
     "swap_volume": ("create", "attach_volume"),
     "extend_volume": ("create", "attach_volume"),
+    "create_volume_snapshot": ("create", "attach_volume"),
+    "delete_volume_snapshot": ("create", "attach_volume", "create_volume_snapshot"),
 }
 ENDS = {  # where the server is when all went well
     **dict.fromkeys(("create", "start", "reboot", "unpause", "resume", "rebuild", "unrescue", "unshelve", "restore"), "active"),
     **dict.fromkeys(("createImage", "createBackup", "changePassword", "trigger_crash_dump"), "active"),
     **dict.fromkeys(("attach_interface", "detach_interface", "confirmResize", "revertResize", "live-migration", "evacuate"), "active"),
     **dict.fromkeys(("attach_volume", "detach_volume", "swap_volume", "extend_volume"), "active"),
+    **dict.fromkeys(("create_volume_snapshot", "delete_volume_snapshot"), "active"),
     "stop": "stopped",
     "pause": "paused",
     "suspend": "suspended",
@@ -152,6 +155,10 @@ async def given(made: Cloud, kind: str, server: str) -> dict[str, Any]:
             return {"device": device(source="volume", volume_id=await made.volume(), device="/dev/vdc", delete_on_termination=False)}
         case "detach_volume" | "extend_volume":
             return {"volume_id": row.volumes[-1]["volume_id"]}
+        case "create_volume_snapshot" | "delete_volume_snapshot":
+            volume = row.volumes[-1]["volume_id"]
+            info = {"type": "qcow2", "new_file": f"{volume}.1", "file_to_merge": None, "merge_target_file": None}
+            return {"volume_id": volume, "snapshot_id": server, "info": info}
         case "swap_volume":
             return {"old_volume_id": row.volumes[-1]["volume_id"], "new_volume_id": await made.volume(2), "new_size": 2}
     return {}

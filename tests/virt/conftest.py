@@ -28,6 +28,7 @@ from nova_async.errors import Unavailable
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, VolumeSpec
 from nova_async.model.power import PowerState
+from nova_async.processes import run
 from nova_async.virt import testguest
 from nova_async.virt.driver import Driver, GuestEvent
 from nova_async.virt.events import Listener
@@ -146,6 +147,9 @@ class Lab:
         """A volume that a guest may be given as /dev/vdb."""
         return VolumeSpec(volume_id=str(uuid.uuid4()), attachment_id="held", device="/dev/vdb")
 
+    async def overlay(self, volume: VolumeSpec, name: str) -> None:
+        """An empty overlay beside the volume's newest file, as its service makes it; one that is there already stays."""
+
     async def left(self) -> list[str]:
         """What is left of guests on this host."""
         return [guest.instance_id for guest in await self.driver.guests()]
@@ -183,6 +187,7 @@ class FolderVolumes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.files: dict[str, list[str]] = {}  # of volumes with overlays, the newest last
 
     def make(self, gib: int) -> VolumeSpec:
         """An empty volume for /dev/vdb."""
@@ -207,6 +212,13 @@ class LibvirtLab(Lab):
 
     def volume(self) -> VolumeSpec:
         return self.volumes.make(1)
+
+    async def overlay(self, volume: VolumeSpec, name: str) -> None:
+        files = self.volumes.files.setdefault(volume.volume_id, [volume.volume_id])
+        if name not in files:
+            base = ("-b", files[-1], "-F", "raw" if len(files) == 1 else "qcow2")
+            await run("qemu-img", "create", "-q", "-f", "qcow2", *base, str(self.volumes.folder / name), deadline=30.0)
+            files.append(name)
 
     async def another_driver(self) -> Driver:
         from nova_async.virt.libvirt.driver import LibvirtDriver

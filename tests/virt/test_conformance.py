@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from nova_async.errors import Conflict, Invalid, NotFound
+from nova_async.errors import Conflict, Invalid, NotFound, Unsupported
 from nova_async.model.power import PowerState
 
 from .conftest import Lab, quiet
@@ -326,6 +326,28 @@ async def test_a_volume_comes_and_goes(lab: Lab) -> None:
     assert await lab.state(guest) is ON
     with pytest.raises(NotFound):
         await lab.driver.attach_volume(lab.spec(), 1, volume)
+
+
+async def test_a_volume_is_snapshotted_with_the_hosts_help(lab: Lab) -> None:
+    guest, volume = await lab.spawn(), lab.volume()
+    await lab.ready(guest)
+    having = msgspec.structs.replace(guest, volumes=(volume,))
+    if lab.kind == "test":
+        with pytest.raises(Unsupported):
+            await lab.driver.snapshot_volume(having, volume, "first")
+        return
+    with pytest.raises(NotFound):
+        await lab.driver.snapshot_volume(having, volume, "first")
+    await lab.driver.attach_volume(having, 1, volume)
+    for new in ("first", "first", "second"):
+        await lab.overlay(volume, new)
+        await lab.driver.snapshot_volume(having, volume, new)
+    for merged, target in (("first", volume.volume_id), (None, None)):
+        for _ in range(2):
+            await lab.driver.merge_volume(having, volume, merged, target, quiet)
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=0)
+    with pytest.raises(Conflict):
+        await lab.driver.snapshot_volume(having, volume, "third")
 
 
 async def test_guests_outlive_the_driver(lab: Lab) -> None:

@@ -1,11 +1,8 @@
-"""Volumes and snapshots as the first versions of the API told of them (a proxy to the volume service), and its calls for help."""
+"""Volumes and snapshots as the first versions of the API told of them: a proxy to the volume service."""
 
-from typing import Any, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from nova_async.api.request import Request
-from nova_async.db import server_volumes
 from nova_async.errors import Forbidden, Invalid, NotFound, TooLarge
 from nova_async.services.volume import Snapshot, Volume, Wanted
 
@@ -72,32 +69,6 @@ async def create_snapshot(request: Request) -> Snapshot:
 async def delete_snapshot(request: Request) -> None:
     await request.parts.volumes.snapshot(request.ctx, request.values["id"])
     await request.parts.volumes.delete_snapshot(request.ctx, request.values["id"])
-
-
-# -- what file systems behind a real Cinder ask of hosts
-
-
-async def assist(request: Request) -> dict[str, Any]:
-    await _refuse_help(request, request.body["snapshot"]["volume_id"])
-    return {}
-
-
-async def assist_deletion(request: Request) -> None:
-    text = request.first("delete_info")
-    try:
-        info = msgspec.json.decode((text or "").encode(), type=dict[str, Any])
-        volume_id = str(info["volume_id"])
-    except (msgspec.DecodeError, KeyError):
-        raise Invalid("delete_info must be a JSON object that names the volume_id.") from None
-    await _refuse_help(request, volume_id)
-
-
-async def _refuse_help(request: Request, volume_id: str) -> None:
-    """Our hosts hold volumes that their services make snapshots of by themselves."""
-    async with request.parts.database.connection() as conn:
-        if await server_volumes.holder(conn, volume_id) is None:
-            raise Invalid(f"No volume Block Device Mapping with id {volume_id[:255]}.")
-    raise Invalid("Invalid volume: hosts of this cloud take no part in snapshots; the volume service must make them by itself.")
 
 
 def _page(request: Request, found: list[T]) -> list[T]:

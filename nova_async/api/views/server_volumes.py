@@ -92,4 +92,5 @@ _SNAPSHOT = closed(dict.fromkeys(("id", "volumeId", "status", "createdAt", "disp
 VOLUME = Plain(lambda volume, _: {"volume": _volume(volume)}, closed({"volume": _VOLUME}))
 VOLUMES = Plain(lambda found, _: {"volumes": [_volume(volume) for volume in found]}, closed({"volumes": array(_VOLUME)}))
 SNAPSHOT = Plain(lambda snapshot, _: {"snapshot": _snapshot(snapshot)}, closed({"snapshot": _SNAPSHOT}))
+ASSISTED = AsItIs(closed({"snapshot": closed({"id": MAYBE_TEXT, "volumeId": TEXT})}))
 SNAPSHOTS = Plain(lambda found, _: {"snapshots": [_snapshot(snapshot) for snapshot in found]}, closed({"snapshots": array(_SNAPSHOT)}))

@@ -259,6 +259,25 @@ class ExtendVolume(Command, frozen=True, kw_only=True):
 
 
 @message
+class SnapshotVolume(Command, frozen=True, kw_only=True):
+    """Let a running guest go on in ``new_file``, an overlay that the volume service laid beside the volume's file."""
+
+    guest: GuestSpec
+    volume: VolumeSpec
+    new_file: str
+
+
+@message
+class MergeVolume(Command, frozen=True, kw_only=True):
+    """Merge files of a volume under a running guest: one into the one below (``merge_target_file``), or all between into the active one."""
+
+    guest: GuestSpec
+    volume: VolumeSpec
+    file_to_merge: str | None = None
+    merge_target_file: str | None = None
+
+
+@message
 class CrashDump(Command, frozen=True, kw_only=True):
     """Make the guest's system dump itself (a non-maskable interrupt)."""
 

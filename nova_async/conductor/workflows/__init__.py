@@ -1,6 +1,6 @@
 """Every operation on a server, by the name that os-instance-actions shows."""
 
-from nova_async.conductor.workflows import guest_actions, interfaces, power, resize, volumes
+from nova_async.conductor.workflows import guest_actions, interfaces, power, resize, volume_snapshots, volumes
 from nova_async.conductor.workflows.create import CREATE
 from nova_async.conductor.workflows.delete import DELETE
 from nova_async.conductor.workflows.evacuate import EVACUATE
@@ -35,4 +35,5 @@ DEFINITIONS: list[Definition] = [
     RESTORE,
     *interfaces.DEFINITIONS,
     *volumes.DEFINITIONS,
+    *volume_snapshots.DEFINITIONS,
 ]

@@ -105,6 +105,10 @@ class VolumeService(Protocol):
         """What was made with this key goes, in whatever state it is. Safe to repeat."""
         ...
 
+    async def tell_snapshot(self, ctx: Context, snapshot_id: str, status: str) -> None:
+        """What a host did for a snapshot that it takes part in. Raises ``Invalid`` where that does not follow on its status."""
+        ...
+
     async def find_snapshots(self, ctx: Context) -> list[Snapshot]: ...
 
     async def reserve(self, ctx: Context, volume_id: str, instance_id: str) -> str:

@@ -132,6 +132,9 @@ class BuiltinVolumes:
         except NotFound:
             return
 
+    async def tell_snapshot(self, ctx: Context, snapshot_id: str, status: str) -> None:
+        await self.snapshots.follow(self._own(ctx), snapshot_id, status)
+
     async def find_snapshots(self, ctx: Context) -> list[Snapshot]:
         return [snapshot_of(row) for row in await self.snapshots.listing(ctx)]
 

@@ -19,6 +19,7 @@ STATUSES = frozenset(
     }
 )
 SNAPSHOT_STATUSES = frozenset({"creating", "available", "deleting", "error", "error_deleting"})
+SNAPSHOT_FOLLOWS = {"creating": ("creating", "available", "error"), "deleting": ("deleting", "error_deleting")}
 LIMITS = ("volumes", "snapshots", "gigabytes", "per_volume_gigabytes", "backups", "backup_gigabytes", "groups")
 
 

@@ -81,6 +81,12 @@ class Unable:
     async def extend_volume(self, *_: Any, **__: Any) -> None:
         _refuse("have volumes here")
 
+    async def snapshot_volume(self, *_: Any, **__: Any) -> None:
+        _refuse("have volumes here")
+
+    async def merge_volume(self, *_: Any, **__: Any) -> None:
+        _refuse("have volumes here")
+
     async def measures(self, *_: Any, **__: Any) -> NoReturn:
         _refuse("be measured from outside")
 

@@ -230,7 +230,7 @@ def detach_disk(domain: libvirt.virDomain, serial: str) -> None:
 
 def resize_disk(domain: libvirt.virDomain, serial: str, size: int) -> None:
     """Tell a running guest the new size, in bytes."""
-    domain.blockResize(_target(domain, serial), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    domain.blockResize(target_of(domain, serial), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
 
 def bridges(connection: libvirt.virConnect) -> set[str]:
@@ -273,7 +273,7 @@ def reach_anew(domain: libvirt.virDomain, name: str) -> None:
 
 def begin_disk_copy(domain: libvirt.virDomain, serial: str, disk: str) -> None:
     """Mirror a disk of a running guest to another one that is there; one that is being mirrored is left at it."""
-    target = _target(domain, serial)
+    target = target_of(domain, serial)
     if domain.blockJobInfo(target, 0):
         return
     flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
@@ -282,7 +282,7 @@ def begin_disk_copy(domain: libvirt.virDomain, serial: str, disk: str) -> None:
 
 def disk_copied(domain: libvirt.virDomain, serial: str) -> int:
     """Percent; 100 once the copy keeps up with the guest. Raises ``Conflict`` when it has ended by itself."""
-    job = domain.blockJobInfo(_target(domain, serial), 0)
+    job = domain.blockJobInfo(target_of(domain, serial), 0)
     if not job:
         raise Conflict("The copy of the volume ended before it was whole.")
     if job["cur"] == job["end"] and job["end"] > 0:
@@ -292,18 +292,23 @@ def disk_copied(domain: libvirt.virDomain, serial: str) -> int:
 
 def end_disk_copy(domain: libvirt.virDomain, serial: str, *, pivot: bool) -> None:
     """The guest goes on with the copy (``pivot``), or with what it had."""
-    target = _target(domain, serial)
+    target = target_of(domain, serial)
     if domain.blockJobInfo(target, 0):
         domain.blockJobAbort(target, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT if pivot else 0)
 
 
-def _target(domain: libvirt.virDomain, serial: str) -> str:
-    """The name of a running guest's disk. Raises ``NotFound``."""
+def disk_of(domain: libvirt.virDomain, serial: str) -> Tree.Element:
+    """A running guest's disk. Raises ``NotFound``."""
     disk = _disk(domain, serial, 0)
-    target = disk.find("target") if disk is not None else None
-    if target is None:
+    if disk is None:
         raise NotFound(f"The guest has no volume {serial}.")
-    return target.get("dev", "")
+    return disk
+
+
+def target_of(domain: libvirt.virDomain, serial: str) -> str:
+    """Its name."""
+    target = disk_of(domain, serial).find("target")
+    return target.get("dev", "") if target is not None else ""
 
 
 def _disk(domain: libvirt.virDomain, serial: str, flags: int) -> Tree.Element | None:

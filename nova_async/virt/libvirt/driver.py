@@ -18,7 +18,7 @@ from nova_async.virt.libvirt.going import Going
 from nova_async.virt.libvirt.interfaces import Interfaces
 from nova_async.virt.libvirt.measures import Measuring
 from nova_async.virt.libvirt.rescue import Rescue
-from nova_async.virt.libvirt.snapshots import Snapshots
+from nova_async.virt.libvirt.volume_snapshots import VolumeSnapshots
 from nova_async.virt.libvirt.volumes import Volumes
 
 SAVE_SECONDS = 900.0
@@ -26,7 +26,7 @@ SOFT_REBOOT_SECONDS = 60.0
 PRESS_SECONDS = 10.0
 
 
-class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Measuring, Rescue, Snapshots, Volumes, LibvirtBase):
+class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Measuring, Rescue, VolumeSnapshots, Volumes, LibvirtBase):
     """Implements ``virt.driver.Driver``."""
 
     # --- coming and going ---

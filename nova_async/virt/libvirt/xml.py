@@ -298,10 +298,12 @@ def volume(way: Way, guest: GuestSpec, host: Host) -> str:
 
 
 def _volume(way: Way, host: Host) -> Element:
-    """A raw disk, whatever its bytes look like; its serial number is the volume's id."""
+    """A disk of the format that the volume service tells, whatever its bytes look like; its serial number is the volume's id."""
     spec, data = way.volume, way.data
     element = Element("disk", type="file" if way.kind == "file" else "network", device="disk")
-    driver = SubElement(element, "driver", name="qemu", type="raw")
+    if (form := str(data.get("format") or "raw")) not in ("raw", "qcow2"):
+        raise Unsupported(f"Hosts of this cloud cannot open volumes of the format {form[:64]}.")
+    driver = SubElement(element, "driver", name="qemu", type=form)
     if host.virt_type in CACHE:
         driver.set("cache", "none" if spec.shared else CACHE[host.virt_type])
         driver.set("discard", "unmap")

@@ -21,6 +21,7 @@ from nova_async.model.guests import DiskSpec, GuestSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.libvirt import daemon
 from nova_async.world import RealWorld
+from tests.certs.parties import Parties
 
 from .conftest import quiet
 from .two_hosts import Host, Pair, Place, possible, two_places
@@ -54,16 +55,27 @@ def content(host: Host, guest: GuestSpec, name: str) -> str:
 
 
 @pytest.fixture
-async def pair(places: list[Place], world: RealWorld, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
-    """Options of both hosts may be given by the mark ``options``; ``shared`` puts their files into one folder."""
+def parties(tmp_path: Path, world: RealWorld) -> Parties:
+    return Parties(tmp_path / "parties", world)
+
+
+@pytest.fixture
+async def pair(places: list[Place], world: RealWorld, parties: Parties, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Options of both hosts may be given by the mark ``options``; ``shared`` puts their files into one folder.
+
+    ``enrolled`` gives them certificates of one authority.
+    """
     mark = request.node.get_closest_marker("options")
     options = dict(mark.kwargs) if mark else {}
     shared = tempfile.mkdtemp(prefix="nlm-", dir="/tmp") if options.pop("shared", False) else ""
+    enrolled = options.pop("enrolled", False)
     hosts = [
         Host(world, folder, uri, f"host{number}", (19100 + 10 * number, 19109 + 10 * number), shared, **options)
         for number, (folder, uri) in enumerate(places)
     ]
     for host in hosts:
+        if enrolled:
+            host.identity, host.viewer = await parties.identity(f"compute.{host.name}"), await parties.identity("app")
         await host.open()
     yield Pair(hosts)
     for host in hosts:
@@ -200,6 +212,36 @@ async def test_a_migration_that_breaks_leaves_the_guest_where_it_was(pair: Pair,
         await leaving
     if fault == "libvirtd":
         await daemon.start_private(pair.target.folder, pair.target.world)
+    await pair.stayed(guest)
+
+
+@pytest.mark.hosts
+@pytest.mark.options(enrolled=True)
+async def test_enrolled_hosts_take_guests_from_the_host_that_has_them_and_from_no_other(pair: Pair, parties: Parties, capsys) -> None:
+    """SEC-020: another host's certificate, one that is over or that was revoked ends it, and the guest runs on."""
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    own = pair.source.identity
+    target = pair.target.identity
+    assert own is not None
+    assert target is not None
+    for identity, reason in (
+        (await parties.identity("compute.elsewhere"), "party=compute.elsewhere"),
+        (await parties.identity("compute.late", seconds=-1), "certificate has expired"),
+        (None, "enrol the host"),
+    ):
+        pair.source.driver._identity = identity
+        with pytest.raises(Error) as refused:
+            await pair.leave(guest)
+        assert reason in capsys.readouterr().out + str(refused.value.message)
+        pair.source.driver._identity = own
+        await pair.stayed(guest)
+    await pair.move(guest)
+    parties.revoke(target.party, own.party)  # it has the guest now, and wants to bring it back
+    await own.load()
+    with pytest.raises(Error):
+        await pair.leave(guest)
+    assert "certificate revoked" in capsys.readouterr().out
     await pair.stayed(guest)
 
 

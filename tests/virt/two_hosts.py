@@ -1,5 +1,6 @@
 """Two hosts for real guests on this machine, each a libvirtd in a network namespace and under a host name of its own."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nova_async.certs.identity import Identity
 from nova_async.config import load
+from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
 from nova_async.virt import testguest
@@ -57,6 +60,8 @@ class Host(QemuLab):
     ) -> None:
         super().__init__(world, folder, uri)
         self.name, self.ports, self.files, self.options = name, ports, files, options
+        self.identity: Identity | None = None
+        self.viewer: Identity | None = None  # who looks at consoles of an enrolled host
 
     async def another_driver(self) -> LibvirtDriver:
         options = {f"compute__{name}": value for name, value in self.options.items()}
@@ -70,9 +75,14 @@ class Host(QemuLab):
             compute__transfer_ports=self.ports,
             **options,
         )
-        driver = LibvirtDriver(config, self.world, FolderImages(self.folder), self.plugs, self.name)
+        driver = LibvirtDriver(config, self.world, FolderImages(self.folder), self.plugs, self.name, identity=self.identity)
         await driver.start()
         return driver
+
+    async def connect(self, address: ConsoleAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.viewer is None:
+            return await super().connect(address)
+        return await self.viewer.connect(address.host, address.port, address.party, limit=2**16)
 
     async def left(self) -> list[str]:
         if not self.files:

@@ -120,11 +120,16 @@ class Authority:
         logger.info("certificate.renewed", party=party)
         return made
 
-    async def issue(self, party: str, alternatives: Sequence[str]) -> tuple[x509.Key, Made]:
-        """A new key and certificate for a service of this machine. Raises ``Invalid``."""
+    async def issue(self, party: str, alternatives: Sequence[str], *, broker: bool = False) -> tuple[x509.Key, Made]:
+        """A new key and certificate for a service of this machine, which with ``broker`` may use the broker too.
+
+        Raises ``Invalid``, and ``Unavailable`` when the broker does not answer.
+        """
         key = x509.new_key()
         async with self.database.transaction() as conn:
             made = await self._make(conn, key.public_key(), party, alternatives)
+            if broker:
+                await self.accounts.allow(party)
         logger.info("certificate.issued", party=party)
         return key, made
 

@@ -28,6 +28,7 @@ from nova_async.world import World
 
 SECONDS = aiohttp.ClientTimeout(total=20)
 LOOK_SECONDS = (1.0, 600.0)  # least and most time between looks at our certificate's age and at the list of revoked ones
+AGAIN_SECONDS = 15.0  # after what failed: the authority may be starting just now
 ANSWER_LIMIT = 1024 * 1024
 
 logger = log.get("certs")
@@ -79,11 +80,13 @@ class Keeper:
     async def run(self) -> None:
         """Look for ever; what fails is tried again."""
         while True:
+            again = LOOK_SECONDS[1]
             try:
                 await self.look()
             except Error as error:
                 logger.warning("certificate.not_kept", directory=str(self.directory), reason=error.message, detail=error.detail)
-            await self._rest(await self._pause())
+                again = AGAIN_SECONDS
+            await self._rest(min(again, await self._pause()))
 
     def look_now(self) -> None:
         """Let ``run`` not wait any longer."""

@@ -181,14 +181,15 @@ def root(where: Any) -> None:
 @click.argument("party")
 @click.option("--name", "names", multiple=True, help="A DNS name or an address to be in the certificate. Several times.")
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where key and certificate are written.")
+@click.option("--broker", is_flag=True, help="Let it use the broker, too: make its account there.")
 @click.pass_obj
-def issue(where: Any, party: str, names: tuple[str, ...], directory: Path) -> None:
+def issue(where: Any, party: str, names: tuple[str, ...], directory: Path, broker: bool) -> None:
     """Make key and certificate for a part of this machine that is no worker: the broker, an application."""
 
     async def work(authority: "Authority") -> None:
         from nova_async.certs.keeper import write_identity
 
-        key, made = await authority.issue(party, names)
+        key, made = await authority.issue(party, names, broker=broker)
         await asyncio.to_thread(write_identity, directory, key, made.chain, made.root)
         click.echo(f"written to {directory}")
 

@@ -260,3 +260,24 @@ async def test_an_issuing_authority_that_grows_old_is_replaced_and_what_it_made_
     assert verified(keeper.directory, "-crl_check_all", "-CRLfile", str(before))
     await keeper.renew()
     assert x509.is_issued(x509.read((keeper.directory / IDENTITY).read_bytes()), again.issuing.certificate)
+
+
+async def test_a_service_gets_an_account_at_the_broker_when_it_shall_use_it(authority: Authority, accounts, monkeypatch) -> None:
+    await authority.issue("rabbitmq", [])
+    assert accounts.allowed == set()
+    await authority.issue("app", [], broker=True)
+    assert accounts.allowed == {"app"}
+
+
+async def test_an_authority_that_was_away_is_asked_again_soon(authority: Authority, keeper: Keeper, url: str, monkeypatch) -> None:
+    await keeper.enrol("host1", await authority.allow_host("host1", []))
+    monkeypatch.setattr("nova_async.certs.keeper.AGAIN_SECONDS", 0.1)
+    keeper._url = "http://127.0.0.1:1"
+    running = asyncio.create_task(keeper.run())
+    await asyncio.sleep(0.3)
+    assert not (keeper.directory / "ca-crl.pem").exists()
+    keeper._url = url
+    async with asyncio.timeout(10):
+        while not (keeper.directory / "ca-crl.pem").exists():
+            await asyncio.sleep(0.05)
+    running.cancel()

@@ -445,3 +445,11 @@ async def test_a_host_that_is_not_enrolled_brings_nothing_to_one_that_is(enrolle
     await stranger.overlay()
     with pytest.raises(Conflict, match="enrol"):
         await stranger.send(await enrolled[1].arrivals.expect(SERVER, 2, DISK, SOURCE))
+
+
+def test_files_are_sent_in_the_order_in_which_they_are_wanted() -> None:
+    names = ("disk", "kernel", "nvram")
+    offers = {Path("/folder", name): Offer(name=name, format="raw", size=1, data=1) for name in names}
+    assert [path.name for path in sending._in_order(offers, ("kernel", "nvram", "disk"))] == ["kernel", "nvram", "disk"]
+    with pytest.raises(Invalid):
+        sending._in_order(offers, ("disk", "secrets.json"))

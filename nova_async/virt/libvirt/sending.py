@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nova_async import log
 from nova_async.certs.identity import Identity
-from nova_async.errors import Error, NotFound, Unavailable
+from nova_async.errors import Error, Invalid, NotFound, Unavailable
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import qcow2, sparse
 from nova_async.virt.libvirt.files import FileThreads
@@ -15,7 +15,7 @@ from nova_async.virt.libvirt.transfer import LOST, VERSION, Answer, Digest, Hell
 from nova_async.world import World
 
 DISK = re.compile(r"disk(\.(eph\d+|swap))?")  # overlays; a config drive is made anew
-BOOT = re.compile(r"kernel|ramdisk")
+BOOT = re.compile(r"kernel|ramdisk|nvram|tpm2?-00\.permall")
 RETRY_SECONDS = 150.0  # without reaching the destination; its worker may be starting anew
 TRIES = 20
 STORE_SECONDS = 900.0  # what the destination may take to prove and keep what it has got
@@ -60,9 +60,8 @@ class Sender:
             meter = _Meter(progress, sum(offer.data for offer in found.values() if offer.name in wanted))
             ending = asyncio.ensure_future(get(reader, Answer, float("inf")))
             try:
-                for path, offer in found.items():
-                    if offer.name in wanted:
-                        await self._file(path, writer, ending, meter)
+                for path in _in_order(found, wanted):
+                    await self._file(path, writer, ending, meter)
                 async with asyncio.timeout(STORE_SECONDS):
                     check(await ending)
             finally:
@@ -92,6 +91,14 @@ class _Meter:
     def count(self, size: int) -> None:
         self._sent += size
         self._progress(min(99, self._sent * 100 // self._total), "bringing the disks over")
+
+
+def _in_order(found: dict[Path, Offer], wanted: tuple[str, ...]) -> list[Path]:
+    """Raises ``Invalid`` for a name that was not offered."""
+    paths = {offer.name: path for path, offer in found.items()}
+    if not paths.keys() >= set(wanted):
+        raise Invalid("The destination wants files that were not offered.")
+    return [paths[name] for name in wanted]
 
 
 def _offers(folder: Path, cache: Path) -> dict[Path, Offer]:

@@ -23,7 +23,7 @@ CASES ?= 20000
 SEED ?= 1
 
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
-HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf dnsmasq-base nftables iproute2 genisoimage \
+HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools dnsmasq-base nftables iproute2 genisoimage \
 	mtools openssh-client curl
 BUILD_PACKAGES := libvirt-dev pkg-config gcc python3-dev python3-venv
 SERVER_PACKAGES := postgresql rabbitmq-server
@@ -89,7 +89,8 @@ test: install
 
 # One lab for all of them, so one after another.
 test-hosts: install
-	$(PY) -m pytest -v -m 'hosts or qemu' tests/lab tests/virt/test_live_migration.py tests/virt/test_inside_guests.py
+	$(PY) -m pytest -v -m 'hosts or qemu' tests/lab tests/virt/test_live_migration.py tests/virt/test_shared_files.py \
+		tests/virt/test_inside_guests.py
 
 tempest: install $(TEMPEST)/.installed
 	$(PY) -m tests.tempest --regex '$(REGEX)' --min-microversion $(MIN_MICROVERSION) --virt $(VIRT) --hosts $(HOSTS) \

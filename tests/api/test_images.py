@@ -1,10 +1,12 @@
 """The old proxy to images: a story in front of the built-in image service, and what it refuses."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from nova_async.services.image import Image
+from nova_async.services.image.blank import blank_qcow2
 from tests.api.conftest import CALLERS, Api
 from tests.api.proxied import proxied
 
@@ -133,3 +135,26 @@ async def test_the_proxy_ends_where_it_ended(proxied: Api) -> None:
         assert (await proxied.get(path, version=TOO_NEW)).status == 404
     assert (await proxied.delete(f"/images/{image.id}", version=TOO_NEW)).status == 404
     assert (await proxied.get(f"/images/{image.id}/metadata", version="2.39")).status == 404
+
+
+@pytest.mark.parametrize("action", ["rebuild", "rescue"])
+async def test_sec_010_nobody_boots_an_image_that_the_image_service_does_not_show_them(proxied: Api, action: str) -> None:
+    """SEC-010: whatever hosts keep of it. One that is not there is refused in the same words."""
+    theirs = await made(proxied, "theirs", "stranger")
+    proxied.parts.networks = proxied.networks
+    own = await made(proxied, "own", "member", container_format="bare")
+    await proxied.parts.images.upload(CALLERS["member"], own.id, one_piece(blank_qcow2(1)))
+    server = await proxied.server(imageRef=own.id)
+    key = "imageRef" if action == "rebuild" else "rescue_image_ref"
+    said = []
+    for image in (theirs.id, NOBODYS):
+        asked = {"name": "web", "imageRef": image, "flavorRef": "1", "networks": "none"}
+        for answer in (await proxied.post("/servers", {"server": asked}), await proxied.act(server, action, {key: image})):
+            assert answer.status in (400, 404), answer
+            said.append(answer.message.replace(image, "IT"))
+    assert said[:2] == said[2:]
+    assert proxied.starter.begun == [("create", server, {})]
+
+
+async def one_piece(data: bytes) -> AsyncIterator[bytes]:
+    yield data

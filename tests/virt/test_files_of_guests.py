@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pycdlib
@@ -40,8 +42,9 @@ def test_a_config_drive_is_replaced_whole_and_only_its_owner_may_read_it(tmp_pat
     assert (tmp_path / "drive").stat().st_size % 512 == 0
 
 
+# SEC-001: files that users give their servers go to the config drive alone; no image of a guest is ever written to or mounted here.
 @pytest.mark.parametrize("name", ["../secret", "a//b", "a/./b", "", "a\0b"])
-def test_impossible_paths_on_a_config_drive_are_refused(tmp_path: Path, name: str) -> None:
+def test_sec_001_impossible_paths_on_a_config_drive_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Invalid):
         config_drive.write(tmp_path / "drive", {name: b"text"})
 
@@ -66,6 +69,26 @@ def test_the_console_follows_no_link_and_waits_for_no_pipe(tmp_path: Path) -> No
     (tmp_path / "console.log").symlink_to(tmp_path / "secret")
     os.mkfifo(tmp_path / "console.log.0")
     assert console_log.tail(tmp_path / "console.log", None) == ""
+
+
+def test_sec_052_a_console_of_a_hundred_megabytes_and_one_line_without_end_costs_little(tmp_path: Path) -> None:
+    """SEC-052: random bytes, then 50 MB without a line break. virtlogd bounds the file itself (``daemon.VIRTLOGD_CONF``)."""
+    log = tmp_path / "console.log"
+    with log.open("wb") as file:
+        for _ in range(50):
+            file.write(os.urandom(2**20))
+        for _ in range(50):
+            file.write(b"x" * 2**20)
+    tracemalloc.start()
+    shown = console_log.tail(log, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert shown == "x" * console_log.KEPT_BYTES
+    assert peak < 2**20
+    with log.open("ab") as file:
+        file.write(os.urandom(2**20))
+    shown = console_log.tail(log, None)
+    assert len(json.dumps(shown)) <= 6 * console_log.KEPT_BYTES < 2**20  # the longest way to write a character
 
 
 def test_bytes_that_are_no_text_are_shown_as_such(tmp_path: Path) -> None:

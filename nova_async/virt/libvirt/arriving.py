@@ -16,7 +16,7 @@ import msgspec
 from nova_async import log, qemu_img
 from nova_async.certs.identity import Identity, TlsServer
 from nova_async.errors import Conflict, Error, Invalid, NoCapacity
-from nova_async.virt.libvirt import qcow2, sparse
+from nova_async.virt.libvirt import qcow2, sparse, tpm
 from nova_async.virt.libvirt.files import FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import CONTENT_NAME, MADE_NAME, MARGIN_BYTES, ImageCache
 from nova_async.virt.libvirt.transfer import (
@@ -40,6 +40,7 @@ from nova_async.virt.libvirt.transfer import (
 from nova_async.world import World
 
 STATE, CERTIFICATE = "arrival.json", "arrival.pem"
+RAW = ("kernel", "ramdisk", "nvram", *tpm.STATES.values())
 
 log_ = log.get("virt.arriving")
 
@@ -303,7 +304,7 @@ class Arrival:
 
 
 def _check(offer: Offer, expected: Expected) -> None:
-    form = "raw" if expected.name in ("kernel", "ramdisk") else "qcow2"
+    form = "raw" if expected.name in RAW else "qcow2"
     if offer.format != form or not 0 <= offer.data <= offer.size:
         raise Invalid(f"The file {offer.name} is not what was expected.")
     if expected.most and offer.virtual_size > expected.most:

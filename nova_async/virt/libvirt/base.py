@@ -239,6 +239,9 @@ class LibvirtBase:
         await self._define(guest, generation, self._disks.layout(guest))
 
     async def _check_disks(self, guest: GuestSpec) -> None:
+        owner = await self._disks.owner(guest.instance_id)
+        if owner.back_to == self.host != owner.host:  # a move that was undone while its destination was silent
+            await self._resizer.go_back(guest.instance_id)
         if not self._mock and not await self._disks.exist(guest):
             raise NotFound(f"The disks of server {guest.instance_id} are not on this host.")
 
@@ -257,9 +260,17 @@ class LibvirtBase:
         await self._remove_files(instance_id)
 
     async def _remove_files(self, instance_id: str) -> None:
+        """Where hosts share them, files that may go back to another host do, and our own that another host uses are its for good."""
         await self._bridges.close_all(instance_id)
         await self._arrivals.forget(instance_id)
-        await self._disks.remove(instance_id)
+        owner = await self._disks.owner(instance_id)
+        if owner.back_to == self.host != owner.host:
+            await self._resizer.forget(instance_id)
+            await self._disks.give(instance_id, owner.host)
+        elif owner.back_to and owner.host == self.host:
+            await self._resizer.go_back(instance_id)
+        else:
+            await self._disks.remove(instance_id)
 
     async def _press(self, instance_id: str, timeout: float, retry: float) -> bool:
         """Press the power button every ``retry`` seconds; whether the guest went off within ``timeout``.

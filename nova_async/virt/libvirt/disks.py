@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 
 from nova_async import processes, qemu_img
-from nova_async.errors import Conflict, Invalid, Unsupported
+from nova_async.errors import Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef
 from nova_async.virt.driver import Progress
-from nova_async.virt.libvirt import config_drive, qcow2
+from nova_async.virt.libvirt import config_drive, hardware, owners, qcow2
 from nova_async.virt.libvirt.files import IDENTIFIER, FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import Base, ImageCache
 from nova_async.virt.libvirt.meeting import PlannedDisk
@@ -49,9 +49,10 @@ class Files(msgspec.Struct, frozen=True, kw_only=True):
     ramdisk: Path | None = None
     command_line: str = ""  # of the kernel; empty: the image's
     rescue: str = ""  # id of the image that the guest is rescued with
+    nvram: Path | None = None  # what its firmware keeps
 
 
-COPY, OWNER = "snapshot.qcow2", "owner"
+COPY = "snapshot.qcow2"
 RESCUE = ("disk.rescue", "kernel.rescue", "ramdisk.rescue")
 PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"}
 
@@ -75,6 +76,7 @@ def layout(folder: Path, guest: GuestSpec) -> Files:
         console=folder / "console.log",
         kernel=folder / "kernel" if image and image.kernel else None,
         ramdisk=folder / "ramdisk" if image and image.ramdisk else None,
+        nvram=folder / "nvram" if hardware.keeps_variables(guest) else None,
     )
 
 
@@ -97,9 +99,17 @@ class Disks:
         return named(self._folder, instance_id) / "console.log"
 
     async def make(self, guest: GuestSpec, progress: Progress) -> Files:
-        """Make all files of a guest that has none. Raises ``Invalid`` when the image does not fit the root disk."""
+        """Make all files of a guest that has none. Raises ``Invalid`` when the image does not fit the root disk.
+
+        What another host left on storage that hosts share is taken over: the server was evacuated from there.
+        """
         files = self.layout(guest)
         folder = files.console.parent
+        if not await self.are_ours(guest.instance_id):
+            await self.take(guest.instance_id)
+            if await self.exist(guest):
+                return files
+            await self.remove(guest.instance_id)
         await self._files.run(lambda: folder.mkdir(mode=0o711))
         await self.give(guest.instance_id, self._host)
         await self._boot_files(guest, files, progress)
@@ -160,21 +170,22 @@ class Disks:
 
     async def remove(self, instance_id: str) -> None:
         """Succeeds when there is nothing, and when the files are another host's."""
-        folder = named(self._folder, instance_id)
-        if await self._files.run(self._is_ours, folder):
-            await self._files.run(remove_tree, folder)
+        if await self.are_ours(instance_id):
+            await self._files.run(remove_tree, named(self._folder, instance_id))
 
-    async def give(self, instance_id: str, host: str) -> None:
+    async def give(self, instance_id: str, host: str, back_to: str = "") -> None:
         """From now on the files are this host's."""
-        await self._files.run((named(self._folder, instance_id) / OWNER).write_text, host)
+        await self._files.run(owners.write, named(self._folder, instance_id), owners.Owner(host, back_to))
 
-    async def take(self, instance_id: str) -> None:
-        await self.give(instance_id, self._host)
+    async def take(self, instance_id: str, back_to: str = "") -> None:
+        await self.give(instance_id, self._host, back_to)
 
-    async def check_ours(self, instance_id: str) -> None:
-        """Raises ``Conflict`` when another host's files are where ours would be."""
-        if not await self._files.run(self._is_ours, named(self._folder, instance_id)):
-            raise Conflict("The server's disks are on storage that both hosts share, where it can be migrated only while it runs.")
+    async def owner(self, instance_id: str) -> owners.Owner:
+        return await self._files.run(owners.read, named(self._folder, instance_id))
+
+    async def are_ours(self, instance_id: str) -> bool:
+        """False where another host's files are where ours would be."""
+        return await self._files.run(self._is_ours, named(self._folder, instance_id))
 
     async def write(self, guest: GuestSpec, name: str, data: bytes) -> None:
         await self._files.run((named(self._folder, guest.instance_id) / name).write_bytes, data)
@@ -198,10 +209,7 @@ class Disks:
 
     def _is_ours(self, folder: Path) -> bool:
         """Blocks."""
-        try:
-            return (folder / OWNER).read_text() in ("", self._host)
-        except FileNotFoundError:
-            return True
+        return owners.read(folder).host in ("", self._host)
 
     async def exist(self, guest: GuestSpec) -> bool:
         """Whether every disk of the guest is there."""

@@ -122,6 +122,11 @@ def secure_boot(wishes: Wishes) -> bool:
     return wishes.word("os:secure_boot", "os_secure_boot") == "required"
 
 
+def keeps_variables(guest: GuestSpec) -> bool:
+    """Whether the guest's firmware has variables of its own."""
+    return guest.properties.get("hw_firmware_type") == "uefi" and not Wishes(guest).yes("", "hw_firmware_stateless")
+
+
 def wanted_tpm(wishes: Wishes, there: bool) -> tuple[str, str] | None:
     """Model and version of the TPM. Raises ``Unsupported``."""
     version = wishes.one_of(TPM_VERSIONS, "hw:tpm_version", "hw_tpm_version")

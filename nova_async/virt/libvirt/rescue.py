@@ -85,6 +85,7 @@ def layout(own: Files, image: ImageRef) -> Files:
         ramdisk=_beside(folder, "ramdisk", image.ramdisk),
         command_line=properties.get("os_command_line", ""),
         rescue=image.id,
+        nvram=own.nvram,
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from nova_async import processes, qemu_img
 from nova_async.errors import Invalid, NoCapacity, NotFound
 from nova_async.model.guests import DiskSpec, GuestSpec
-from nova_async.virt.libvirt import qcow2, sparse
+from nova_async.virt.libvirt import qcow2, sparse, tpm
 from nova_async.virt.libvirt.arriving import Expected
 from nova_async.virt.libvirt.disks import GIB, MIB, Disks
 from nova_async.virt.libvirt.files import FileThreads, remove_tree
@@ -27,6 +27,7 @@ def expected(disks: Disks, guest: GuestSpec) -> tuple[Expected, ...]:
     """What another host must send for a guest to come; an empty disk that it does not have is made here."""
     files = disks.layout(guest)
     found = [Expected(name=path.name) for path in (files.kernel, files.ramdisk) if path]
+    found += [Expected(name=name, needed=False) for name in ("nvram", *tpm.STATES.values())]  # a guest that never ran has none
     if any(disk.path.name == "disk" for disk in files.disks):
         found.append(Expected(name="disk", most=guest.root_gib * GIB))
     for spec in guest.disks:
@@ -61,6 +62,13 @@ class Resizer:
             await processes.run("cp", "--reflink=auto", "--sparse=auto", "--", str(path), str(part / path.name), deadline=COPY_SECONDS)
         if todo:
             await self._files.run(_settle, part, kept)
+
+    async def go_back(self, instance_id: str) -> None:
+        """Files that came from another host which shares them: the disks are what they were there, and its own again."""
+        owner = await self._disks.owner(instance_id)
+        if owner.back_to:
+            await self._files.run(_go_back, self._disks.folder(instance_id))
+            await self._disks.give(instance_id, owner.back_to)
 
     async def restore(self, guest: GuestSpec, generation: int) -> None:
         """Undo the resize in place that made this placement, as far as it went: the disks are what they were."""
@@ -145,6 +153,23 @@ def _restore(folder: Path, kept: Path, wanted: set[str]) -> None:
         if DISK.fullmatch(path.name) and path.name not in wanted:
             path.unlink()
     kept.rmdir()
+
+
+def _go_back(folder: Path) -> None:
+    """The name of what is kept says how far this came before."""
+    returning = folder / "returning"
+    for kept in folder.glob("before-*"):
+        if kept.suffix == ".part":
+            remove_tree(kept)
+            continue
+        for path in folder.iterdir():
+            if DISK.fullmatch(path.name) and not (kept / path.name).exists():
+                path.unlink()
+        kept.rename(returning)
+    if returning.exists():
+        for path in sorted(returning.iterdir()):
+            path.replace(folder / path.name)
+        returning.rmdir()
 
 
 def _forget(folder: Path) -> None:

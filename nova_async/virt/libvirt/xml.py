@@ -178,6 +178,8 @@ def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
         SubElement(SubElement(os, "firmware"), "feature", enabled="yes" if secure else "no", name="secure-boot")
         if Wishes(guest).yes("", "hw_firmware_stateless"):
             SubElement(os, "loader", stateless="yes")
+        if files.nvram:
+            _text(os, "nvram", files.nvram)
     if files.kernel:
         _text(os, "kernel", files.kernel)
         if files.ramdisk:

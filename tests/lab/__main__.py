@@ -51,6 +51,7 @@ state_dir = "{state}/{host}"
 [compute]
 host = "{host}"
 driver = "{driver}"
+resume_guests_on_boot = true
 [bus]
 url = "amqps://{ours}:{amqps}/"
 tls = true

@@ -76,6 +76,10 @@ class Cluster:
             assert time.monotonic() < end, (found["status"], found["OS-EXT-STS:task_state"])
             await asyncio.sleep(0.3)
 
+    async def actions(self, server: str) -> list[str]:
+        """What was done with it, newest first."""
+        return [a["action"] for a in (await self.ask("GET", f"{COMPUTE}/servers/{server}/os-instance-actions"))["instanceActions"]]
+
     async def is_busy(self, server: str) -> bool:
         """Whether an operation is open, as the actions of the server tell it."""
         actions = (await self.ask("GET", f"{COMPUTE}/servers/{server}/os-instance-actions"))["instanceActions"]
@@ -225,6 +229,17 @@ class Cluster:
             _kill(self.state / part.partition("/")[0] / "libvirt/run/libvirtd.pid")
         else:
             _kill(self.state / f"{part}.pid")
+
+    def kill_guest(self, server: str) -> None:
+        subprocess.run(["pkill", "-KILL", "-f", f"qemu-system.*uuid {server}"])
+
+    def goes_down(self, host: str) -> None:
+        """All of a machine ends at once, as without power; and it is another boot when its worker is started again."""
+        (self.state / host / "boot").write_text("the one before")
+        self.kill(host)
+        self.kill(f"{host}/libvirtd")
+        for server in self.folder(host, "").iterdir():
+            self.kill_guest(server.name)
 
     def cut(self, host: str) -> None:
         """Nothing goes from or to the host any more; what runs there runs on."""

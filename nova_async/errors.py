@@ -93,3 +93,7 @@ class Unavailable(Error):
     def __init__(self, message: str | None = None, *, detail: str | None = None, retry_after: int = 5) -> None:
         super().__init__(message, detail=detail)
         self.retry_after = retry_after
+
+
+class Interrupted(Unavailable):
+    """It went away in the middle: what was asked is done, half done or not done."""

@@ -45,7 +45,7 @@ from nova_async.compute.fence import Fence
 from nova_async.compute.journal import Journal, Key, key_of
 from nova_async.compute.operations import OPERATIONS, Tools
 from nova_async.config import Config
-from nova_async.errors import Conflict, Error, Invalid, NotFound, Unavailable
+from nova_async.errors import Conflict, Error, Interrupted, Invalid, NotFound, Unavailable
 from nova_async.model.power import PowerState
 from nova_async.sealed import SealingKey
 from nova_async.services.image import ImageService
@@ -394,9 +394,9 @@ class Worker:
                     raise Conflict("The migration was aborted.")
                 if isinstance(command, Spawn):
                     async with self._spawning:
-                        await OPERATIONS[Spawn](self._tools, command, job.progress)
+                        await self._operate(job)
                 else:
-                    result = await OPERATIONS[type(command)](self._tools, command, job.progress)
+                    result = await self._operate(job)
                 if isinstance(command, Destroy):
                     self._gone[command.instance_id] = max(command.generation, self._gone.get(command.instance_id, 0))
                     self._forget_old()
@@ -410,6 +410,15 @@ class Worker:
             logger.exception("command.crashed")
             error = Error("The host met an unexpected error; its log names it.", detail=repr(caught))
         return self._ended(command, error, result)
+
+    async def _operate(self, job: Job) -> Any:
+        """Once more when the hypervisor went away in the middle: it may be back soon, and every operation may be repeated."""
+        operation = OPERATIONS[type(job.command)]
+        try:
+            return await operation(self._tools, job.command, job.progress)
+        except Interrupted as error:
+            logger.warning("command.interrupted", detail=error.detail)
+            return await operation(self._tools, job.command, job.progress)
 
     def _ended(self, command: Command, error: Error | None, result: Any) -> CommandEnded:
         return CommandEnded(

@@ -116,6 +116,6 @@ def _outcome(ended: CommandEnded) -> dict[str, Any]:
     if ended.error is None:
         return ended.result
     kind = getattr(errors, ended.error_kind, errors.Error)
-    if not (isinstance(kind, type) and issubclass(kind, errors.Error)) or kind is errors.Unavailable:
+    if not (isinstance(kind, type) and issubclass(kind, errors.Error)) or issubclass(kind, errors.Unavailable):
         kind = errors.Error  # an engine would repeat a step for Unavailable; here the host has tried already
     raise kind(ended.error, detail=ended.detail or None)

@@ -2,7 +2,7 @@
 
 All errors are ``nova_async.errors`` kinds: ``NotFound`` (no such guest), ``Conflict`` (the guest is in the
 wrong state), ``NoCapacity`` (the host cannot take it), ``Unsupported`` (the driver cannot do it),
-``Unavailable`` (the hypervisor does not answer).
+``Unavailable`` (the hypervisor does not answer), of which ``Interrupted`` says that it went away in the middle.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nova_async.db import Database, workflows
-from nova_async.errors import Error, Invalid
+from nova_async.errors import Error, Interrupted, Invalid
 from nova_async.model.power import PowerState
 from nova_async.model.states import REBOOT_OVER
 from tests.cloud import Cloud, cloud
@@ -60,6 +60,17 @@ async def test_when_all_hosts_fail_the_server_is_in_error_and_says_why(two):
     assert row.fault["code"] == 500
     assert "host1 is on fire" in row.fault["details"]
     assert "host2 is on fire" in row.fault["details"]
+
+
+async def test_a_hypervisor_that_goes_away_in_the_middle_is_asked_once_more(two):
+    for after in (False, True):
+        for faults in two.faults.values():
+            faults.clear()
+            faults.fail("spawn", 1, Interrupted("It went away."), after=after)
+        server = await two.boot()
+        await two.settle()
+        row = await two.server(server)
+        assert (row.vm_state, row.generation) == ("active", 1)
 
 
 async def test_what_the_user_did_wrong_is_not_tried_elsewhere(two):

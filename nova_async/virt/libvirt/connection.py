@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import libvirt
 
 from nova_async import log
-from nova_async.errors import Conflict, Error, NoCapacity, NotFound, Unavailable, Unsupported
+from nova_async.errors import Conflict, Error, Interrupted, NoCapacity, NotFound, Unavailable, Unsupported
 from nova_async.world import World
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Connection:
         except libvirt.libvirtError as error:
             if error.get_error_code() in LOST or error.get_error_domain() == libvirt.VIR_FROM_RPC:
                 self._lost(connection)
-                raise Unavailable(MESSAGES[Unavailable], detail=str(error)) from None
+                raise Interrupted(MESSAGES[Unavailable], detail=str(error)) from None
             raise translated(error) from None
 
     async def close(self) -> None:

@@ -242,6 +242,7 @@ class Metadata(Section):
     url: str = ""  # empty: <public_url>/metadata; workers forward their guests' requests there
     shared_secret: str = ""  # empty: made at first start and kept in state_dir
     dhcp_domain: str = "novalocal"
+    vendor_data_file: str = ""  # a JSON object that every guest is told
     cache_seconds: float = 15.0
 
 

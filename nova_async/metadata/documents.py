@@ -257,19 +257,20 @@ def _network(n: int, port: PortSpec, ip: Any) -> dict[str, Any]:
     common = {"id": f"network{n}", "link": port.device, "network_id": port.network_id}
     if port.dhcp and ip.version == 4:
         return {**common, "type": "ipv4_dhcp"}
+    mode = f"_{ip.address_mode}" if ip.address_mode else ""
     network = ipaddress.ip_network(ip.cidr)
     routes = [("0.0.0.0/0" if ip.version == 4 else "::/0", port.gateway)] if port.gateway and ip.version == 4 else []
     routes += [(to, via) for to, via in port.routes if ipaddress.ip_network(to).version == ip.version]
     return {
         **common,
-        "type": f"ipv{ip.version}",
+        "type": f"ipv{ip.version}{mode}",
         "ip_address": ip.address,
         "netmask": str(network.netmask),
         "routes": [
             {"network": str(ipaddress.ip_network(to).network_address), "netmask": str(ipaddress.ip_network(to).netmask), "gateway": via}
             for to, via in routes
         ],
-        "services": [{"type": "dns", "address": server} for server in port.dns_servers],
+        "services": [{"type": "dns", "address": server} for server in port.dns_servers if (":" in server) is (ip.version == 6)],
     }
 
 

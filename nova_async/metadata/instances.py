@@ -2,10 +2,14 @@
 
 import base64
 import binascii
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from nova_async.config import Config
+from nova_async.errors import Invalid
 from nova_async.metadata.documents import InstanceMetadata, random_seed
 from nova_async.model.guests import PortSpec
 from nova_async.model.instances import Instance
@@ -45,11 +49,23 @@ def metadata_of(
         ramdisk_id=instance.ramdisk_id,
         root_device=instance.root_device_name or "/dev/vda",
         ports=ports if ports is not None else tuple(msgspec.convert(port, PortSpec) for port in instance.ports),
+        vendor_data=vendor_data(config.metadata.vendor_data_file),
         files=tuple((item["path"], item["contents"]) for item in instance.injected_files),
         password=instance.password_data,
         random_seed=random_seed(world or RealWorld()),
         admin_pass=admin_pass,
     )
+
+
+@cache
+def vendor_data(file: str) -> dict[str, Any]:
+    """What the operator's file says to every guest; it is read once, when the application starts. Blocks. Raises ``Invalid``."""
+    if not file:
+        return {}
+    try:
+        return msgspec.json.decode(Path(file).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise Invalid(f"metadata.vendor_data_file: {file} must be a file with one JSON object ({error}).") from None
 
 
 def decoded(user_data: str | None) -> bytes | None:

@@ -2,11 +2,12 @@
 
 import base64
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from nova_async.errors import NotFound
+from nova_async.errors import Invalid, NotFound
 from nova_async.metadata.documents import (
     EC2_VERSIONS,
     OPENSTACK_VERSIONS,
@@ -16,6 +17,7 @@ from nova_async.metadata.documents import (
     openstack,
     random_seed,
 )
+from nova_async.metadata.instances import vendor_data
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.world import RealWorld
 
@@ -124,6 +126,38 @@ def test_network_data_describes_links_networks_and_dns() -> None:
     ]
     assert data["networks"][0]["type"] == "ipv4_dhcp"
     assert data["services"] == [{"type": "dns", "address": "9.9.9.9"}]
+
+
+def test_network_data_says_how_an_ipv6_address_is_to_be_had() -> None:
+    six = FixedIp(address="fd77::9", subnet_id="t", cidr="fd77::/64", version=6, ra_mode="slaac", address_mode="slaac")
+    ports = (msgspec.structs.replace(PORT, fixed_ips=(*PORT.fixed_ips, six), dns_servers=("9.9.9.9", "fd77::53")),)
+    server = msgspec.structs.replace(SERVER, ports=ports)
+
+    network = json.loads(openstack(server, "/openstack/latest/network_data.json"))["networks"][1]
+
+    assert (network["type"], network["ip_address"], network["netmask"]) == ("ipv6_slaac", "fd77::9", "ffff:ffff:ffff:ffff::")
+    assert network["services"] == [{"type": "dns", "address": "fd77::53"}]
+
+
+def test_vendor_data_is_what_the_operators_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "vendor.json"
+    file.write_text('{"motd": "welcome"}')
+
+    server = msgspec.structs.replace(SERVER, vendor_data=vendor_data(str(file)))
+
+    assert json.loads(openstack(server, "/openstack/latest/vendor_data.json")) == {"motd": "welcome"}
+    assert json.loads(openstack(server, "/openstack/latest/vendor_data2.json")) == {"static": {"motd": "welcome"}}
+    assert vendor_data("") == {}
+
+
+@pytest.mark.parametrize("text", [None, "[]", "no JSON"])
+def test_a_file_of_vendor_data_that_cannot_be_used_is_refused_by_its_option(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "vendor.json"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(Invalid, match=r"metadata\.vendor_data_file"):
+        vendor_data(str(file))
 
 
 @pytest.mark.parametrize("path", ["/openstack/1999-01-01", "/openstack/latest/x", "/openstack/content/0001", "/openstack/content/../0000"])

@@ -512,3 +512,15 @@ async def test_allowed_address_pairs_are_kept_shown_and_checked(api: Api) -> Non
     ):
         assert (await api("alice", "PUT", path, {"port": wrong}))[0] == status, wrong
     assert (await api("alice", "PUT", path, {"port": {"allowed_address_pairs": []}}))[1]["port"]["allowed_address_pairs"] == []
+
+
+async def test_an_administrator_chooses_among_the_kinds_of_network_that_hosts_can_make(api: Api) -> None:
+    kind, segment = "provider:network_type", "provider:segmentation_id"
+    one = await api.make("admin", "/v2.0/networks", **{kind: "vxlan"})
+    two = await api.make("admin", "/v2.0/networks")
+
+    assert (one[kind], two[kind]) == ("vxlan", "vxlan")
+    assert one[segment] != two[segment]
+    for wish, status in (({kind: "vlan"}, 501), ({kind: "gre"}, 400), ({kind: "flat"}, 400), ({segment: 7}, 400)):
+        assert (await api("admin", "POST", "/v2.0/networks", {"network": wish}))[0] == status, wish
+    assert (await api("alice", "POST", "/v2.0/networks", {"network": {kind: "vxlan"}}))[0] == 403

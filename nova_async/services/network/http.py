@@ -33,6 +33,7 @@ EMPTY = {
     "flavors": "flavor",
 }
 EXTENSIONS = {
+    "allowed-address-pairs": "Allowed Address Pairs",
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
     "dns-integration": "DNS Integration",
@@ -47,6 +48,7 @@ EXTENSIONS = {
     "pagination": "Pagination support",
     "port-security": "Port Security",
     "project-id": "project_id field enabled",
+    "provider": "Provider Network",
     "quota_details": "Quota details management support",
     "quotas": "Quota management support",
     "router": "Neutron L3 Router",

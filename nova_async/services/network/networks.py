@@ -9,7 +9,7 @@ import msgspec
 from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
-from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
 from nova_async.services.network import fields as f
 from nova_async.services.network.builtin import plugs_ports
 from nova_async.services.network.checks import is_uuid, usable_address
@@ -28,8 +28,12 @@ NETWORK_CHANGES: dict[str, f.Reader] = {
     "is_default": f.ignored,
     "qos_policy_id": f.maybe(f.identifier),
 }
+PROVIDER = ("provider:network_type", "provider:physical_network", "provider:segmentation_id")
 NETWORK_FIELDS = {
     **NETWORK_CHANGES,
+    "provider:network_type": f.maybe(f.text(32)),
+    "provider:physical_network": f.maybe(f.text(64)),
+    "provider:segmentation_id": f.maybe(f.integer(1, 2**24 - 1)),
     "project_id": f.text(255),
     "availability_zone_hints": f.list_of(f.text(255)),
     "vlan_transparent": f.ignored,
@@ -96,7 +100,8 @@ class Networks(Collection[rows.NetworkRow]):
 
     async def create(self, ctx: Context, body: dict[str, Any]) -> rows.NetworkRow:
         values = f.read(body, self.name, NETWORK_FIELDS)
-        admin_only(ctx, values, ("shared", "router:external"))
+        admin_only(ctx, values, ("shared", "router:external", *PROVIDER))
+        _possible_provider(values)
         row = rows.NetworkRow(
             id=self.service.world.uuid(),
             project_id=project_of(ctx, values),
@@ -133,6 +138,17 @@ class Networks(Collection[rows.NetworkRow]):
         except Conflict as error:
             text = f"Unable to complete operation on network {row.id}. There are one or more ports still in use on the network."
             raise Conflict(text, detail=error.detail) from None
+
+
+def _possible_provider(values: dict[str, Any]) -> None:
+    """Refuse what hosts cannot make. An external network is its bridge on the gateway host, whatever is told of what lies behind."""
+    kind, segment = values.get("provider:network_type") or "vxlan", values.get("provider:segmentation_id")
+    if kind == "vlan":
+        raise Unsupported("VLAN networks need 802.1Q devices on the hosts, which the built-in network service does not make. Use vxlan.")
+    if kind != "vxlan" and not (kind == "flat" and values.get("router:external")):
+        raise Invalid(f"Invalid input for provider:network_type: {kind} cannot be had; use vxlan, or flat for an external network.")
+    if segment is not None:
+        raise Invalid("Invalid input for provider:segmentation_id: it is given by the service; leave it out.")
 
 
 def _changed_network(row: rows.NetworkRow, values: dict[str, Any]) -> rows.NetworkRow:

@@ -265,3 +265,20 @@ async def test_versions_and_paths(service: Service, anna: Client) -> None:
         await anna("GET", path, 200)
     assert "does not have this" in await anna.refused("POST", "/backups", 501, {"backup": {}})
     assert "groupType" not in await anna("GET", "/os-availability-zone", 200)
+
+
+async def test_the_next_owner_reads_nothing_of_what_was_deleted(service: Service, anna: Client) -> None:
+    """INV-30."""
+    volume = await anna.volume()
+    with service.path(volume).open("r+b") as file:
+        file.write(noise(2**20))
+    snapshot = await anna.snapshot(volume)
+    await anna("DELETE", f"/snapshots/{snapshot}", 202)
+    await service.idle()
+    await anna("DELETE", f"/volumes/{volume}", 202)
+    await service.idle()
+    assert service.files() == []
+    other = await service.client("ben").volume()
+    with service.path(other).open("rb") as file:
+        assert file.read(2**20) == bytes(2**20)
+    assert service.path(other).stat().st_blocks == 0, "and there are no blocks that it could have from anybody"

@@ -328,6 +328,8 @@ class LibvirtBase:
         A libvirtd that has just started still counts dead guests as running, and tells nothing of those that end
         while it takes them up; so the second look.
         """
+        owner = await self._connection.call(host.guests_owner)
+        self._bridges.owner = owner or self._bridges.owner
         await self._look_around()
         self._begin(self._look_again(), "libvirt-look-again")
 

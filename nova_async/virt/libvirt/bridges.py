@@ -5,6 +5,7 @@ machine restarts, what the guest reads and writes meanwhile is done later. It sh
 the attachment's secret where the host has none; QEMU itself would keep the certificate that it was started with until that expires.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Bridges:
     def __init__(self, folder: Path, world: World, files: FileThreads, certificates: Path | None) -> None:
         self._daemons = StorageDaemons(folder, world)
         self._files, self._certificates = files, certificates
+        self.owner = (os.geteuid(), os.getegid())  # as whom QEMU runs, and so who must have the sockets
 
     async def open(self, instance_id: str, attachment_id: str, data: dict[str, Any], *, anew: bool = False) -> Path:
         """The socket at which QEMU finds the volume. Safe to repeat; ``anew``: so that it shows the volume's new size.
@@ -48,6 +50,7 @@ class Bridges:
         arguments += ["--nbd-server", f"addr.type=unix,addr.path={option(own / SOCKET)},max-connections={QEMU_CONNECTIONS}"]
         arguments += ["--export", f"type=nbd,id=export,node-name=disk,name={data['name']},writable={'off' if fixed else 'on'}"]
         await self._daemons.ensure(attachment_id, arguments, shown | {GUEST: instance_id.encode()}, anew=anew)
+        await self._files.run(_give, own / SOCKET, self.owner)
         return own / SOCKET
 
     async def close(self, attachment_id: str) -> None:
@@ -72,11 +75,11 @@ class Bridges:
     async def keep(self) -> None:
         """Bring back those that died, with the certificate that the host has now."""
         await self._daemons.bring_back()
-        if self._certificates is None:
-            return
         for name in await self._daemons.names():
             try:
-                await self._renew(name)
+                if self._certificates is not None:
+                    await self._renew(name)
+                await self._files.run(_give, self._daemons.folder / name / SOCKET, self.owner)
             except Error as error:
                 logger.warning("bridge.not_renewed", attachment=name, error=error.message, detail=error.detail)
 
@@ -106,6 +109,15 @@ def _text(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError:
         return ""
+
+
+def _give(socket: Path, owner: tuple[int, int]) -> None:
+    try:
+        found = socket.stat()
+        if (found.st_uid, found.st_gid) != owner:
+            os.chown(socket, *owner)
+    except FileNotFoundError:
+        return
 
 
 def _certificate(folder: Path) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """What a host has and can do, from libvirt and the operating system."""
 
 import datetime
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from nova_async.model.topology import HostCell, HostTopology
 from nova_async.virt.driver import HostFacts
 from nova_async.virt.libvirt import topology
 
+DAC_LABEL = re.compile(r"\+(\d+):\+(\d+)")
 MIB = 2**20
 GIB = 2**30
 
@@ -87,6 +89,14 @@ def facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Con
         uptime=_uptime(),
         topology=HostTopology(cells=cells, devices=devices),
     )
+
+
+def guests_owner(connection: libvirt.virConnect) -> tuple[int, int] | None:
+    """User and group that guests' QEMU runs as; None when libvirt does not say. Blocks."""
+    for model in Tree.fromstring(connection.getCapabilities()).iterfind("host/secmodel"):
+        if model.findtext("model") == "dac" and (label := DAC_LABEL.fullmatch(model.findtext("baselabel", ""))):
+            return int(label[1]), int(label[2])
+    return None
 
 
 def _traits_of(cells: tuple[HostCell, ...]) -> list[str]:

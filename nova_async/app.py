@@ -21,7 +21,7 @@ from nova_async.bus.connect import connect as connect_bus
 from nova_async.certs.process import Certificates
 from nova_async.compute.boots import Boots
 from nova_async.compute.journal import Journal
-from nova_async.compute.plugs import NetworkPlugs, NoPlugs
+from nova_async.compute.plugs import NetworkPlugs, NoPlugs, RouterPlugs
 from nova_async.compute.worker import Worker
 from nova_async.config import Config
 from nova_async.db import Database
@@ -58,6 +58,7 @@ class App:
         self.secrets: Secrets | None = None
         self.builtin_images: BuiltinImages | None = None
         self.workers: list[Worker] = []
+        self.routers: RouterPlugs | None = None  # of this host
         self.task: asyncio.Task[None] | None = None
         self.certificates = Certificates(config, world)
 
@@ -173,6 +174,7 @@ class App:
         volumes.jobs.on_grown = conductor.volume_grown
         if services.builtin_networks:
             services.builtin_networks.on_change = conductor.desk.ports_changed
+            services.builtin_networks.on_router_change = conductor.routers.changed
             services.builtin_networks.on_move = conductor.desk.surroundings.changed
             conductor.desk.surroundings.networks = services.builtin_networks
         parts = ApiParts(
@@ -287,7 +289,7 @@ class App:
         for host, driver in zip(hosts, drivers, strict=True):
             host_id = str(identity if host == name else uuid.uuid5(identity, host))
             parts = (host, host_id, driver, self.bus, config, self.world, journal)
-            worker = Worker(*parts, address=config.own_address, images=images, boots=boots)
+            worker = Worker(*parts, address=config.own_address, images=images, boots=boots, routers=self.routers)
             self.workers.append(worker)
             serving = asyncio.Event()
             group.create_task(worker.run(serving), name=f"worker-{host}")
@@ -391,7 +393,7 @@ class App:
         config = self.config
         if config.compute.driver != "libvirt" or config.network.mode == "none":
             return NoPlugs()
-        from nova_async.compute.plugging import LinuxBridgePlugs
+        from nova_async.compute.plugging import LinuxBridgePlugs, LinuxRouters
         from nova_async.compute.plugging.surroundings import AskConductor
         from nova_async.compute.plugging.wired import AgentPlugs, EachPlugs
 
@@ -401,6 +403,9 @@ class App:
         plugs = EachPlugs(own, AgentPlugs(config.state))
         await plugs.start()
         stack.push_async_callback(plugs.close)
+        routers = self.routers = LinuxRouters(plugs, config.state, config.network.external_bridge)
+        await routers.start()
+        stack.push_async_callback(routers.close)
         return plugs
 
 

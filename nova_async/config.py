@@ -224,6 +224,9 @@ class Network(Section):
     default_cidr: str = "10.77.0.0/24"
     dns_servers: tuple[str, ...] = ()
     mtu: int = 1450
+    external_cidr: str = "172.24.4.0/24"  # empty: no external network at first start
+    gateway_host: str = ""  # empty: the first by name, when a router is made
+    external_bridge: str = ""  # empty: of the gateway host's own, with NAT
 
 
 class VolumeSection(Section):

@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
+from nova_async.errors import Unsupported
 from nova_async.model.guests import PortSpec
+from nova_async.model.routers import RouterSpec
 
 
 class NetworkPlugs(Protocol):
@@ -51,3 +53,32 @@ class NoPlugs:
 
     async def plugged(self) -> list[str]:
         return []
+
+
+class RouterPlugs(Protocol):
+    """How a worker carries routers."""
+
+    async def put(self, router: RouterSpec) -> None:
+        """Make a router what it should be. Safe to repeat. Raises ``Conflict``, ``Unavailable``, ``Unsupported``."""
+        ...
+
+    async def remove(self, router_id: str) -> None:
+        """Take a router away. Safe to repeat."""
+        ...
+
+    async def known(self) -> dict[str, str]:
+        """Id and digest of each router that is here; the digest of one that is not as it should be is empty."""
+        ...
+
+
+class NoRouters:
+    """For hosts that have no real network."""
+
+    async def put(self, router: RouterSpec) -> None:
+        raise Unsupported("This host has no network to carry routers in.")
+
+    async def remove(self, router_id: str) -> None:
+        return None
+
+    async def known(self) -> dict[str, str]:
+        return {}

@@ -30,11 +30,15 @@ from nova_async.bus.messages.compute import (
     GuestList,
     GuestState,
     ListGuests,
+    ListRouters,
     LiveMigrate,
     LiveProgressTold,
     MeasuresTold,
+    PutRouter,
     Reap,
     RefreshPorts,
+    RemoveRouter,
+    RouterList,
     Spawn,
     SurroundingsChanged,
 )
@@ -44,6 +48,7 @@ from nova_async.compute.cpu_sets import divide
 from nova_async.compute.fence import Fence
 from nova_async.compute.journal import Journal, Key, key_of
 from nova_async.compute.operations import OPERATIONS, Tools
+from nova_async.compute.plugs import NoRouters, RouterPlugs
 from nova_async.config import Config
 from nova_async.errors import Conflict, Error, Interrupted, Invalid, NotFound, Unavailable
 from nova_async.model.power import PowerState
@@ -90,10 +95,12 @@ class Worker:
         address: str = "",
         images: ImageService | None = None,
         boots: Boots | None = None,
+        routers: RouterPlugs | None = None,
     ) -> None:
         self.host, self.host_id, self.driver, self.bus = host, host_id, driver, bus
         self.config, self.world, self.journal, self.address = config, world, journal, address
         self.look = asyncio.Event()  # set: something about the host has changed
+        self.routers: RouterPlugs = routers or NoRouters()
         self.outdated = 0  # commands of an older placement that were refused
         self._jobs: dict[Key, Job] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -276,6 +283,14 @@ class Worker:
                 case SurroundingsChanged():
                     self.driver.surroundings_changed()
                     return Done()
+                case PutRouter():
+                    await self.routers.put(message.router)
+                    return Done()
+                case RemoveRouter():
+                    await self.routers.remove(message.router_id)
+                    return Done()
+                case ListRouters():
+                    return RouterList(routers=await self.routers.known())
                 case GetLiveProgress():
                     return LiveProgressTold(progress=await self.driver.live_progress(message.instance_id))
                 case GetMeasures():

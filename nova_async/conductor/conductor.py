@@ -15,6 +15,7 @@ from nova_async.conductor.reconcilers.attachments import AttachmentsReconciler
 from nova_async.conductor.reconcilers.claims import ClaimsReconciler
 from nova_async.conductor.reconcilers.due import DueReconciler
 from nova_async.conductor.reconcilers.guests import GuestsReconciler
+from nova_async.conductor.reconcilers.routers import RoutersReconciler
 from nova_async.conductor.reconcilers.usage_audits import UsageAuditor
 from nova_async.conductor.workflows import DEFINITIONS
 from nova_async.config import Config
@@ -82,6 +83,7 @@ class Conductor:
         )
         self.scheduler = Scheduler(config.scheduler, self.table, world)
         self.desk = HostDesk(database, bus, self.table, self.engine, networks, world)
+        self.routers = RoutersReconciler(config, database, bus, self.desk.surroundings, world)
         self.guests = GuestsReconciler(database, bus, self.desk)
         self.claims = ClaimsReconciler(database, world)
         self.attachments = AttachmentsReconciler(database, volumes, world)
@@ -103,6 +105,8 @@ class Conductor:
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.claims), name="reconcile-claims")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.due), name="reconcile-due")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.attachments), name="reconcile-attachments")
+                group.create_task(self.routers.refresh_forever(), name="router-refresher")
+                group.create_task(self._every(self.config.conductor.reconcile_seconds, self.routers), name="reconcile-routers")
                 group.create_task(self._every(60.0, self.auditor), name="audit-usage")
                 group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")
                 group.create_task(self._every(30.0, self._tell_processes, first=0.0), name="process-report")

@@ -25,6 +25,7 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "addresses_subnet_fkey": (Conflict, "One or more ports have an IP address allocation from the subnet."),
     "port_security_groups_group_fkey": (Conflict, "The security group is in use."),
     "security_group_rules_key": (Conflict, "The security group rule already exists."),
+    "networks_one_default": (Conflict, "Another external network is the default one already."),
     "router_ports_port_fkey": (Conflict, "The port belongs to a router."),
     "router_ports_router_fkey": (Conflict, "The router still has ports."),
     "router_ports_one_gateway": (Conflict, "The router has a gateway already."),

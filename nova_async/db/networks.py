@@ -32,6 +32,8 @@ class BoundPort(msgspec.Struct, kw_only=True):
     addresses: list[dict[str, Any]]  # address, subnet_id, cidr, version, gateway, routes, dns_servers, dhcp, ra_mode, address_mode
     security_rules: list[dict[str, Any]]
     allowed_address_pairs: list[dict[str, str]]  # ip_address, mac_address
+    host_addresses: dict[str, str]  # by subnet, where a router has the gateway's address
+    floating: dict[str, list[str]]  # floating IPs by the address that they lead to
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +90,7 @@ class NetworkRow(msgspec.Struct, kw_only=True):
     mtu: int
     dns_domain: str
     vni: int
+    is_default: bool
     tags: list[str]
     revision: int
     created_at: datetime
@@ -325,6 +328,7 @@ def _network_values(row: NetworkRow) -> tuple[Any, ...]:
         row.port_security_enabled,
         row.mtu,
         row.dns_domain,
+        row.is_default,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from nova_async.db import Connection, Query
-from nova_async.db.networks import Page
+from nova_async.db.networks import Page, Place
 
 INTERFACE, GATEWAY, HOST = "interface", "gateway", "host"
 
@@ -55,6 +55,19 @@ class FloatingIpRow(msgspec.Struct, kw_only=True):
     port_details: dict[str, Any] | None
 
 
+class Specified(msgspec.Struct, kw_only=True):
+    """A router with what its host needs."""
+
+    id: str
+    project_id: str
+    admin_state_up: bool
+    enable_snat: bool
+    routes: list[dict[str, str]]
+    host: str
+    ports: list[dict[str, Any]]  # id, network_id, mac, mtu, kind, host_addresses, addresses (address, subnet_id, cidr, version, gateway)
+    floating_ips: list[dict[str, str]]  # id, address, fixed_address
+
+
 class Counts(msgspec.Struct, kw_only=True):
     router: int
     floatingip: int
@@ -72,11 +85,14 @@ PART_PORT: Query[None] = Query("routers", "part_port")
 ROUTER_BETWEEN = Query("routers", "router_between", str)
 SERVERS_ON = Query("routers", "servers_on", str)
 FLOATING_IN_USE = Query("routers", "floating_in_use", bool)
+USED_OUTSIDE = Query("routers", "used_outside", bool)
 COUNTS = Query("routers", "counts", Counts)
 FLOATING_IPS = Query("routers", "floating_ips", FloatingIpRow)
 INSERT_FLOATING_IP: Query[None] = Query("routers", "insert_floating_ip")
 UPDATE_FLOATING_IP: Query[None] = Query("routers", "update_floating_ip")
 DELETE_FLOATING_IP: Query[None] = Query("routers", "delete_floating_ip")
+SPECS = Query("routers", "specs", Specified)
+PLACE_ROUTER = Query("routers", "place_router", Place)
 PLUGGED: Query[None] = Query("routers", "plugged")
 
 
@@ -133,6 +149,10 @@ async def floating_in_use(conn: Connection, router_id: str, subnet_id: str | Non
     return await FLOATING_IN_USE.one(conn, router_id, subnet_id)
 
 
+async def used_outside(conn: Connection, network_id: str) -> bool:
+    return await USED_OUTSIDE.one(conn, network_id)
+
+
 async def counts(conn: Connection, project_id: str) -> Counts:
     return await COUNTS.one(conn, project_id)
 
@@ -161,3 +181,13 @@ async def delete_floating_ip(conn: Connection, id: str) -> None:
 async def plugged(conn: Connection, router_id: str, floating_ips: list[str]) -> None:
     """The router's host has these and no others."""
     await PLUGGED.run(conn, router_id, floating_ips)
+
+
+async def specs(conn: Connection, ids: list[str] | None = None) -> list[Specified]:
+    """Of these routers, or of all."""
+    return await SPECS.all(conn, ids)
+
+
+async def place(conn: Connection, router_id: str, host: str) -> list[Place]:
+    """The router is to be carried by this host; returns the places of ports that were not there before."""
+    return await PLACE_ROUTER.all(conn, router_id, host)

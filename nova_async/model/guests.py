@@ -32,6 +32,7 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     fixed_ips: tuple["FixedIp", ...] = ()
     gateway: str | None = None
+    host_address: str | None = None  # by which hosts answer in the gateway's range, where a router has its address; None: by the gateway's
     routes: tuple[tuple[str, str], ...] = ()  # destination CIDR, next hop
     dns_servers: tuple[str, ...] = ()
     dhcp: bool = True
@@ -44,6 +45,7 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     plug: bool = True  # False: rows only, no device on the host (fake networks)
     wired_by: str = ""  # agent: one of Neutron's wires the tap; empty: the worker does all
     pairs: tuple[tuple[str, str], ...] = ()  # MACs and addresses (or ranges) that it may use besides its own
+    veth: bool = False  # of a router: the device is one end of a pair
 
     @property
     def addresses(self) -> list[str]:
@@ -59,6 +61,7 @@ class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
     dhcp: bool = True
     ra_mode: str | None = None  # IPv6: who advertises, slaac, dhcpv6-stateful or dhcpv6-stateless; None: nobody of ours
     address_mode: str | None = None  # IPv6: how the guest comes by the address
+    floating: tuple[str, ...] = ()  # floating IPs that lead to it
 
 
 class DiskSpec(msgspec.Struct, frozen=True, kw_only=True):

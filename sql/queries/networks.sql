@@ -12,7 +12,7 @@ SELECT $5, network.id, $2, $3 || '-subnet', $6::text::cidr, $7::text::inet, $8, 
 -- What a project may see, or everything. Network lists are ordered by id.
 -- $1 project, null for all; $2 ids or null; $3 names or null; $4 the id after which to start, or null; $5 how many, or null
 SELECT n.id, n.project_id, n.name, n.description, n.shared, n.external, n.admin_state_up, n.port_security_enabled, n.mtu, n.dns_domain,
-       n.vni, n.tags, n.revision, n.created_at, n.updated_at,
+       n.vni, n.is_default, n.tags, n.revision, n.created_at, n.updated_at,
        ARRAY(SELECT s.id FROM subnets s WHERE s.network_id = n.id ORDER BY s.created_at, s.id) AS subnets
 FROM networks n
 WHERE ($1::text IS NULL OR n.project_id = $1 OR n.shared OR n.external)
@@ -20,14 +20,15 @@ WHERE ($1::text IS NULL OR n.project_id = $1 OR n.shared OR n.external)
 ORDER BY n.id LIMIT $5::integer
 
 -- insert_network --
--- $1 id, $2 project, $3 name, $4 description, $5 shared, $6 external, $7 up, $8 port security, $9 MTU, $10 DNS domain
-INSERT INTO networks (id, project_id, name, description, shared, external, admin_state_up, port_security_enabled, mtu, dns_domain)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+-- $1 id, $2 project, $3 name, $4 description, $5 shared, $6 external, $7 up, $8 port security, $9 MTU, $10 DNS domain, $11 default
+INSERT INTO networks (id, project_id, name, description, shared, external, admin_state_up, port_security_enabled, mtu, dns_domain,
+                      is_default)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
 -- update_network --
 -- $1 id, then as in insert_network from $2 name on
 UPDATE networks SET name = $2, description = $3, shared = $4, external = $5, admin_state_up = $6, port_security_enabled = $7, mtu = $8,
-       dns_domain = $9, revision = revision + 1, updated_at = now()
+       dns_domain = $9, is_default = $10, revision = revision + 1, updated_at = now()
 WHERE id = $1
 
 -- delete_network --

@@ -67,6 +67,11 @@ SELECT DISTINCT p.bound_to FROM ports p WHERE p.network_id = $1 AND p.bound_to <
 SELECT EXISTS (SELECT FROM floating_ips f WHERE f.router_id = $1 AND f.fixed_address IS NOT NULL AND ($2::uuid IS NULL OR f.fixed_subnet = $2))
     AS used
 
+-- used_outside --
+-- Whether an external network has gateways or floating IPs. $1 network
+SELECT EXISTS (SELECT FROM router_ports WHERE network_id = $1 AND kind = 'gateway')
+    OR EXISTS (SELECT FROM floating_ips WHERE network_id = $1) AS used
+
 -- counts --
 -- What a project has. $1 project
 SELECT (SELECT count(*) FROM routers WHERE project_id = $1) AS router, (SELECT count(*) FROM floating_ips WHERE project_id = $1) AS floatingip
@@ -108,3 +113,26 @@ UPDATE floating_ips SET tags = $2::text[], revision = revision + 1, updated_at =
 -- plugged --
 -- The host of a router has these floating IPs, and no others of it. $1 router, $2 floating IPs
 UPDATE floating_ips SET plugged = id = ANY($2::uuid[]) WHERE router_id = $1 AND plugged <> (id = ANY($2))
+
+-- specs --
+-- All that a host must know of routers. $1 ids, or null for all
+SELECT r.id, r.project_id, r.admin_state_up, r.enable_snat, r.routes, r.host,
+       COALESCE((
+           SELECT jsonb_agg(jsonb_build_object('id', p.id, 'network_id', p.network_id, 'mac', p.mac, 'mtu', n.mtu, 'kind', b.kind,
+               'host_addresses', host_addresses(p.network_id), 'addresses', COALESCE((
+                   SELECT jsonb_agg(jsonb_build_object('address', host(a.address), 'subnet_id', s.id, 'cidr', s.cidr, 'version', family(s.cidr),
+                       'gateway', host(s.gateway)) ORDER BY family(s.cidr), a.address)
+                   FROM addresses a JOIN subnets s ON s.id = a.subnet_id WHERE a.port_id = p.id), '[]')) ORDER BY p.id)
+           FROM router_ports b JOIN ports p ON p.id = b.port_id JOIN networks n ON n.id = p.network_id
+           WHERE b.router_id = r.id AND b.kind <> 'host'), '[]') AS ports,
+       COALESCE((
+           SELECT jsonb_agg(jsonb_build_object('id', f.id, 'address', host(e.address), 'fixed_address', host(f.fixed_address)) ORDER BY e.address)
+           FROM floating_ips f JOIN addresses e ON e.port_id = f.port_id
+           WHERE f.router_id = r.id AND f.fixed_address IS NOT NULL), '[]') AS floating_ips
+FROM routers r WHERE $1::uuid[] IS NULL OR r.id = ANY($1) ORDER BY r.id
+
+-- place_router --
+-- It has the inner ports, too. $1 router, $2 host; returns where that is news
+WITH placed AS (UPDATE routers SET host = $2 WHERE id = $1 AND host <> $2)
+UPDATE ports p SET host = $2 FROM router_ports b
+WHERE b.port_id = p.id AND b.router_id = $1 AND b.kind = 'interface' AND p.host <> $2 RETURNING p.network_id, p.project_id

@@ -390,10 +390,10 @@ async def test_two_subnets_of_a_network_do_not_overlap_even_when_made_at_once(ap
 
 
 async def test_things_this_service_does_not_have_are_empty_or_refused(api: Api) -> None:
-    for path, key in (("routers", "routers"), ("floatingips", "floatingips"), ("agents", "agents"), ("rbac-policies", "rbac_policies")):
+    for path, key in (("subnetpools", "subnetpools"), ("agents", "agents"), ("rbac-policies", "rbac_policies")):
         assert (await api("alice", "GET", f"/v2.0/{path}")) == (200, {key: []})
     assert (await api("alice", "POST", "/v2.0/subnetpools", {"subnetpool": {}}))[0] == 501
-    assert (await api("alice", "GET", "/v2.0/floatingips/x"))[0] == 404
+    assert (await api("alice", "GET", "/v2.0/subnetpools/x"))[0] == 404
     assert (await api("alice", "GET", "/v2.0/nonsense"))[0] == 404
     assert (await api("alice", "GET", "/v2.0/quotas/alice"))[1]["quota"]["port"] == -1
     assert (await api("alice", "GET", "/v2.0/quotas/alice/details"))[1]["quota"]["port"] == {"limit": -1, "used": 0, "reserved": 0}

@@ -114,10 +114,11 @@ def addresses(server: Instance, *, extended: bool = True) -> dict[str, list[dict
     for port in server.ports:
         label = shown.setdefault(port.get("network_label") or port["network_id"], [])
         for ip in port.get("fixed_ips", ()):
-            address = {"version": ip.get("version", 4), "addr": ip["address"]}
-            if extended:
-                address |= {"OS-EXT-IPS:type": "fixed", "OS-EXT-IPS-MAC:mac_addr": port["mac"]}
-            label.append(address)
+            for kind, text in (("fixed", ip["address"]), *(("floating", outer) for outer in ip.get("floating", ()))):
+                address = {"version": ip.get("version", 4), "addr": text}
+                if extended:
+                    address |= {"OS-EXT-IPS:type": kind, "OS-EXT-IPS-MAC:mac_addr": port["mac"]}
+                label.append(address)
     return shown
 
 

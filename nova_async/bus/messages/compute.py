@@ -11,6 +11,7 @@ import msgspec
 from nova_async.bus.messages import Message, message
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
+from nova_async.model.routers import RouterSpec
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -411,6 +412,32 @@ class RefreshPorts(Message, frozen=True, kw_only=True):
 @message
 class SurroundingsChanged(Message, frozen=True, kw_only=True):
     """Cast: ports on other hosts came, went or changed; ask the conductor (``AskSurroundings``)."""
+
+
+@message
+class PutRouter(Message, frozen=True, kw_only=True):
+    """Call, answered by ``Done``: carry this router, as it is told here."""
+
+    router: RouterSpec
+
+
+@message
+class RemoveRouter(Message, frozen=True, kw_only=True):
+    """Call, answered by ``Done``: carry a router no more. Succeeds when it is not there."""
+
+    router_id: str
+
+
+@message
+class ListRouters(Message, frozen=True, kw_only=True):
+    """Call: which routers the host carries."""
+
+
+@message
+class RouterList(Message, frozen=True, kw_only=True):
+    """Answer: id to digest of what the host was told of it last; empty where the router is not so."""
+
+    routers: dict[str, str]
 
 
 @message

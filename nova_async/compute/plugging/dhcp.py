@@ -66,9 +66,9 @@ class Dnsmasq:
     def release(self, port: PortSpec, subnets: tuple[Subnet, ...]) -> None:
         """Say in the guest's name that it needs its addresses no more, so that they can be leased to the next. Blocks."""
         for ip in port.fixed_ips:
-            gateway = next((s.gateway for s in subnets if s.cidr == ip.cidr), None)
-            if gateway is not None and self.pid() is not None:
-                _send_release(self.bridge, gateway, ip.address, port.mac)
+            server = next((s.host for s in subnets if s.cidr == ip.cidr), None)
+            if server is not None and self.pid() is not None:
+                _send_release(self.bridge, server, ip.address, port.mac)
 
     async def _start(self) -> None:
         await asyncio.to_thread((self.folder / "pid").unlink, missing_ok=True)
@@ -130,7 +130,7 @@ class Dnsmasq:
                 f"dhcp-option=tag:{tag},option:router,{subnet.gateway}",
                 f"dhcp-option=tag:{tag},121,{static}",
                 f"dhcp-option=tag:{tag},249,{static}",
-                f"dhcp-option=tag:{tag},option:dns-server,{','.join(servers) or subnet.gateway}",
+                f"dhcp-option=tag:{tag},option:dns-server,{','.join(servers) or subnet.host}",
             ]
         return "\n".join([*lines, *_ipv6(network)]) + "\n"
 
@@ -168,7 +168,7 @@ def name_servers(network: LocalNetwork, version: int = 4) -> list[str]:
 def _routes(network: LocalNetwork, subnet: Subnet) -> list[tuple[str, str]]:
     """To the metadata service, the user's own, and to everywhere else."""
     own = {route: None for _, port in network.ports if port.gateway == subnet.gateway for route in port.routes if ":" not in route[0]}
-    return [("169.254.169.254/32", subnet.gateway), *own, ("0.0.0.0/0", subnet.gateway)]
+    return [("169.254.169.254/32", subnet.host), *own, ("0.0.0.0/0", subnet.gateway)]
 
 
 def _signal(pid: int, number: int) -> None:

@@ -9,6 +9,7 @@ The host itself always reaches its own guests.
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from nova_async.compute.plugging.frames import frames
 from nova_async.compute.plugging.records import LocalNetwork
@@ -21,6 +22,7 @@ ANSWERS = "ct state { established, related } ct direction reply"  # the other di
 ASKED = "icmpv6 type { 130, 131, 132, 133, 135, 136, 143 } return"  # without them there is no IPv6 (RFC 4890)
 TOLD = "icmpv6 type { 130, 131, 132, 134, 135, 136 } return"
 NFT_SECONDS = 20
+NAMESPACES = Path("/run/netns")  # where `ip netns` keeps them
 
 
 def ruleset(table: str, networks: Iterable[LocalNetwork], proxy_ports: Mapping[str, int], around: Surroundings = Surroundings()) -> str:
@@ -29,28 +31,34 @@ def ruleset(table: str, networks: Iterable[LocalNetwork], proxy_ports: Mapping[s
     lines = [line for family in ("bridge", "inet") for line in (f"add table {family} {table}", f"delete table {family} {table}")]
     if present:
         members = members_of(present, around)
-        lines += [_table("bridge", table, frames(present, members))]
-        lines += [_table("inet", table, _filtering(present, proxy_ports, members, by_version(around.hosts)))]
+        lines += [table_text("bridge", table, frames(present, members))]
+        lines += [table_text("inet", table, _filtering(present, proxy_ports, members, by_version(around.hosts)))]
     return "\n".join(lines) + "\n"
 
 
-async def apply(text: str) -> None:
-    """Load a ruleset, all of it or nothing. Raises ``Unavailable``."""
-    code, complaint = await _nft("-f", "-", given=text)
+async def apply(text: str, namespace: str = "") -> None:
+    """Load a ruleset, all of it or nothing; ``namespace``: into that one. Raises ``Unavailable``."""
+    code, complaint = await _nft("-f", "-", given=text, namespace=namespace)
     if code != 0:
         raise Unavailable("The host's firewall could not be changed.", detail=complaint[:2000])
 
 
-async def loaded(table: str) -> bool:
+async def loaded(table: str, family: str = "inet", namespace: str = "") -> bool:
     """Whether our table is still there: a restarted firewall service may have flushed everything."""
-    code, _ = await _nft("list", "chain", "inet", table, "forward")
+    code, _ = await _nft("list", "chain", family, table, "forward", namespace=namespace)
     return code == 0
 
 
-async def _nft(*words: str, given: str = "") -> tuple[int | None, str]:
+async def _nft(*words: str, given: str = "", namespace: str = "") -> tuple[int | None, str]:
     """Exit code and complaint."""
+    enter = (f"--net={NAMESPACES / namespace}",) if namespace else ()
     process = await asyncio.create_subprocess_exec(
-        "nft", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        *(("nsenter", *enter) if enter else ()),
+        "nft",
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(NFT_SECONDS):
@@ -62,7 +70,7 @@ async def _nft(*words: str, given: str = "") -> tuple[int | None, str]:
     return process.returncode, complaint.decode(errors="replace")
 
 
-def _table(family: str, name: str, chains: Mapping[str, list[str]]) -> str:
+def table_text(family: str, name: str, chains: Mapping[str, list[str]]) -> str:
     return "\n".join(
         [f"table {family} {name} {{"]
         + [f"  chain {chain} {{\n" + "".join(f"    {line}\n" for line in lines) + "  }" for chain, lines in chains.items()]
@@ -122,8 +130,9 @@ def _filtering(
 
 
 def _out_of(network: LocalNetwork) -> list[str]:
-    """What guests of a network may send, and never to another network by way of the host."""
-    return [f'oifname "nab*" oifname != "{network.bridge}" drop', *_dispatch(network, "saddr", "egress")]
+    """What guests of a network may send, and never to another network by way of the host; beside a router, nowhere by way of the host."""
+    routed = [f'ip saddr {subnet.cidr} oifname != "{network.bridge}" drop' for subnet in network.subnets if subnet.routed]
+    return [f'oifname "nab*" oifname != "{network.bridge}" drop', *routed, *_dispatch(network, "saddr", "egress")]
 
 
 def _dispatch(network: LocalNetwork, end: str, chain: str) -> list[str]:
@@ -147,6 +156,7 @@ def _masquerading(networks: list[LocalNetwork]) -> list[str]:
         for network in networks
         if network.snat
         for subnet in network.subnets
+        if not subnet.routed
     ]
 
 

@@ -15,7 +15,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nova_async.compute.plugging.records import LocalNetwork
-from nova_async.errors import Conflict
+from nova_async.errors import Conflict, Unavailable
 from nova_async.model.guests import PortSpec
 
 # linux/if_tun.h
@@ -55,6 +55,22 @@ class Links:
             self._set_addresses(index, {METADATA6, *(subnet.interface for subnet in network.subnets6)}, socket.AF_INET6)
         for port in ports:
             self._ensure_tap(port, index)
+
+    def ensure_external_bridge(self, port: PortSpec, addresses: set[str]) -> None:
+        """Make the bridge of an external network whose gateway is this host. Raises ``Conflict`` where the host uses the range itself."""
+        index = index_of(port.bridge)
+        if index is None:
+            self._refuse_foreign(ip.cidr for ip in port.fixed_ips if ip.version == 4)
+            index = self._add_bridge(port.bridge, port.network_id)
+        self.ip.link("set", index=index, mtu=port.mtu, state="up")
+        self._set_addresses(index, addresses, socket.AF_INET)
+
+    def ensure_external(self, bridge: str, port: PortSpec) -> None:
+        """Join the pair of a router's gateway to the bridge. Raises ``Unavailable`` where there is no such bridge."""
+        index = index_of(bridge)
+        if index is None:
+            raise Unavailable(f"The host has no bridge {bridge} to the outside.")
+        self._ensure_tap(port, index)
 
     def remove_tap(self, port: PortSpec) -> None:
         self._remove(index_of(port.device))
@@ -101,19 +117,27 @@ class Links:
         return self._socket
 
     def _make_bridge(self, network: LocalNetwork) -> int:
-        self._refuse_foreign_ranges(network)
-        self.ip.link("add", ifname=network.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
-        index = socket.if_nametoindex(network.bridge)
-        self.ip.link("set", index=index, address=_bridge_mac(network.network_id))
+        self._refuse_foreign(subnet.cidr for subnet in network.subnets)
+        index = self._add_bridge(network.bridge, network.network_id)
         for name, value in (("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")):
             set_sysctl(f"ipv6/conf/{network.bridge}/{name}", value)
+        return index
+
+    def _add_bridge(self, name: str, network_id: str) -> int:
+        self.ip.link("add", ifname=name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
+        index = socket.if_nametoindex(name)
+        self.ip.link("set", index=index, address=_bridge_mac(network_id))
+        set_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
         return index
 
     def _ensure_tap(self, port: PortSpec, bridge: int) -> None:
         """Bring up the tap on its bridge; only the port's own MAC is known behind it, so nobody else's frames are flooded to it."""
         index = index_of(port.device)
         if index is None:
-            _make_tap(port.device)
+            if port.veth:
+                self.ip.link("add", ifname=port.device, kind="veth", peer={"ifname": inner_end(port)})
+            else:
+                _make_tap(port.device)
             index = socket.if_nametoindex(port.device)
             set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
         self.ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
@@ -133,23 +157,29 @@ class Links:
         """Link-local addresses of the kernel's own making stay."""
         addresses = (f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in self.ip.get_addr(index=index, family=family))
         present = {address for address in addresses if not address.startswith("fe80:") or address == METADATA6}
-        for verb, interfaces in (("add", wanted - present), ("del", present - wanted)):
+        for verb, interfaces in (("del", present - wanted), ("add", wanted - present)):  # with a first address go the others of its range
             for interface in interfaces:
                 address, _, length = interface.partition("/")
                 self.ip.addr(verb, index=index, address=address, prefixlen=int(length))
 
-    def _refuse_foreign_ranges(self, network: LocalNetwork) -> None:
+    def _refuse_foreign(self, ranges: Iterable[str]) -> None:
         """A guest network must not swallow addresses that the host reaches by other means."""
+        wanted = [ipaddress.ip_network(cidr) for cidr in ranges]
         for address in self.ip.get_addr(family=socket.AF_INET):
             used = ipaddress.ip_network(f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}", strict=False)
-            for subnet in network.subnets:
-                if ipaddress.ip_network(subnet.cidr).overlaps(used):
-                    raise Conflict(f"The range {subnet.cidr} of the network is in use on the host by {used}. Choose another range.")
+            for cidr in wanted:
+                if cidr.overlaps(used):
+                    raise Conflict(f"The range {cidr} of the network is in use on the host by {used}. Choose another range.")
 
     def _remove(self, index: int | None) -> None:
         if index is not None:
             with contextlib.suppress(NetlinkError):  # somebody else was quicker
                 self.ip.link("del", index=index)
+
+
+def inner_end(port: PortSpec) -> str:
+    """The end of a veth pair that is inside a router."""
+    return f"nri{port.device[3:]}"
 
 
 def _make_tap(name: str) -> None:

@@ -1,36 +1,40 @@
-"""What is plugged on this host, one file per server, written before any device is made."""
+"""What is plugged on this host, one file per server (or router), written before any device is made."""
 
 import ipaddress
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from nova_async import log
+from nova_async.compute.plugging.files import Files
 from nova_async.model.guests import PortSpec
 
 HOST_PART = 0xA9FEA9FE  # beyond what pools hand out
-logger = log.get("plugging")
 
 
 class Plugged(msgspec.Struct, frozen=True):
-    """The ports of one server."""
+    """The ports of one server, or the inner ones of a router."""
 
     instance_id: str
     ports: tuple[PortSpec, ...]
 
 
 class Subnet(msgspec.Struct, frozen=True, order=True):
-    """An IPv4 range that the host is the gateway of."""
+    """An IPv4 range that the host serves: as its gateway, or by an address of its own beside a router."""
 
     cidr: str
     gateway: str
+    host: str
+
+    @property
+    def routed(self) -> bool:
+        """Whether a router is the gateway."""
+        return self.host != self.gateway
 
     @property
     def interface(self) -> str:
-        """The gateway with its prefix, as an interface has it."""
-        return f"{self.gateway}/{ipaddress.ip_network(self.cidr).prefixlen}"
+        """The host's address with its prefix, as an interface has it."""
+        return f"{self.host}/{ipaddress.ip_network(self.cidr).prefixlen}"
 
 
 class Subnet6(msgspec.Struct, frozen=True):
@@ -55,8 +59,15 @@ class LocalNetwork(msgspec.Struct, frozen=True):
 
     @property
     def subnets(self) -> tuple[Subnet, ...]:
-        pairs = {(ip.cidr, port.gateway) for _, port in self.ports for ip in port.fixed_ips if ip.version == 4}
-        return tuple(sorted(Subnet(cidr, gateway) for cidr, gateway in pairs if gateway is not None and _inside(gateway, cidr)))
+        """One for each range; a port that knows of a router knows better than one that does not yet."""
+        found: dict[str, Subnet] = {}
+        for _, port in self.ports:
+            for ip in port.fixed_ips:
+                if ip.version == 4 and port.gateway is not None and _inside(port.gateway, ip.cidr):
+                    subnet = Subnet(ip.cidr, port.gateway, port.host_address or port.gateway)
+                    if subnet.routed or ip.cidr not in found:
+                        found[ip.cidr] = subnet
+        return tuple(sorted(found.values()))
 
     @property
     def subnets6(self) -> tuple["Subnet6", ...]:
@@ -91,35 +102,21 @@ class Records:
     """The files under ``folder``. Small and local: read once at start, then kept in memory."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._files = Files(folder, Plugged)
         self.servers: dict[str, Plugged] = {}
 
     def load(self) -> None:
-        """A file that cannot be read is set aside: one bad server must not keep a worker from starting. Blocks."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.servers = {}
-        for file in sorted(self.folder.glob("*.json")):
-            try:
-                plugged = msgspec.json.decode(file.read_bytes(), type=Plugged)
-            except msgspec.DecodeError as error:
-                logger.error("record.unreadable", file=file.name, error=str(error))
-                file.rename(file.with_suffix(".unreadable"))
-                continue
-            self.servers[plugged.instance_id] = plugged
+        """Blocks."""
+        self.servers = {plugged.instance_id: plugged for plugged in self._files.load().values()}
 
     def put(self, plugged: Plugged) -> None:
         """Blocks."""
-        fresh = self._file(plugged.instance_id).with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(msgspec.json.encode(plugged))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self._file(plugged.instance_id))
+        self._files.put(plugged.instance_id, plugged)
         self.servers[plugged.instance_id] = plugged
 
     def remove(self, instance_id: str) -> None:
         """Blocks."""
-        self._file(instance_id).unlink(missing_ok=True)
+        self._files.remove(instance_id)
         self.servers.pop(instance_id, None)
 
     def networks(self) -> dict[str, LocalNetwork]:
@@ -129,9 +126,6 @@ class Records:
             for port in plugged.ports:
                 members.setdefault(port.bridge, []).append((plugged.instance_id, port))
         return {bridge: LocalNetwork(bridge, ports[0][1].network_id, tuple(ports)) for bridge, ports in members.items()}
-
-    def _file(self, instance_id: str) -> Path:
-        return self.folder / f"{instance_id}.json"
 
 
 def bridges(ports: Iterable[PortSpec]) -> set[str]:

@@ -39,19 +39,24 @@ class BuiltinNetworks:
         return service
 
     async def bootstrap(self) -> None:
-        """Give a new deployment its first network; a network that exists is left as it is. Raises ``Invalid``."""
-        subnet = first_subnet(self.config.network.default_cidr)
-        async with self.db.connection() as conn:
+        """Give a new deployment its first network, and one to the outside; networks that exist are left as they are. Raises ``Invalid``."""
+        from nova_async.services.network.public import make_public
+
+        subnet = first_subnet(self.config.network.default_cidr, "default_cidr")
+        network_id, subnet_id = self.world.uuid(), self.world.uuid()
+        async with self.db.transaction() as conn:
             made = await rows.bootstrap(
                 conn,
-                network_id=self.world.uuid(),
-                subnet_id=self.world.uuid(),
+                network_id=network_id,
+                subnet_id=subnet_id,
                 project_id=BOOTSTRAP_PROJECT,
                 name=BOOTSTRAP_NAME,
                 mtu=self.config.network.mtu,
                 dns_servers=list(self.config.network.dns_servers),
                 **subnet,
             )
+            if made and self.config.network.external_cidr:
+                await make_public(self, conn, subnet_id)
         if made:
             logger.info("network.made", name=BOOTSTRAP_NAME, cidr=subnet["cidr"])
 
@@ -225,10 +230,12 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
                 dhcp=a["dhcp"],
                 ra_mode=a["ra_mode"],
                 address_mode=a["address_mode"],
+                floating=tuple(port.floating.get(a["address"], ())),
             )
             for a in port.addresses
         ),
         gateway=first.get("gateway"),
+        host_address=port.host_addresses.get(first.get("subnet_id", "")),
         routes=tuple((route["destination"], route["nexthop"]) for route in first.get("routes", [])),
         dns_servers=tuple(dict.fromkeys(server for a in port.addresses for server in a["dns_servers"])),
         dhcp=bool(first.get("dhcp", False)),
@@ -242,14 +249,14 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
     )
 
 
-def first_subnet(cidr: str) -> dict[str, Any]:
+def first_subnet(cidr: str, option: str) -> dict[str, Any]:
     """Gateway and pool of an IPv4 network: the first address, and all the others."""
     try:
         network = ipaddress.IPv4Network(cidr)
     except ValueError as error:
-        raise Invalid(f"configuration: network.default_cidr: {error}") from None
+        raise Invalid(f"configuration: network.{option}: {error}") from None
     if network.prefixlen > 29:
-        raise Invalid("configuration: network.default_cidr has room for too few servers; use a prefix of 29 or shorter.")
+        raise Invalid(f"configuration: network.{option} has room for too few servers; use a prefix of 29 or shorter.")
     return {
         "cidr": str(network),
         "gateway": str(network[1]),

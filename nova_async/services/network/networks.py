@@ -9,6 +9,7 @@ import msgspec
 from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
+from nova_async.db import routers as router_rows
 from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
 from nova_async.services.network import fields as f
 from nova_async.services.network.builtin import plugs_ports
@@ -25,7 +26,7 @@ NETWORK_CHANGES: dict[str, f.Reader] = {
     "port_security_enabled": f.boolean,
     "mtu": f.integer(1280, 9216),
     "dns_domain": f.host_name,
-    "is_default": f.ignored,
+    "is_default": f.boolean,
     "qos_policy_id": f.maybe(f.identifier),
 }
 PROVIDER = ("provider:network_type", "provider:physical_network", "provider:segmentation_id")
@@ -81,7 +82,7 @@ class Networks(Collection[rows.NetworkRow]):
             "status": "ACTIVE",
             "shared": row.shared,
             "router:external": row.external,
-            "is_default": False,
+            "is_default": row.is_default,
             "port_security_enabled": row.port_security_enabled,
             "mtu": row.mtu,
             "dns_domain": row.dns_domain,
@@ -100,7 +101,7 @@ class Networks(Collection[rows.NetworkRow]):
 
     async def create(self, ctx: Context, body: dict[str, Any]) -> rows.NetworkRow:
         values = f.read(body, self.name, NETWORK_FIELDS)
-        admin_only(ctx, values, ("shared", "router:external", *PROVIDER))
+        admin_only(ctx, values, ("shared", "router:external", "is_default", *PROVIDER))
         _possible_provider(values)
         row = rows.NetworkRow(
             id=self.service.world.uuid(),
@@ -114,6 +115,7 @@ class Networks(Collection[rows.NetworkRow]):
             mtu=self.service.config.network.mtu,
             dns_domain="",
             vni=0,  # the database gives it one
+            is_default=False,
             tags=[],
             revision=1,
             created_at=self.service.world.now(),
@@ -126,8 +128,10 @@ class Networks(Collection[rows.NetworkRow]):
 
     async def update(self, ctx: Context, row: rows.NetworkRow, body: dict[str, Any]) -> rows.NetworkRow:
         values = f.read(body, self.name, NETWORK_CHANGES)
-        admin_only(ctx, values, ("shared", "router:external"))
+        admin_only(ctx, values, ("shared", "router:external", "is_default"))
         async with self.service.db.connection() as conn:
+            if row.external and values.get("router:external") is False and await router_rows.used_outside(conn, row.id):
+                raise Conflict(f"External network {row.id} cannot be updated to be made non-external, since it has existing gateway ports.")
             await rows.update_network(conn, _changed_network(row, values))
         return await self.get(ctx, row.id)
 

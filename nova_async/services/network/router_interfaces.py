@@ -41,7 +41,7 @@ class RouterInterfaces:
                 port = await self._take(ctx, conn, router, asked["port_id"])
             else:
                 port = await self._make(ctx, conn, router, asked["subnet_id"])
-            await self._answer_elsewhere(conn, router, port)
+            await self.answer_elsewhere(conn, router, port)
         await self._tell(router, port)
         return _told(router, port)
 
@@ -108,7 +108,7 @@ class RouterInterfaces:
                 raise Invalid(f"Bad router request: Router already has a port on subnet {subnet.id}.")
             apart(subnet, others)
 
-    async def _answer_elsewhere(self, conn: Connection, router: RouterRow, port: RouterPort) -> None:
+    async def answer_elsewhere(self, conn: Connection, router: RouterRow, port: RouterPort) -> None:
         """Where the router now has the gateway's address, hosts need another one to give leases and metadata by."""
         subnets = {s.id: s for s in await rows.subnets(conn, rows.Page(ids=[a["subnet_id"] for a in port.addresses]))}
         for address in port.addresses:
@@ -147,6 +147,7 @@ class RouterInterfaces:
         async with self.service.db.connection() as conn:
             servers = await router_rows.servers_on(conn, port.network_id)
         await self.service.tell_routers([router.id])
+        self.service.moved([rows.Place(network_id=port.network_id, project_id=router.project_id)])
         await self.service.tell(servers)
 
 

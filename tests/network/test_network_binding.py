@@ -21,7 +21,7 @@ ADMIN = Context(request_id="req-3", project_id="admin", roles=("admin",))
 
 @pytest.fixture
 async def networks(database: Database, world: RealWorld) -> BuiltinNetworks:
-    return await BuiltinNetworks.open(database, load(None, {}, compute__driver="fake"), world)
+    return await BuiltinNetworks.open(database, load(None, {}, compute__driver="fake", network__external_cidr=""), world)
 
 
 async def bind(

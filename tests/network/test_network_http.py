@@ -58,7 +58,7 @@ class Api:
 
 @pytest.fixture
 async def networks(database: Database, world: RealWorld) -> BuiltinNetworks:
-    return await BuiltinNetworks.open(database, load(None, {}, compute__driver="fake"), world)
+    return await BuiltinNetworks.open(database, load(None, {}, compute__driver="fake", network__external_cidr=""), world)
 
 
 @pytest.fixture

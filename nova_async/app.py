@@ -403,7 +403,7 @@ class App:
         plugs = EachPlugs(own, AgentPlugs(config.state))
         await plugs.start()
         stack.push_async_callback(plugs.close)
-        routers = self.routers = LinuxRouters(plugs, config.state, config.network.external_bridge)
+        routers = self.routers = LinuxRouters(own, config.state, config.network.external_bridge)
         await routers.start()
         stack.push_async_callback(routers.close)
         return plugs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import OpenStack, RealHost, RunningCloud, real_cloud
+from .running import ADMIN, OpenStack, RealHost, RunningCloud, real_cloud
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.qemu, pytest.mark.slow, pytest.mark.xdist_group("qemu"), pytest.mark.timeout(600)]
 
@@ -71,10 +71,16 @@ def test_a_real_guest_lives_through_everything_and_leaves_nothing_behind(real: t
         found_its_surroundings(openstack("console log show first"), server["id"], guest.address)
         assert guest.ssh("hostname; whoami").split() == ["first", "root"]
         assert guest.boots() == 1
+        outside = is_reached_by_a_floating_ip(openstack, cloud, host)
         lives_through_the_end_of_the_cloud(cloud, guest)
+        assert outside.ssh("hostname") == "first"
         can_be_frozen_and_saved(openstack, guest)
         can_be_rebooted_and_switched_off(openstack, guest)
         openstack("server delete --wait first")
+        openstack(f"floating ip delete {outside.address}")
+    with cloud.openstack(ADMIN) as openstack:
+        openstack("router remove subnet router private-subnet")
+        openstack("router delete router")
     leaves_nothing(cloud, host)
 
 
@@ -86,6 +92,30 @@ def found_its_surroundings(console: str, server: str, address: str) -> None:
     assert re.search(rf"TESTGUEST config-drive dev=\w+ type=(iso9660|vfat) uuid={server}", console), console
     assert re.search(rf"TESTGUEST smbios manufacturer=\S+ product=\S+ serial={server} uuid={server}", console)
     assert "TESTGUEST sshkeys n=1" in console
+
+
+def is_reached_by_a_floating_ip(openstack: OpenStack, cloud: RunningCloud, host: RealHost) -> Guest:
+    """By ssh, for as long as it has it, and again; returns the guest as it is seen there."""
+    address = openstack.show("floating ip create public")["floating_ip_address"]
+    outside = Guest(cloud, host, address)
+    assert outside.ssh("true").startswith("FAILED")
+    openstack(f"server add floating ip first {address}")
+    assert address in str(openstack.show("server show first")["addresses"])
+    openstack("security group rule create --protocol tcp --dst-port 22 default")
+    assert outside.boots() == 1
+    openstack(f"server remove floating ip first {address}")
+    is_out_of_reach(outside)
+    assert address not in str(openstack.show("server show first")["addresses"])
+    openstack(f"server add floating ip first {address}")
+    assert outside.boots() == 1
+    return outside
+
+
+def is_out_of_reach(guest: Guest, seconds: float = 20) -> None:
+    """Its host is told by a message of its own."""
+    end = time.monotonic() + seconds
+    while not guest.ssh("true").startswith("FAILED"):
+        assert time.monotonic() < end
 
 
 def lives_through_the_end_of_the_cloud(cloud: RunningCloud, guest: Guest) -> None:

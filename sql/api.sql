@@ -284,23 +284,27 @@ CREATE UNIQUE INDEX networks_one_default ON networks USING btree (is_default) WH
 CREATE INDEX networks_project ON networks USING btree (project_id);
 
 CREATE TABLE subnets (
-    id          uuid NOT NULL,
-    network_id  uuid NOT NULL,
-    project_id  text NOT NULL,
-    name        text NOT NULL DEFAULT ''::text,
-    description text NOT NULL DEFAULT ''::text,
-    cidr        cidr NOT NULL,
-    gateway     inet,
-    enable_dhcp boolean NOT NULL DEFAULT true,
-    dns_servers text[] NOT NULL DEFAULT '{}'::text[],
-    host_routes jsonb NOT NULL DEFAULT '[]'::jsonb,
-    pools       jsonb NOT NULL,
-    tags        text[] NOT NULL DEFAULT '{}'::text[],
-    revision    integer NOT NULL DEFAULT 1,
-    created_at  timestamp with time zone NOT NULL DEFAULT now(),
-    updated_at  timestamp with time zone,
+    id                uuid NOT NULL,
+    network_id        uuid NOT NULL,
+    project_id        text NOT NULL,
+    name              text NOT NULL DEFAULT ''::text,
+    description       text NOT NULL DEFAULT ''::text,
+    cidr              cidr NOT NULL,
+    gateway           inet,
+    enable_dhcp       boolean NOT NULL DEFAULT true,
+    dns_servers       text[] NOT NULL DEFAULT '{}'::text[],
+    host_routes       jsonb NOT NULL DEFAULT '[]'::jsonb,
+    pools             jsonb NOT NULL,
+    tags              text[] NOT NULL DEFAULT '{}'::text[],
+    revision          integer NOT NULL DEFAULT 1,
+    created_at        timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at        timestamp with time zone,
+    ipv6_ra_mode      text,
+    ipv6_address_mode text,
     CONSTRAINT subnets_pkey PRIMARY KEY (id),
     CONSTRAINT subnets_check CHECK (gateway IS NULL OR gateway << cidr::inet),
+    CONSTRAINT subnets_ipv6_address_mode_check CHECK (ipv6_address_mode = ANY (ARRAY['slaac'::text, 'dhcpv6-stateful'::text, 'dhcpv6-stateless'::text])),
+    CONSTRAINT subnets_ipv6_ra_mode_check CHECK (ipv6_ra_mode = ANY (ARRAY['slaac'::text, 'dhcpv6-stateful'::text, 'dhcpv6-stateless'::text])),
     CONSTRAINT subnets_network_id_fkey FOREIGN KEY (network_id) REFERENCES networks(id) ON DELETE CASCADE
 );
 CREATE INDEX subnets_network ON subnets USING btree (network_id);
@@ -678,14 +682,15 @@ CREATE VIEW port_specs AS
     n.mtu,
     n.name AS network_label,
     p.port_security_enabled AS port_security,
-    COALESCE(( SELECT jsonb_agg(jsonb_build_object('address', host(a.address), 'subnet_id', s.id, 'cidr', s.cidr, 'version', family(s.cidr::inet), 'gateway', host(s.gateway), 'routes', s.host_routes, 'dns_servers', to_jsonb(s.dns_servers), 'dhcp', s.enable_dhcp) ORDER BY (family(s.cidr::inet)), a.address) AS jsonb_agg
+    COALESCE(( SELECT jsonb_agg(jsonb_build_object('address', host(a.address), 'subnet_id', s.id, 'cidr', s.cidr, 'version', family(s.cidr::inet), 'gateway', host(s.gateway), 'routes', s.host_routes, 'dns_servers', to_jsonb(s.dns_servers), 'dhcp', s.enable_dhcp, 'ra_mode', s.ipv6_ra_mode, 'address_mode', s.ipv6_address_mode) ORDER BY (family(s.cidr::inet)), a.address) AS jsonb_agg
            FROM addresses a
              JOIN subnets s ON s.id = a.subnet_id
           WHERE a.port_id = p.id), '[]'::jsonb) AS addresses,
     COALESCE(( SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('group', r.security_group_id, 'direction', r.direction, 'ethertype', r.ethertype, 'protocol', r.protocol, 'port_range_min', r.port_range_min, 'port_range_max', r.port_range_max, 'remote_ip_prefix', r.remote_ip_prefix, 'remote_group', r.remote_group_id)) ORDER BY r.created_at, r.id) AS jsonb_agg
            FROM port_security_groups g
              JOIN security_group_rules r ON r.security_group_id = g.security_group_id
-          WHERE g.port_id = p.id), '[]'::jsonb) AS security_rules
+          WHERE g.port_id = p.id), '[]'::jsonb) AS security_rules,
+    p.allowed_address_pairs
    FROM ports p
      JOIN networks n ON n.id = p.network_id;
 
@@ -698,6 +703,14 @@ DECLARE
     size bigint;
     candidate inet;
 BEGIN
+    IF subnet.ipv6_address_mode IN ('slaac', 'dhcpv6-stateless') THEN
+        SELECT eui64(subnet.cidr, p.mac) INTO candidate FROM ports p WHERE p.id = port;
+        IF wish IS NOT NULL AND wish <> candidate THEN
+            RAISE EXCEPTION 'addresses make themselves' USING ERRCODE = 'check_violation', CONSTRAINT = 'address_is_made';
+        END IF;
+        INSERT INTO addresses VALUES (subnet.id, candidate, port) ON CONFLICT DO NOTHING;
+        RETURN candidate;
+    END IF;
     IF wish IS NOT NULL THEN
         INSERT INTO addresses VALUES (subnet.id, wish, port);
         RETURN wish;
@@ -757,9 +770,18 @@ BEGIN
         END LOOP;
         RETURN;
     END IF;
-    FOR version IN SELECT DISTINCT family(s.cidr) FROM subnets s WHERE s.network_id = network ORDER BY 1 LOOP
+    FOR subnet IN SELECT * FROM subnets s WHERE s.network_id = network AND s.ipv6_address_mode IN ('slaac', 'dhcpv6-stateless') LOOP
+        PERFORM take_address(port, subnet, NULL, seed);
+    END LOOP;
+    FOR version IN
+        SELECT DISTINCT family(s.cidr) FROM subnets s
+        WHERE s.network_id = network AND COALESCE(s.ipv6_address_mode, '') NOT IN ('slaac', 'dhcpv6-stateless') ORDER BY 1
+    LOOP
         taken := NULL;
-        FOR subnet IN SELECT * FROM subnets s WHERE s.network_id = network AND family(s.cidr) = version ORDER BY s.created_at, s.id LOOP
+        FOR subnet IN
+            SELECT * FROM subnets s WHERE s.network_id = network AND family(s.cidr) = version
+              AND COALESCE(s.ipv6_address_mode, '') NOT IN ('slaac', 'dhcpv6-stateless') ORDER BY s.created_at, s.id
+        LOOP
             taken := take_address(port, subnet, NULL, seed);
             EXIT WHEN taken IS NOT NULL;
         END LOOP;
@@ -873,4 +895,15 @@ AS $function$
         SELECT host(a.address) AS fixed, jsonb_agg(host(e.address) ORDER BY e.address) AS floating
         FROM addresses a JOIN floating_ips f ON (f.fixed_subnet, f.fixed_address) = (a.subnet_id, a.address)
         JOIN addresses e ON e.port_id = f.port_id WHERE a.port_id = port GROUP BY a.address) AS pairs
+$function$;
+
+CREATE OR REPLACE FUNCTION eui64(range cidr, mac text)
+ RETURNS inet
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    SELECT host(network(range)::inet
+        | ('::' || to_hex(get_byte(o, 0) # 2) || lpad(to_hex(get_byte(o, 1)), 2, '0') || ':' || to_hex(get_byte(o, 2)) || 'ff:fe'
+           || lpad(to_hex(get_byte(o, 3)), 2, '0') || ':' || to_hex(get_byte(o, 4)) || lpad(to_hex(get_byte(o, 5)), 2, '0'))::inet)::inet
+    FROM decode(replace(mac, ':', ''), 'hex') AS o
 $function$;

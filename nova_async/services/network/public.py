@@ -76,6 +76,8 @@ def _subnet(service: BuiltinNetworks) -> rows.SubnetRow:
         name=f"{NAME}-subnet",
         description="",
         enable_dhcp=False,
+        ipv6_ra_mode=None,
+        ipv6_address_mode=None,
         dns_servers=[],
         host_routes=[],
         tags=[],

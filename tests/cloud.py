@@ -141,7 +141,7 @@ class Cloud:
         async with self.database.connection() as conn:
             lost = await conn.fetch(
                 "SELECT p.id::text AS id FROM ports p LEFT JOIN instances i ON i.uuid::text = p.device_id::text AND NOT i.deleted "
-                "WHERE p.device_id IS NOT NULL AND p.device_id::text <> '' AND i.uuid IS NULL"
+                "WHERE p.device_id <> '' AND p.device_owner NOT LIKE 'network:%' AND i.uuid IS NULL"
             )
         return found + [f"INV-25 port {row['id']} belongs to no live server" for row in lost]
 

@@ -30,7 +30,11 @@ SERVER_PACKAGES := postgresql rabbitmq-server
 TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
-.PHONY: help install packages run test test-hosts test-metal tempest test-openstack fuzz check format bench lab lab-down schema lock clean distclean
+# Only make test-browser needs these.
+BROWSER := .browser
+BROWSER_PACKAGES := chromium nodejs npm fonts-dejavu-core
+
+.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
@@ -38,6 +42,7 @@ help:
 	@echo 'make test           install, then all tests ($(WORKERS) workers)'
 	@echo 'make test-hosts     all that needs several hosts with real guests (root); its rehearsal of deaths too, which make test leaves out'
 	@echo 'make test-metal     bare metal against a real Ironic, which it installs'
+	@echo 'make test-browser   consoles of real guests in Chromium (root); installs it and what drives it'
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
@@ -91,6 +96,17 @@ test: install
 test-hosts: install
 	$(PY) -m pytest -v -m 'hosts or qemu' tests/lab tests/virt/test_live_migration.py tests/virt/test_shared_files.py \
 		tests/virt/test_inside_guests.py
+
+test-browser: install
+	$(MAKE) packages PACKAGES='$(BROWSER_PACKAGES)'
+	$(MAKE) $(BROWSER)/.installed
+	$(PY) -m pytest -v -m browser tests/browser
+
+$(BROWSER)/.installed: tests/browser/package.json
+	@mkdir -p $(BROWSER)
+	cp $< $(BROWSER)/package.json
+	npm install --prefix $(BROWSER) --no-audit --no-fund --no-package-lock --ignore-scripts
+	@touch $@
 
 tempest: install $(TEMPEST)/.installed
 	$(PY) -m tests.tempest --regex '$(REGEX)' --min-microversion $(MIN_MICROVERSION) --virt $(VIRT) --hosts $(HOSTS) \
@@ -155,4 +171,4 @@ clean:
 	find nova_async tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TEMPEST) $(IRONIC) $(OPENSTACK)
+	rm -rf $(VENV) $(TEMPEST) $(BROWSER) $(IRONIC) $(OPENSTACK)

@@ -18,7 +18,7 @@ import aiohttp
 import psutil
 import yaml
 
-from tests.bench import hypervisor
+from tests.bench import consoles, hypervisor
 
 LISTEN = "127.0.0.1:8899"
 URL = f"http://{LISTEN}"
@@ -277,6 +277,13 @@ async def operations_on_libvirt() -> None:
         row(f"{name}: libvirt alone, the driver (p50 of {operations.ROUNDS})", f"{bare * 1000:.0f}, {ours * 1000:.0f} ms", "")
 
 
+async def consoles_of_one_process() -> None:
+    for role, (kib, idle, speed, cpu) in (await consoles.measure()).items():
+        of = {"proxy": "the console proxy", "bare": "a bare relay of sockets"}[role]
+        row(f"{of}: memory, CPU in a minute of an idle connection ({consoles.IDLE})", f"{kib:.0f} KiB, {idle:.1f} ms", "")
+        row(f"{of}: {consoles.BUSY} busy connections, CPU for a GiB", f"{speed:.0f} MiB/s, {cpu:.2f} s", "")
+
+
 async def _hundred(cloud: Cloud) -> None:
     await cloud.boot("h", min_count=100, max_count=100)
     await cloud.until_all_active(100)
@@ -291,3 +298,4 @@ if __name__ == "__main__":
         asyncio.run(on_libvirt(Path(folder) / "real"))
         asyncio.run(stop_libvirtd(Path(folder) / "real"))
         asyncio.run(operations_on_libvirt())
+        asyncio.run(consoles_of_one_process())

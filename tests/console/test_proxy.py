@@ -7,6 +7,7 @@ import struct
 import pytest
 from aiohttp import WSMsgType
 
+from nova_async.console.proxy import MESSAGE_BYTES
 from nova_async.db import console_tokens
 from nova_async.errors import Unavailable
 
@@ -83,6 +84,16 @@ async def test_a_spice_viewer_is_linked_through(consoles: Consoles) -> None:
     await socket.send_bytes(struct.pack("<4sIIIIBBIIIII", b"REDQ", 2, 2, 26, 0, 1, 0, 1, 1, 18, 11, 9))
     assert (await until(socket, b"REDQ")).startswith(b"REDQ")
     await socket.close()
+
+
+async def test_a_frame_that_is_too_large_ends_its_session_and_no_other(consoles: Consoles) -> None:
+    server = await consoles.boot()
+    socket, beside = await consoles.serial(server), await consoles.serial(server)
+    await socket.send_bytes(bytes(MESSAGE_BYTES + 1))
+    assert (await closing(socket)).data == 1009
+    await beside.send_bytes(b"x")
+    await until(beside, b"x")
+    await beside.close()
 
 
 # Refusals

@@ -1,5 +1,10 @@
-import { SpiceMainConn, sendCtrlAltDel } from "./vendor/spice-html5-0.3.0/main.js";
-import { CLOSED, show, socketBeside } from "./page.js";
+import { Constants } from "./vendor/spice-html5-0.3.0/enums.js";
+import { SpiceMainConn } from "./vendor/spice-html5-0.3.0/main.js";
+import { SpiceMiniData, SpiceMsgcKeyDown } from "./vendor/spice-html5-0.3.0/spicemsg.js";
+import { keysOf, pause } from "./keyboard.js";
+import { buttons, on, show, socketBeside, watch } from "./page.js";
+
+const CONTROL = 0x1d, ALT = 0x38, SHIFT = 0x2a, DELETE = 0x53, RELEASED = 0x80;  // scan codes
 
 const connection = new SpiceMainConn({
   uri: socketBeside(),
@@ -8,6 +13,39 @@ const connection = new SpiceMainConn({
   message_id: "messages",
   password: "",
   onsuccess: () => show("open", "Connected"),
-  onerror: () => { connection.stop(); show("closed", CLOSED); },
+  onerror: (error) => {
+    if (error instanceof Error && connection.ws.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
+    connection.stop();
+  },
 });
-document.getElementById("ctrl-alt-del").addEventListener("click", () => sendCtrlAltDel(connection));
+watch(connection.ws);
+
+// The library listens where the screen is; its element has to have the keyboard.
+const screen = document.getElementById("screen");
+const focus = () => screen.querySelector("canvas")?.focus();
+
+function send(kind, code) {
+  if (connection.inputs?.state !== "ready") return;
+  const key = new SpiceMsgcKeyDown();
+  key.code = code;
+  const message = new SpiceMiniData();
+  message.build_msg(kind, key);
+  connection.inputs.send_msg(message);
+}
+const press = (code) => send(Constants.SPICE_MSGC_INPUTS_KEY_DOWN, code);
+const release = (code) => send(Constants.SPICE_MSGC_INPUTS_KEY_UP, RELEASED | code);
+
+function strike(...codes) {
+  codes.forEach(press);
+  codes.reverse().forEach(release);
+}
+
+async function type(text) {
+  for (const { scan, shift } of keysOf(text)) {
+    strike(...(shift ? [SHIFT, scan] : [scan]));
+    await pause();
+  }
+}
+
+buttons({ type, focus });
+on("ctrl-alt-del", () => { strike(CONTROL, ALT, DELETE); focus(); });

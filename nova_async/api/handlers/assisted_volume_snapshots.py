@@ -4,13 +4,16 @@ from typing import Any
 
 import msgspec
 
-from nova_async.api.handlers.actions import begin
+from nova_async.api.handlers.actions import begin, target
 from nova_async.api.handlers.instances import missing
 from nova_async.api.request import Request
 from nova_async.db import instances, server_volumes
 from nova_async.errors import Conflict, Invalid
 from nova_async.model import states
 from nova_async.model.instances import Instance
+
+PATIENCE_SECONDS = 5.0
+LOOK_SECONDS = 0.1
 
 
 async def create(request: Request) -> dict[str, Any]:
@@ -53,9 +56,15 @@ async def _holder(request: Request, volume_id: str) -> Instance:
 
 
 async def _begin(request: Request, kind: str, volume_id: str, snapshot_id: str, info: dict[str, Any]) -> None:
-    """Nova calls 400 what is a conflict elsewhere."""
+    """Nova calls 400 what is a conflict elsewhere, and does two of these one after the other: the second waits for the first."""
+    world, server = request.parts.world, target(request)
+    end = world.monotonic() + PATIENCE_SECONDS
     word = "volume_snapshot_create" if kind == "create_volume_snapshot" else "volume_snapshot_delete"
-    try:
-        await begin(request, kind, word=word, locks=False, placed=True, volume_id=volume_id, snapshot_id=snapshot_id, info=info)
-    except Conflict as error:
-        raise Invalid(error.message) from None
+    while True:
+        try:
+            await begin(request, kind, word=word, locks=False, placed=True, volume_id=volume_id, snapshot_id=snapshot_id, info=info)
+            return
+        except Conflict as error:
+            if server.host is None or server.task_state is not None or world.monotonic() > end:
+                raise Invalid(error.message) from None
+        await world.sleep(LOOK_SECONDS)

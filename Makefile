@@ -18,6 +18,10 @@ CLOUD ?=
 OPENSTACK := .venv-openstack
 OPENSTACK_PACKAGES := mariadb-server iptables ebtables conntrack haproxy dnsmasq-utils
 
+# make test-horizon: the dashboard, and a browser that looks at it.
+HORIZON := .venv-horizon
+HORIZON_PACKAGES := chromium nodejs npm
+
 # make fuzz: how many requests, and which.
 CASES ?= 20000
 SEED ?= 1
@@ -34,7 +38,7 @@ PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGE
 BROWSER := .browser
 BROWSER_PACKAGES := chromium nodejs npm fonts-dejavu-core
 
-.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack fuzz check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
@@ -45,6 +49,7 @@ help:
 	@echo 'make test-browser   consoles of real guests in Chromium (root); installs it and what drives it'
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
+	@echo 'make test-horizon   the panels of OpenStack'"'"'s dashboard against a cloud of its own, seen in a browser'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'
 	@echo 'make format         format and fix what can be fixed'
@@ -121,7 +126,7 @@ $(TEMPEST)/.installed: tests/tempest/requirements.txt
 # One after another: each test starts the services that it leans on, and real guests.
 test-openstack: PACKAGES += $(OPENSTACK_PACKAGES)
 test-openstack: install $(OPENSTACK)/.installed
-	$(PY) -m pytest -v -m openstack tests/openstack
+	$(PY) -m pytest -v -m openstack tests/openstack/test_story.py
 
 $(OPENSTACK)/.installed: tests/openstack/requirements.txt
 	[ -x $(OPENSTACK)/bin/python ] || $(PY) -m venv $(OPENSTACK)
@@ -134,6 +139,18 @@ test-metal: install $(IRONIC)/.installed
 $(IRONIC)/.installed: tests/metal/requirements.txt
 	[ -x $(IRONIC)/bin/python ] || $(PY) -m venv $(IRONIC)
 	$(IRONIC)/bin/python -m pip install -q -r tests/metal/requirements.txt
+	@touch $@
+
+test-horizon: PACKAGES += $(if $(shell command -v npm),$(filter-out nodejs npm,$(HORIZON_PACKAGES)),$(HORIZON_PACKAGES))
+test-horizon: install $(HORIZON)/.installed
+	$(PY) -m pytest -v -m openstack tests/openstack/horizon
+
+# Some of what it needs is built with a setuptools that still has pkg_resources.
+$(HORIZON)/.installed: tests/openstack/horizon/requirements.txt
+	[ -x $(HORIZON)/bin/python ] || $(PY) -m venv $(HORIZON)
+	echo 'setuptools<80' > $(HORIZON)/build.txt
+	PIP_CONSTRAINT=$(HORIZON)/build.txt $(HORIZON)/bin/python -m pip install -q -r tests/openstack/horizon/requirements.txt
+	cd $(HORIZON) && npm install --silent --no-save --prefix . playwright-core@1.65.1
 	@touch $@
 
 fuzz: install
@@ -171,4 +188,4 @@ clean:
 	find nova_async tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TEMPEST) $(BROWSER) $(IRONIC) $(OPENSTACK)
+	rm -rf $(VENV) $(TEMPEST) $(BROWSER) $(IRONIC) $(OPENSTACK) $(HORIZON)

@@ -343,7 +343,9 @@ async def test_errors_come_in_the_form_that_is_accepted(anna: Client) -> None:
 async def test_the_service_describes_itself(anna: Client) -> None:
     for name in ("image", "images", "member", "members"):
         assert (await anna("GET", f"/v2/schemas/{name}", 200))["name"] == name
+    assert (await anna("GET", "/v2/schemas/metadefs/namespace", 200))["name"] == "namespace"
     await anna("GET", "/v2/schemas/nothing", 404)
+    await anna("GET", "/v2/schemas/metadefs/nothing", 404)
     assert (await anna("GET", "/v2/info/import", 200))["import-methods"]["value"] == ["glance-direct"]
     assert len((await anna("GET", "/v2/info/stores", 200))["stores"]) == 1
     assert (await anna("GET", "/v2/tasks", 200))["tasks"] == []

@@ -55,7 +55,7 @@ def application(images: BuiltinImages, tokens: Tokens, world: World, config: Con
             web.put(IMAGE + "/members/{member}", api.change_member),
             web.delete(IMAGE + "/members/{member}", api.remove_member),
             web.get(IMAGE + "/tasks", api.image_tasks),
-            web.get("/v2/schemas/{name}", api.schema),
+            web.get("/v2/schemas/{name:.+}", api.schema),
             web.get("/v2/info/import", api.import_info),
             web.get("/v2/info/stores", api.stores),
             web.get("/v2/tasks", api.tasks),

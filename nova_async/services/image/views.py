@@ -117,3 +117,22 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
 }
 SCHEMAS |= {"images": _collection("images", "image"), "members": _collection("members", "member")}
+
+# Clients read these before they list namespaces of metadata definitions, of which there are none.
+SCHEMAS["metadefs/namespace"] = {
+    "name": "namespace",
+    "properties": {
+        "namespace": {"type": "string", "maxLength": 80},
+        "display_name": {"type": "string", "maxLength": 80},
+        "description": {"type": "string", "maxLength": 500},
+        "visibility": {"type": "string", "enum": ["public", "private"]},
+        "protected": {"type": "boolean"},
+        "owner": {"type": "string", "maxLength": 255},
+        "schema": {"type": "string", "readOnly": True},
+        "self": {"type": "string", "readOnly": True},
+        "created_at": {"type": "string", "readOnly": True},
+        "updated_at": {"type": "string", "readOnly": True},
+    },
+    "required": ["namespace"],
+}
+SCHEMAS["metadefs/namespaces"] = _collection("namespaces", "metadefs/namespace")

@@ -1,0 +1,1 @@
+"""OpenStack's dashboard against the all-in-one (``make test-horizon``)."""

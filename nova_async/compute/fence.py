@@ -1,13 +1,14 @@
-"""A host that was away does not make guests that have been made elsewhere since (INV-10).
+"""A host that was away does not make guests that have been made elsewhere since (INV-10), nor what nobody waits for any more (INV-24).
 
 What was sent to it before, it finds when it returns: in its journal, or in its queue. For as long after a start or a silence as
-others may have taken it for dead, it asks whether the placement still is the server's, before it makes a guest.
+others may have taken it for dead, it asks first: whether the placement still is the server's, before it makes a guest, and
+whether the operation is still going on, before anything else. It may always destroy.
 """
 
 from nova_async import log
 from nova_async.bus import Bus
-from nova_async.bus.messages.compute import Command, FinishMove, PrepareLive, ReceiveDisk, Spawn
-from nova_async.bus.messages.conductor import AskPlacement, Placement
+from nova_async.bus.messages.compute import UNDO, Command, Destroy, FinishMove, PrepareLive, ReceiveDisk, Spawn
+from nova_async.bus.messages.conductor import AskOperation, AskPlacement, Operation, Placement
 from nova_async.errors import Conflict, Unavailable
 from nova_async.world import World
 
@@ -36,10 +37,13 @@ class Fence:
         self._doubtful_until = self._world.monotonic() + self._down_seconds
 
     async def check(self, command: Command) -> None:
-        """Raises ``Conflict`` when the placement is given up, ``Unavailable`` when nobody can tell."""
-        if isinstance(command, MAKING) and self._is_doubtful() and not await self._is_held(command):
-            logger.warning("command.outlived", server=command.instance_id, generation=command.generation)
-            raise Conflict("The server is not placed on this host any more.")
+        """Raises ``Conflict`` when the placement or the operation is given up, ``Unavailable`` when nobody can tell."""
+        if isinstance(command, Destroy) or not self._is_doubtful():
+            return
+        if not await self._is_wanted(command):
+            logger.warning("command.outlived", server=command.instance_id, generation=command.generation, step=command.step)
+            what = "server is not placed on this host" if isinstance(command, MAKING) else "operation is not going on"
+            raise Conflict(f"The {what} any more.")
 
     def _is_doubtful(self) -> bool:
         return self._is_late() or self._world.monotonic() < self._doubtful_until
@@ -47,14 +51,18 @@ class Fence:
     def _is_late(self) -> bool:
         return self._world.monotonic() - self._reported > self._down_seconds
 
-    async def _is_held(self, command: Command) -> bool:
-        question = AskPlacement(host=self._host, instance_id=command.instance_id, generation=command.generation)
+    async def _is_wanted(self, command: Command) -> bool:
+        question: AskPlacement | AskOperation
+        if isinstance(command, MAKING):
+            question = AskPlacement(host=self._host, instance_id=command.instance_id, generation=command.generation)
+        else:
+            question = AskOperation(workflow_id=command.workflow_id, undo=command.step.startswith(UNDO))
         tried = 0
         while True:
             try:
                 answer = await self._bus.call("conductor", question, timeout=ASK_SECONDS)
-                assert isinstance(answer, Placement)
-                return answer.held
+                assert isinstance(answer, Placement | Operation)
+                return answer.held if isinstance(answer, Placement) else answer.live
             except Unavailable:
                 tried += 1
                 if tried == TRIES:

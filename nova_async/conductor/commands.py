@@ -10,7 +10,7 @@ from typing import Any
 from nova_async import errors, log
 from nova_async.bus import Bus, Service
 from nova_async.bus.messages import Message
-from nova_async.bus.messages.compute import Command, CommandEnded, CommandProgress, GuestList, ListGuests, Rebuild, Rescue, Snapshot
+from nova_async.bus.messages.compute import UNDO, Command, CommandEnded, CommandProgress, GuestList, ListGuests, Rebuild, Rescue, Snapshot
 from nova_async.model.power import PowerState
 from nova_async.scheduler.hosts import HostTable
 from nova_async.workflow.run import Run
@@ -57,7 +57,7 @@ class HostCommands:
             self.hosts.began(run.id, state.row.id)
         command = kind(
             workflow_id=run.id,
-            step=f"undo-{run.step}" if undo else run.step,
+            step=f"{UNDO}{run.step}" if undo else run.step,
             attempt=run.attempt,
             instance_id=run.subject_id,
             generation=generation,

@@ -9,12 +9,14 @@ from nova_async.bus import Bus, Service
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import GuestState, RefreshPorts
 from nova_async.bus.messages.conductor import (
+    AskOperation,
     AskPlacement,
     AskSurroundings,
     HostAccepted,
     HostReport,
     HostsChanged,
     HostStopping,
+    Operation,
     Placement,
     PortsChanged,
     PowerChanged,
@@ -113,6 +115,9 @@ class HostDesk:
             async with self.database.connection() as conn:
                 held = await placements.is_held(conn, message.instance_id, message.generation, message.host)
             return Placement(held=held)
+        if isinstance(message, AskOperation):
+            async with self.database.connection() as conn:
+                return Operation(live=await workflows.is_live(conn, message.workflow_id, undo=message.undo))
         raise Invalid(f"{type(message).__name__} is nothing to ask a conductor")
 
     async def _register(self, told: RegisterHost) -> HostAccepted:

@@ -41,6 +41,7 @@ PROMOTE_STRAY = Query[Any]("workflows", "promote_stray")
 WAKE_PARENT = Query[Any]("workflows", "wake_parent")
 CHILDREN = Query("workflows", "children", WorkflowRow)
 GET = Query("workflows", "get", WorkflowRow)
+IS_LIVE = Query[bool]("workflows", "is_live", bool)
 OF_SUBJECT = Query("workflows", "of_subject", WorkflowRow)
 BY_REQUEST = Query("workflows", "by_request", WorkflowRow)
 RECENT = Query("workflows", "recent", WorkflowRow)
@@ -150,6 +151,11 @@ async def children(conn: Connection, id: str) -> list[WorkflowRow]:
 async def get(conn: Connection, id: str) -> WorkflowRow:
     """Raises ``NotFound``."""
     return await GET.one(conn, id)
+
+
+async def is_live(conn: Connection, id: str, *, undo: bool) -> bool:
+    """Whether it goes forward (running, waiting), or is being undone where that is asked."""
+    return await IS_LIVE.one(conn, id, undo)
 
 
 async def of_subject(conn: Connection, subject_id: str) -> list[WorkflowRow]:

@@ -114,6 +114,12 @@ SELECT * FROM workflows WHERE parent_id = $1 ORDER BY created_at, id
 -- One workflow. $1 id
 SELECT * FROM workflows WHERE id = $1
 
+-- is_live --
+-- Whether an operation is going forward, or being undone where that is asked. $1 id, $2 undone
+SELECT EXISTS (
+    SELECT FROM workflows WHERE id = $1 AND CASE WHEN $2::boolean THEN state = 'undoing' ELSE state IN ('running', 'waiting') END
+) AS live
+
 -- of_subject --
 -- All that was ever done to a server, newest first. $1 subject
 SELECT * FROM workflows WHERE subject_id = $1 ORDER BY created_at DESC, id

@@ -8,11 +8,11 @@ import pytest
 
 from nova_async.bus.local import LocalBus
 from nova_async.bus.messages import Message
-from nova_async.bus.messages.compute import Command, PowerOn, ReceiveDisk
-from nova_async.bus.messages.conductor import AskPlacement, HostReport, Placement
+from nova_async.bus.messages.compute import UNDO, Command, Destroy, PowerOff, PowerOn, ReceiveDisk
+from nova_async.bus.messages.conductor import AskOperation, AskPlacement, HostReport, Operation, Placement
 from nova_async.compute.boots import Boots
 from nova_async.compute.fence import Fence
-from nova_async.db import Database
+from nova_async.db import Database, workflows
 from nova_async.errors import Conflict, Unavailable
 from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
@@ -205,12 +205,12 @@ class Asked:
     def __init__(self, held: bool | None) -> None:
         self.held, self.questions = held, 0
 
-    async def call(self, target: str, message: Message, *, timeout: float) -> Placement:
-        assert isinstance(message, AskPlacement)
+    async def call(self, target: str, message: Message, *, timeout: float) -> Placement | Operation:
+        assert isinstance(message, AskPlacement | AskOperation)
         self.questions += 1
         if self.held is None:
             raise Unavailable
-        return Placement(held=self.held)
+        return Placement(held=self.held) if isinstance(message, AskPlacement) else Operation(live=self.held)
 
 
 async def test_a_host_asks_only_while_others_may_have_taken_it_for_dead() -> None:
@@ -219,12 +219,14 @@ async def test_a_host_asks_only_while_others_may_have_taken_it_for_dead() -> Non
     fence = Fence("host", bus, world, 30.0)
     with pytest.raises(Conflict):
         await fence.check(command(server, 1))  # it has just started
-    await fence.check(command(server, 1, PowerOn))  # makes no guest
+    with pytest.raises(Conflict):
+        await fence.check(command(server, 1, PowerOn))
+    await fence.check(Destroy(instance_id=server, generation=1, workflow_id="w", step="s", request_id="r", reply_to="nobody"))
     for _ in range(4):
         world.advance(10)
         fence.reported()
     await fence.check(command(server, 1))
-    assert bus.questions == 1
+    assert bus.questions == 2
     world.advance(31)
     with pytest.raises(Conflict):
         await fence.check(command(server, 1))  # it was stopped in the middle
@@ -242,3 +244,28 @@ async def test_a_host_that_gets_no_answer_makes_nothing(world: RealWorld, monkey
     monkeypatch.setattr("nova_async.compute.fence.TRIES", 1)
     with pytest.raises(Unavailable):
         await Fence("host", Asked(None), world, 30.0).check(command("11111111-2222-4333-8444-555555555555", 1))
+
+
+async def test_a_host_that_was_away_does_nothing_for_an_operation_that_has_ended(two: Cloud) -> None:
+    server = await two.boot()
+    await two.settle()
+    row = await two.server(server)
+    async with two.database.connection() as conn:
+        [made] = await workflows.of_subject(conn, server)
+        assert not await workflows.is_live(conn, made.id, undo=False)
+        for state, forward, back in (
+            ("running", True, False),
+            ("waiting", True, False),
+            ("undoing", False, True),
+            ("failed", False, False),
+        ):
+            await conn.execute("UPDATE workflows SET state = $2 WHERE id = $1", made.id, state)
+            fence = Fence(str(row.host), two.bus, two.world, 3.0)
+            for step, allowed in (("power_off", forward), (f"{UNDO}power_off", back)):
+                told = PowerOff(instance_id=server, generation=1, workflow_id=made.id, step=step, request_id="r", reply_to="nobody")
+                if allowed:
+                    await fence.check(told)
+                else:
+                    with pytest.raises(Conflict, match="not going on"):
+                        await fence.check(told)
+        await conn.execute("UPDATE workflows SET state = 'done' WHERE id = $1", made.id)

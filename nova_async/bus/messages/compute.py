@@ -13,6 +13,8 @@ from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 from nova_async.model.routers import RouterSpec
 
+UNDO = "undo-"  # begins the step of a command that takes something back
+
 
 class Command(Message, frozen=True, kw_only=True):
     """Work for a host. The outcome is cast to ``reply_to`` as ``CommandEnded``."""

@@ -56,6 +56,21 @@ class Placement(Message, frozen=True, kw_only=True):
 
 
 @message
+class AskOperation(Message, frozen=True, kw_only=True):
+    """Call to ``conductor``, answered by ``Operation``: before a host that may have been away does what it was told to."""
+
+    workflow_id: str
+    undo: bool
+
+
+@message
+class Operation(Message, frozen=True, kw_only=True):
+    """Answer: whether the operation is still going forward, or being undone where that was asked."""
+
+    live: bool
+
+
+@message
 class AskSurroundings(Message, frozen=True, kw_only=True):
     """Call to ``conductor``, answered by ``SurroundingsTold``: what lies around the networks and groups that a host has ports of."""
 

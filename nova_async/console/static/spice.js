@@ -5,6 +5,7 @@ import { keysOf, pause } from "./keyboard.js";
 import { buttons, on, show, socketBeside, watch } from "./page.js";
 
 const CONTROL = 0x1d, ALT = 0x38, SHIFT = 0x2a, DELETE = 0x53, RELEASED = 0x80;  // scan codes
+const LOOK = 50;  // milliseconds
 
 const connection = new SpiceMainConn({
   uri: socketBeside(),
@@ -12,7 +13,7 @@ const connection = new SpiceMainConn({
   dump_id: "dumps",
   message_id: "messages",
   password: "",
-  onsuccess: () => show("open", "Connected"),
+  onsuccess: () => connected(),
   onerror: (error) => {
     if (error instanceof Error && connection.ws.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
     connection.stop();
@@ -23,6 +24,12 @@ watch(connection.ws);
 // The library listens where the screen is; its element has to have the keyboard.
 const screen = document.getElementById("screen");
 const focus = () => screen.querySelector("canvas")?.focus();
+
+/** The keyboard's channel opens after the main one; what is typed before is lost. */
+function connected() {
+  if (connection.inputs?.state === "ready") show("open", "Connected");
+  else if (connection.ws.readyState === WebSocket.OPEN) setTimeout(connected, LOOK);
+}
 
 function send(kind, code) {
   if (connection.inputs?.state !== "ready") return;

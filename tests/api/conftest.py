@@ -27,7 +27,7 @@ from nova_async.services.network import NetworkRequest
 from nova_async.services.volume import Snapshot, Volume, Wanted
 from nova_async.world import RealWorld
 from tests.api.contract import breach
-from tests.conftest import TEMPLATE
+from tests.conftest import COPIED, TEMPLATE
 from tests.conftest import _administer as administer
 from tests.conftest import _run as run
 
@@ -437,7 +437,7 @@ def shared_database(postgres: EmbeddedPostgres) -> tuple[str, str]:
 
 
 async def _make_database(postgres: EmbeddedPostgres, name: str) -> tuple[str, str]:
-    await administer(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await administer(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} {COPIED}")
     url = postgres.database_url(name)
     conn = await asyncpg.connect(url, timeout=10)
     try:

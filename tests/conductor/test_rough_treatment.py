@@ -61,7 +61,19 @@ class Killed(BaseException):
     """As if the process had died: nothing is written any more."""
 
 
-class Deaths(FaultPoints):
+class Watched(FaultPoints):
+    """Remembers which steps were come by: a case that never meets its step shows nothing."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(faults)
+        self.met: set[str] = set()
+
+    def at(self, kind: str, step: str, moment: str) -> bool:
+        self.met.add(f"{kind}/{step}")
+        return super().at(kind, step, moment)
+
+
+class Deaths(Watched):
     """Kills the workflow once, before or after a step."""
 
     def __init__(self, kind: str, step: str, moment: str, undo_from: str = "") -> None:
@@ -71,6 +83,7 @@ class Deaths(FaultPoints):
     def at(self, kind: str, step: str, moment: str) -> bool:
         if self.place == (kind, step, moment):
             self.place = None
+            self.met.add(f"{kind}/{step}")
             raise Killed
         return super().at(kind, step, moment)
 
@@ -164,15 +177,17 @@ async def given(made: Cloud, kind: str, server: str) -> dict[str, Any]:
     return {}
 
 
-async def run(made: Cloud, kind: str, faults: FaultPoints) -> str:
-    """Do the operation under these faults; the state in which the server ends."""
-    server = await prepared(made, kind)
+async def run(made: Cloud, definition: Definition, step: Step, faults: Watched) -> str:
+    """Do the operation under these faults, which concern this step; the state in which the server ends."""
+    kind = definition.kind
+    server = await prepared(made, kind, of_volumes(definition, step))
     made.conductor.engine.faults = faults
     await made.begin(kind, server, **await given(made, kind, server))
     await made.settle()
     made.conductor.engine.faults = FaultPoints()
     row = await made.server(server)
     assert row.task_state is None
+    assert f"{kind}/{step.name}" in faults.met
     if kind in ("createImage", "createBackup"):
         assert await state_of(made, kind) == ("done" if await images_of(made, server) else "failed")
     for host in made.drivers.keys() - made.workers.keys():
@@ -209,7 +224,7 @@ def truths(definition: Definition, step: Step, moment: str) -> set[str]:
 
 @pytest.mark.parametrize(("definition", "step"), STEPS)
 async def test_a_step_that_runs_twice_has_the_effect_of_one(one, definition, step):
-    assert await run(one, definition.kind, FaultPoints([f"{definition.kind}/{step.name}/before=twice"])) == ENDS[definition.kind]
+    assert await run(one, definition, step, Watched([f"{definition.kind}/{step.name}/before=twice"])) == ENDS[definition.kind]
 
 
 @pytest.mark.parametrize(("definition", "step"), STEPS)
@@ -218,14 +233,14 @@ async def test_a_step_that_fails_unwinds(one, definition, step):
     for moment in ("before", "after"):
         if step.in_transaction and moment == "after":
             continue  # the effect is committed together with the move: there is no such moment
-        ended = await run(one, definition.kind, FaultPoints([f"{definition.kind}/{step.name}/{moment}={fault}"]))
+        ended = await run(one, definition, step, Watched([f"{definition.kind}/{step.name}/{moment}={fault}"]))
         assert ended in truths(definition, step, moment), moment
 
 
 @pytest.mark.parametrize(("definition", "step"), [p for p in STEPS if not goes_on(*p.values)])
 async def test_an_undo_that_runs_twice_has_the_effect_of_one(one, definition, step):
-    faults = FaultPoints([f"{definition.kind}/{step.name}/before=fail", f"{definition.kind}/*/undo-before=twice"])
-    assert await run(one, definition.kind, faults) in truths(definition, step, "before")
+    faults = Watched([f"{definition.kind}/{step.name}/before=fail", f"{definition.kind}/*/undo-before=twice"])
+    assert await run(one, definition, step, faults) in truths(definition, step, "before")
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.kind)
@@ -236,14 +251,14 @@ def test_what_only_goes_on_has_nothing_to_undo(definition):
 @pytest.mark.parametrize(("definition", "step"), STEPS)
 async def test_a_death_at_a_step_is_survived(one, definition, step):
     for moment in ("before", "after"):
-        assert await run(one, definition.kind, Deaths(definition.kind, step.name, moment)) == ENDS[definition.kind], moment
+        assert await run(one, definition, step, Deaths(definition.kind, step.name, moment)) == ENDS[definition.kind], moment
 
 
 @pytest.mark.parametrize(("definition", "step"), [p for p in STEPS if p.values[1].undo])
 async def test_a_death_while_undoing_is_survived(one, definition, step):
     failing = next(s for s in reversed(definition.steps) if not s.in_transaction and not goes_on(definition, s))
     for moment in ("undo-before", "undo-after"):
-        ended = await run(one, definition.kind, Deaths(definition.kind, step.name, moment, undo_from=failing.name))
+        ended = await run(one, definition, step, Deaths(definition.kind, step.name, moment, undo_from=failing.name))
         assert ended in truths(definition, failing, "after"), moment
 
 

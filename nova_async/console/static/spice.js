@@ -1,11 +1,18 @@
 import { Constants } from "./vendor/spice-html5-0.3.0/enums.js";
 import { SpiceMainConn } from "./vendor/spice-html5-0.3.0/main.js";
+import { SpiceConn } from "./vendor/spice-html5-0.3.0/spiceconn.js";
 import { SpiceMiniData, SpiceMsgcKeyDown } from "./vendor/spice-html5-0.3.0/spicemsg.js";
 import { keysOf, pause } from "./keyboard.js";
 import { buttons, on, show, socketBeside, watch } from "./page.js";
 
 const CONTROL = 0x1d, ALT = 0x38, SHIFT = 0x2a, DELETE = 0x53, RELEASED = 0x80;  // scan codes
 const LOOK = 50;  // milliseconds
+
+// Screen, keyboard and the rest are connections of their own, which the library makes without anybody who hears of their errors.
+SpiceConn.prototype.onerror = (error) => {
+  if (error instanceof Error && connection.ws.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
+  connection.stop();
+};
 
 const connection = new SpiceMainConn({
   uri: socketBeside(),
@@ -14,10 +21,6 @@ const connection = new SpiceMainConn({
   message_id: "messages",
   password: "",
   onsuccess: () => connected(),
-  onerror: (error) => {
-    if (error instanceof Error && connection.ws.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
-    connection.stop();
-  },
 });
 watch(connection.ws);
 

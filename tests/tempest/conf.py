@@ -23,9 +23,8 @@ PUBLIC = {"name": "tempest-public", "router:external": True}
 PUBLIC_SUBNET = {"name": "tempest-public", "ip_version": 4, "cidr": "172.31.250.0/24", "enable_dhcp": False}
 SHARED_NETWORK = "private"  # where the tests' projects have no networks of their own, for want of routers
 CERTIFICATES = ("a5ebd3a2-1a3f-4f2c-8a5e-6a6f0d7c4b10", "0b3f4f0e-92c5-4d31-8f5c-3a9d1f0e7c22")  # names; signatures are not checked
-# A guest is reached at its own address, with the key of its key pair.
+# How a guest is reached, with the key of its key pair.
 LOGIN: dict[str, Any] = {
-    "connect_method": "fixed",
     "network_for_ssh": SHARED_NETWORK,
     "image_ssh_user": "root",
     "image_alt_ssh_user": "root",
@@ -120,7 +119,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
         "volume-feature-enabled": {"backup": False, "manage_volume": False, "manage_snapshot": False},
         "placement": {"min_microversion": "1.0", "max_microversion": "latest"},
         "service_available": {"nova": True, "neutron": True, "glance": True, "cinder": volumes, "swift": False, "horizon": False},
-        "validation": LOGIN | {"run_validation": guest is not None},
+        "validation": LOGIN | {"connect_method": "floating" if routers else "fixed", "run_validation": guest is not None},
     }
     _store(path, sections)
 

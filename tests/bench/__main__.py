@@ -76,7 +76,7 @@ class Cloud:
             self.session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
         self.session.headers["OpenStack-API-Version"] = "compute 2.104"
         self.image = next((i["id"] for i in (await self.get("/image/v2/images"))["images"]), "")
-        self.network = (await self.get("/network/v2.0/networks"))["networks"][0]["id"]
+        self.network = (await self.get("/network/v2.0/networks?name=private"))["networks"][0]["id"]
 
     async def get(self, path: str) -> Any:
         async with self.session.get(URL + path) as answer:

@@ -51,7 +51,7 @@ async def test_a_resize_up_and_back_and_up_again_and_a_migration_keep_the_data(c
     home = await cluster.host_of(server)
     away = cluster.other(home)
     rules = await cluster.filters(home, server)
-    assert len(rules) == 3
+    assert len(rules) == 4
     async with no_twins(cluster, server):
         await cluster.act(server, resize={"flavorRef": large})
         await cluster.reaches(server, "VERIFY_RESIZE")

@@ -15,7 +15,10 @@ from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.model.routers import FloatingIp, RouterSpec
 from tests.network.test_plugging import NETWORK, OTHER_NETWORK, Guest, Host, can_make_namespaces, ingress, port, run
 
-pytestmark = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host")
+pytestmark = [
+    pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host"),
+    pytest.mark.xdist_group("router-plugging"),  # which look for what is left of routers of one id
+]
 OUTSIDE, HOST_SIDE = "7e3f1c1e-6d7c-4a08-b50b-6dd1b1f6b222", "198.51.100.1"
 ROUTER, OTHER_ROUTER = "aaaaaaaa-1111-4111-8111-111111111111", "bbbbbbbb-1111-4111-8111-111111111111"
 EVERYTHING = ingress("tcp"), ingress("icmp")

@@ -287,7 +287,8 @@ class QemuLab(LibvirtLab):
                     writer.write(b"\n")
                 writer.write(f"echo BE''GIN; {command}; echo EN''D\n".encode())
                 await reader.readuntil(b"BEGIN\r\n")
-                return (await reader.readuntil(b"END\r\n")).decode().removesuffix("END\r\n").replace("\r\n", "\n").strip()
+                printed = (await reader.readuntil(b"END\r\n")).decode().removesuffix("END\r\n").replace("\r\n", "\n").strip()
+                return "\n".join(line for line in printed.split("\n") if not line.startswith("TESTGUEST hotplug"))
         finally:
             writer.close()
 

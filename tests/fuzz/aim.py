@@ -73,10 +73,10 @@ class Aim:
         if len(names) == 1:
             return made | ({names[0]: first} if first is not None else {})
         table = self.ground.below.get("image" if parts[0] == "images" else BELOW.get(parts[2], parts[2]), {})
-        held = [thing for thing, below in table.items() if below]
-        if held:
-            first = self.chance.choice(held)
-            made[names[1]] = self.chance.choice(table[first])
+        held = {thing: named for thing, below in table.items() if (named := [name for name in below if name.strip()])}
+        if held:  # blanks alone may be a name, but no client sends them at the end of an address
+            first = self.chance.choice(list(held))
+            made[names[1]] = self.chance.choice(held[first])
         return made | ({names[0]: first} if first is not None else {})
 
     def body(self, value: Any, version: int, key: str = "") -> Any:

@@ -36,6 +36,10 @@ BEFORE = {  # what a server must have gone through before the operation may begi
     "create_volume_snapshot": ("create", "attach_volume"),
     "delete_volume_snapshot": ("create", "attach_volume", "create_volume_snapshot"),
 }
+WAYS = {  # and where only that leads by a step
+    ("delete", "destroy_old_guest"): ("create", "resize"),
+    ("delete", "forget_shelf"): ("create", "shelve"),
+}
 ENDS = {  # where the server is when all went well
     **dict.fromkeys(("create", "start", "reboot", "unpause", "resume", "rebuild", "unrescue", "unshelve", "restore"), "active"),
     **dict.fromkeys(("createImage", "createBackup", "changePassword", "trigger_crash_dump"), "active"),
@@ -127,15 +131,15 @@ def of_volumes(definition: Definition, step: Step) -> bool:
     return definition.kind == "rebuild" or step.skip is snapshot.of_a_disk
 
 
-async def prepared(made: Cloud, kind: str, from_volume: bool = False) -> str:
-    """A server that may go through this; what it is made to shelve stays on its host where it is offloaded later."""
+async def prepared(made: Cloud, kind: str, from_volume: bool = False, step: str = "") -> str:
+    """A server that may go through this, and comes by this step; what it is made to shelve stays on its host where it is offloaded later."""
     made.config.compute.shelved_offload_seconds = -1 if kind == "shelveOffload" else 0
     if from_volume or kind == "rebuild":  # no step of that is left out
         root = device(source="image", image_id=made.image_id, device="/dev/vda", boot_index=0)
         server = await made.insert(image_id=None, block_devices=[root])
     else:
         server = await made.insert(block_devices=[device()])
-    for earlier in BEFORE.get(kind, ("create",)):
+    for earlier in WAYS.get((kind, step)) or BEFORE.get(kind, ("create",)):
         await made.begin(earlier, server, **await given(made, earlier, server))
         await made.settle()
     if kind == "evacuate":
@@ -180,7 +184,7 @@ async def given(made: Cloud, kind: str, server: str) -> dict[str, Any]:
 async def run(made: Cloud, definition: Definition, step: Step, faults: Watched) -> str:
     """Do the operation under these faults, which concern this step; the state in which the server ends."""
     kind = definition.kind
-    server = await prepared(made, kind, of_volumes(definition, step))
+    server = await prepared(made, kind, of_volumes(definition, step), step.name)
     made.conductor.engine.faults = faults
     await made.begin(kind, server, **await given(made, kind, server))
     await made.settle()

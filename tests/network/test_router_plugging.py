@@ -298,7 +298,8 @@ class Stream:
 
     async def end(self) -> None:
         for process in (self.client, self.server):
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it ends with the other
+                process.kill()
             await process.wait()
 
 

@@ -56,13 +56,13 @@ async def _nft(*words: str, given: str = "", namespace: str = "") -> tuple[int |
         *(("nsenter", *enter) if enter else ()),
         "nft",
         *words,
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(NFT_SECONDS):
-            _, complaint = await process.communicate(given.encode())
+            _, complaint = await process.communicate(given.encode() or None)
     except BaseException:
         if process.returncode is None:
             process.kill()

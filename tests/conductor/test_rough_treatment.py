@@ -132,7 +132,7 @@ def of_volumes(definition: Definition, step: Step) -> bool:
 
 
 async def prepared(made: Cloud, kind: str, from_volume: bool = False, step: str = "") -> str:
-    """A server that may go through this, and comes by this step; what it is made to shelve stays on its host where it is offloaded later."""
+    """A server that may go through this, and comes by this step; what it is made to shelve stays on its host if offloaded later."""
     made.config.compute.shelved_offload_seconds = -1 if kind == "shelveOffload" else 0
     if from_volume or kind == "rebuild":  # no step of that is left out
         root = device(source="image", image_id=made.image_id, device="/dev/vda", boot_index=0)

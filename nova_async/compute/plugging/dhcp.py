@@ -14,6 +14,7 @@ from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.world import World
 
+START_TRIES = 10
 START_SECONDS = 10
 STOP_SECONDS = 3
 LEASE = "86400"
@@ -71,6 +72,18 @@ class Dnsmasq:
                 _send_release(self.bridge, server, ip.address, port.mac)
 
     async def _start(self) -> None:
+        """An address that was taken a moment ago (by the one before, or by the kernel's own look at it) is asked for again."""
+        for left in reversed(range(START_TRIES)):
+            complaint = await self._started()
+            if complaint is None:
+                logger.info("dhcp.started", bridge=self.bridge)
+                return
+            if left == 0 or "in use" not in complaint:
+                raise Unavailable("The network's DHCP server could not be started.", detail=complaint)
+            await self.world.sleep(0.2)
+
+    async def _started(self) -> str | None:
+        """None, or why not."""
         await asyncio.to_thread((self.folder / "pid").unlink, missing_ok=True)
         process = await asyncio.create_subprocess_exec(
             "dnsmasq",
@@ -88,9 +101,7 @@ class Dnsmasq:
             if process.returncode is None:
                 process.kill()
             raise
-        if code != 0:
-            raise Unavailable("The network's DHCP server could not be started.", detail=complaint.decode(errors="replace"))
-        logger.info("dhcp.started", bridge=self.bridge)
+        return complaint.decode(errors="replace") if code != 0 else None
 
     def _write(self, network: LocalNetwork) -> dict[str, bool]:
         """Write the files that differ; says which. Blocks."""

@@ -9,7 +9,7 @@ from nova_async.conductor.surroundings import SurroundingsDesk
 from nova_async.config import Config
 from nova_async.db import Database, routers
 from nova_async.errors import Error, Unavailable
-from nova_async.services.network.builtin import plugs_ports
+from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.router_specs import router_spec
 from nova_async.world import World
 

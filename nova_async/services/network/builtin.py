@@ -1,7 +1,5 @@
 """The network service inside nova_async: rows in PostgreSQL, which hosts turn into bridges, taps and rules."""
 
-import ipaddress
-from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Self
 
 from nova_async import log
@@ -9,28 +7,23 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.db import networks as rows
-from nova_async.errors import Invalid, NotFound
-from nova_async.model.guests import FixedIp, PortSpec
+from nova_async.errors import NotFound
+from nova_async.model.guests import PortSpec
 from nova_async.services.network import NetworkRequest
 from nova_async.services.network.checks import judged, well_formed
+from nova_async.services.network.collections import COLLECTIONS
+from nova_async.services.network.ground import Ground, first_subnet
+from nova_async.services.network.port_specs import port_spec
+from nova_async.services.network.public import make_public
 from nova_async.world import World
 
 BOOTSTRAP_NAME = "private"
 BOOTSTRAP_PROJECT = ""  # owned by nobody: only an administrator may change it
-Changed = Callable[[list[str]], Awaitable[None]]
-Moved = Callable[[list[rows.Place]], None]
 logger = log.get("network")
 
 
-class BuiltinNetworks:
+class BuiltinNetworks(Ground):
     """``NetworkService`` on our own tables. ``db`` sees the schema ``api``."""
-
-    def __init__(self, db: Database, config: Config, world: World) -> None:
-        self.db, self.config, self.world = db, config, world
-        self.plug = plugs_ports(config)
-        self.on_change: Changed | None = None  # servers whose ports changed
-        self.on_router_change: Changed | None = None
-        self.on_move: Moved | None = None
 
     @classmethod
     async def open(cls, db: Database, config: Config, world: World) -> Self:
@@ -40,8 +33,6 @@ class BuiltinNetworks:
 
     async def bootstrap(self) -> None:
         """Give a new deployment its first network, and one to the outside; networks that exist are left as they are. Raises ``Invalid``."""
-        from nova_async.services.network.public import make_public
-
         subnet = first_subnet(self.config.network.default_cidr, "default_cidr")
         network_id, subnet_id = self.world.uuid(), self.world.uuid()
         async with self.db.transaction() as conn:
@@ -155,27 +146,10 @@ class BuiltinNetworks:
         await collection.delete(ctx, await collection.get_own(ctx, id))
 
     def _collection(self, kind: str) -> Any:
-        """Imported late: the collections are made of this service. Raises ``NotFound`` for a kind that it has not."""
-        from nova_async.services.network.collections import COLLECTIONS
-
+        """Raises ``NotFound`` for a kind that this service has not."""
         if kind not in COLLECTIONS:
             raise NotFound(f"This network service has no {kind}.")
         return COLLECTIONS[kind](self)
-
-    async def tell(self, instance_ids: list[str]) -> None:
-        """Say that the rules or addresses of these servers' ports changed, so that their hosts plug them again."""
-        if self.on_change is not None and instance_ids:
-            await self.on_change(instance_ids)
-
-    async def tell_routers(self, router_ids: list[str]) -> None:
-        """Say that these routers, or what they lead to, changed, so that their host plugs them again."""
-        if self.on_router_change is not None and router_ids:
-            await self.on_router_change(router_ids)
-
-    def moved(self, ports: Iterable[rows.Place | rows.BoundPort | rows.PortRow]) -> None:
-        """Say that these ports came, went or changed, so that other hosts hear of it. Where no host has devices, nobody needs to."""
-        if self.on_move is not None and self.plug:
-            self.on_move([rows.Place(network_id=port.network_id, project_id=port.project_id) for port in ports])
 
     def _wish(self, position: int, request: NetworkRequest) -> dict[str, Any]:
         """One element of ``bind_ports``' wishes; ``seed`` decides the MAC and where to look for a free address."""
@@ -191,74 +165,3 @@ class BuiltinNetworks:
 
     def _spec(self, port: rows.BoundPort) -> PortSpec:
         return port_spec(port, plug=self.plug)
-
-
-def plugs_ports(config: Config) -> bool:
-    """Whether hosts make devices for ports; ``auto`` means: where guests are real."""
-    mode = config.network.mode
-    if mode not in ("auto", "bridge", "none"):
-        raise Invalid(f"configuration: network.mode is {mode!r}; it may be auto, bridge or none.")
-    return mode == "bridge" or (mode == "auto" and config.compute.driver == "libvirt")
-
-
-def bridge_name(network_id: str) -> str:
-    """The Linux bridge of a network: the same on every host, at most 15 characters."""
-    return f"nab{network_id.replace('-', '')[:11]}"
-
-
-def device_name(port_id: str) -> str:
-    """The tap of a port, named as Neutron does."""
-    return f"tap{port_id[:11]}"
-
-
-def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
-    """A port as its host wants it. The gateway is the first IPv4 subnet's."""
-    first = next((a for a in port.addresses if a["version"] == 4), {})
-    return PortSpec(
-        id=port.id,
-        network_id=port.network_id,
-        mac=port.mac,
-        bridge=bridge_name(port.network_id),
-        device=device_name(port.id),
-        mtu=port.mtu,
-        fixed_ips=tuple(
-            FixedIp(
-                address=a["address"],
-                subnet_id=a["subnet_id"],
-                cidr=a["cidr"],
-                version=a["version"],
-                dhcp=a["dhcp"],
-                ra_mode=a["ra_mode"],
-                address_mode=a["address_mode"],
-                floating=tuple(port.floating.get(a["address"], ())),
-            )
-            for a in port.addresses
-        ),
-        gateway=first.get("gateway"),
-        host_address=port.host_addresses.get(first.get("subnet_id", "")),
-        routes=tuple((route["destination"], route["nexthop"]) for route in first.get("routes", [])),
-        dns_servers=tuple(dict.fromkeys(server for a in port.addresses for server in a["dns_servers"])),
-        dhcp=bool(first.get("dhcp", False)),
-        security_rules=tuple(port.security_rules),
-        port_security=port.port_security,
-        tag=port.tag,
-        network_label=port.network_label,
-        project_id=port.project_id,
-        plug=plug,
-        pairs=tuple((pair.get("mac_address") or port.mac, pair["ip_address"]) for pair in port.allowed_address_pairs),
-    )
-
-
-def first_subnet(cidr: str, option: str) -> dict[str, Any]:
-    """Gateway and pool of an IPv4 network: the first address, and all the others."""
-    try:
-        network = ipaddress.IPv4Network(cidr)
-    except ValueError as error:
-        raise Invalid(f"configuration: network.{option}: {error}") from None
-    if network.prefixlen > 29:
-        raise Invalid(f"configuration: network.{option} has room for too few servers; use a prefix of 29 or shorter.")
-    return {
-        "cidr": str(network),
-        "gateway": str(network[1]),
-        "pools": [{"start": str(network[2]), "end": str(network[-2])}],
-    }

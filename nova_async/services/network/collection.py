@@ -7,8 +7,8 @@ from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.errors import Forbidden, Invalid, NotFound
-from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.checks import is_uuid
+from nova_async.services.network.ground import Ground
 
 PAGING = ("limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields")
 TAG_TESTS: dict[str, Callable[[set[str], set[str]], bool]] = {
@@ -38,7 +38,7 @@ class Collection(Generic[R]):
     indexed: ClassVar[tuple[str, ...]] = ()  # attributes that the statement itself filters by, beside id and name
     has_name: ClassVar[bool] = True
 
-    def __init__(self, service: BuiltinNetworks) -> None:
+    def __init__(self, service: Ground) -> None:
         self.service = service
 
     async def find(self, conn: Connection, page: rows.Page, indexed: Query) -> list[R]:

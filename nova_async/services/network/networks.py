@@ -12,9 +12,9 @@ from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
 from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
 from nova_async.services.network import fields as f
-from nova_async.services.network.builtin import plugs_ports
 from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
+from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.views import dates
 
 NETWORK_CHANGES: dict[str, f.Reader] = {

@@ -4,7 +4,7 @@ import ipaddress
 from typing import Any
 
 from nova_async.model.guests import FixedIp, PortSpec
-from nova_async.services.network.builtin import device_name
+from nova_async.services.network.port_specs import device_name
 
 CARD = "nova_async"  # our entry in binding:profile
 WIRED = frozenset({"bridge", "tap", "unbound", "", None})  # vif types that a tap on a Linux bridge is, or no type yet

@@ -6,7 +6,7 @@ from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.db.constraints import translated
 from nova_async.errors import Conflict
-from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.network.ground import Ground
 
 MAC_TRIES = 8
 ROUTER_INTERFACE, ROUTER_GATEWAY = "network:router_interface", "network:router_gateway"
@@ -15,7 +15,7 @@ NOBODY = ""  # the owner of ports that no project needs to see
 
 
 async def make(
-    service: BuiltinNetworks,
+    service: Ground,
     conn: Connection,
     network_id: str,
     device_owner: str,
@@ -39,7 +39,7 @@ async def make(
     raise Conflict("No free MAC address was found. Try again.")
 
 
-def _row(service: BuiltinNetworks, network_id: str, project_id: str, device_owner: str, device_id: str) -> rows.PortRow:
+def _row(service: Ground, network_id: str, project_id: str, device_owner: str, device_id: str) -> rows.PortRow:
     fields: dict[str, Any] = {"name": "", "description": "", "mac": "", "host": "", "dns_name": ""}
     return rows.PortRow(
         **fields,

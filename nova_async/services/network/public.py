@@ -5,14 +5,14 @@ from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
 from nova_async.db.routers import GATEWAY, INTERFACE, RouterPort, RouterRow
 from nova_async.services.network import own_ports
-from nova_async.services.network.builtin import BuiltinNetworks, first_subnet
+from nova_async.services.network.ground import Ground, first_subnet
 from nova_async.services.network.router_interfaces import RouterInterfaces
 
 NAME = "public"
 OWNER = ""  # nobody's: only an administrator may change it
 
 
-async def make_public(service: BuiltinNetworks, conn: Connection, inner_subnet: str) -> None:
+async def make_public(service: Ground, conn: Connection, inner_subnet: str) -> None:
     """``inner_subnet``: whose gateway the router becomes. Raises ``Invalid`` where the configured range is none."""
     network, subnet = _network(service), _subnet(service)
     subnet.network_id = network.id
@@ -45,7 +45,7 @@ async def make_public(service: BuiltinNetworks, conn: Connection, inner_subnet: 
     await RouterInterfaces(service).answer_elsewhere(conn, router, interface)
 
 
-def _network(service: BuiltinNetworks) -> rows.NetworkRow:
+def _network(service: Ground) -> rows.NetworkRow:
     return rows.NetworkRow(
         id=service.world.uuid(),
         project_id=OWNER,
@@ -67,7 +67,7 @@ def _network(service: BuiltinNetworks) -> rows.NetworkRow:
     )
 
 
-def _subnet(service: BuiltinNetworks) -> rows.SubnetRow:
+def _subnet(service: Ground) -> rows.SubnetRow:
     ranges = first_subnet(service.config.network.external_cidr, "external_cidr")
     return rows.SubnetRow(
         id=service.world.uuid(),

@@ -16,8 +16,8 @@ from nova_async.errors import Forbidden, Invalid, NoCapacity, NotFound, Unsuppor
 from nova_async.model.guests import PortSpec
 from nova_async.services.client import ServiceClient, TokenSource, versioned
 from nova_async.services.network import NetworkRequest
-from nova_async.services.network.builtin import plugs_ports
 from nova_async.services.network.checks import is_uuid, judged, well_formed
+from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.neutron_ports import CARD, card_of, fits, spec
 from nova_async.world import World
 

@@ -11,7 +11,7 @@ from nova_async.db.routers import HOST, INTERFACE, RouterPort, RouterRow
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.services.network import fields as f
 from nova_async.services.network import own_ports
-from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.network.ground import Ground
 from nova_async.services.network.networks import Subnets
 from nova_async.services.network.ports import Ports
 from nova_async.services.network.routers import Routers, apart
@@ -22,7 +22,7 @@ Place = dict[str, Any]
 class RouterInterfaces:
     """Both directions answer with the interface that they were about."""
 
-    def __init__(self, service: BuiltinNetworks) -> None:
+    def __init__(self, service: Ground) -> None:
         self.service = service
         self.routers, self.subnets, self.ports = Routers(service), Subnets(service), Ports(service)
 

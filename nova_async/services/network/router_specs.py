@@ -5,7 +5,7 @@ from typing import Any
 from nova_async.db.routers import GATEWAY, Specified
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.model.routers import FloatingIp, RouterSpec
-from nova_async.services.network.builtin import bridge_name
+from nova_async.services.network.port_specs import bridge_name
 
 
 def router_spec(row: Specified) -> RouterSpec:

@@ -91,7 +91,6 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 run: install
-	@$(PY) -m compileall -q nova_async
 	$(VENV)/bin/nova-async up
 
 test: install

@@ -16,6 +16,19 @@ from nova_async.world import RealWorld, SimulatedWorld
 Answer = Callable[[], web.StreamResponse]
 
 
+class Leaping(SimulatedWorld):
+    """Who sleeps wakes at once, so many seconds later."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.advance(self.seconds)
+
+
 class Tokens:
     """Counts up each time one is refused."""
 
@@ -77,17 +90,12 @@ async def test_what_makes_something_is_not_repeated_unless_told() -> None:
 
 async def test_nothing_sent_is_nothing_made() -> None:
     """A connection that was refused carried no request: also what makes something is tried again."""
-    remote = ServiceClient("tested", f"http://127.0.0.1:{unused_port()}", RealWorld())
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    remote._world.sleep = sleep  # type: ignore[method-assign]
+    world = Leaping()
+    remote = ServiceClient("tested", f"http://127.0.0.1:{unused_port()}", world)
     with pytest.raises(Unavailable):
         await remote.json("POST", "/x")
     await remote.close()
-    assert len(slept) == client.TRIES - 1
+    assert len(world.slept) == client.TRIES - 1
 
 
 @pytest.mark.parametrize(
@@ -133,24 +141,14 @@ async def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_deadline_holds_for_all_tries_together() -> None:
-    async with service(status(503)) as (remote, asked):
-        remote._world = SimulatedWorld()
-        remote._world.sleep = _leap(remote._world, 5.0)  # type: ignore[method-assign]
+    async with service(status(503), world=Leaping(5.0)) as (remote, asked):
         with pytest.raises(Unavailable):
             await remote.json("GET", "/x", timeout=ClientTimeout(total=4))
     assert len(asked) == 2
 
 
-def _leap(world: SimulatedWorld, seconds: float) -> Callable[[float], object]:
-    async def sleep(_: float) -> None:
-        world.advance(seconds)
-
-    return sleep
-
-
 async def test_a_service_that_is_away_is_left_alone_and_tried_again() -> None:
-    world = SimulatedWorld()
-    world.sleep = _leap(world, 0.0)  # type: ignore[assignment, method-assign]
+    world = Leaping()
     async with service(*[status(503)] * breaker.BREAK_AFTER, status(200, {"a": 1}), world=world) as (remote, asked):
         for _ in range(breaker.BREAK_AFTER // client.TRIES + 3):
             with pytest.raises(Unavailable):

@@ -1,7 +1,8 @@
 """What the console proxy costs: 1,000 idle and 50 busy connections through one process, beside a relay of bare sockets.
 
-The proxy is the application's own, with its WebSockets, limits and watches; only the tokens are given to anybody, and the guest is a
-process that sends as fast as it can once it is told a byte. Run as a program, this module is one of these processes.
+The proxy is the application's own, with its WebSockets and limits, but for the watch that ends what has lost its right; the tokens are
+given to anybody, and the guest is a process that sends as fast as it can once it is told a byte. Run as a program, this module is one
+of these processes.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ async def bare(port: int) -> None:
 async def proxy(port: int) -> None:
     limits = dict.fromkeys(("max_sessions", "max_sessions_of_user", "max_sessions_of_server"), 2 * (IDLE + BUSY))
     config = load(None, {}, **{f"console__{name}": value for name, value in limits.items()})
-    made = ConsoleProxy(config, RealWorld(), _Rows(), _Anybody(port))  # type: ignore[arg-type]
+    made = ConsoleProxy(config, RealWorld(), _Rows(), _Anybody(port))  # type: ignore[arg-type]  # stand-ins
     runner = web.AppRunner(made.application(), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)

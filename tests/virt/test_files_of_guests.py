@@ -12,7 +12,8 @@ import pytest
 
 from nova_async import processes
 from nova_async.errors import Error, Invalid, Unavailable
-from nova_async.virt.libvirt import config_drive, console_log
+from nova_async.virt import config_drive
+from nova_async.virt.libvirt import console_log
 from nova_async.virt.libvirt.files import named, remove_tree
 
 

@@ -74,7 +74,7 @@ def vmap(key: str, chains: Mapping[str, str]) -> str:
 
 def set_of(items: Iterable[str], *, join: bool = False) -> str:
     """``join`` for addresses and ranges of one IP version: nft takes none that overlap."""
-    if join:
+    if join:  # mypy sees networks of either version
         joined = ipaddress.collapse_addresses(ipaddress.ip_network(item) for item in items)  # type: ignore[type-var]
         items = [str(n.network_address) if n.num_addresses == 1 else str(n) for n in joined]
     return "{ " + ", ".join(dict.fromkeys(items)) + " }"

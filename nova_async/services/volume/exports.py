@@ -145,9 +145,10 @@ class Exports:
         for name in names - wanted.keys():
             logger.info("volume.export_reaped", attachment=name)
             await self.daemons.remove(name)
+        shown = await self._certificate() if any(row.party for row in wanted.values()) else None
         for row in wanted.values():
             try:
-                await self._serve(row)
+                await self._serve(row, shown)
             except Error as error:
                 logger.warning("volume.export_down", attachment=row.attachment_id, error=error.message, detail=error.detail)
 
@@ -155,11 +156,14 @@ class Exports:
         """What is handed out stays so."""
         self.daemons.close()
 
-    async def _serve(self, row: ExportRow) -> None:
-        """Have the process run as the row says. Raises ``Conflict`` when the row has gone since it was read."""
+    async def _serve(self, row: ExportRow, certificate: dict[str, bytes] | None = None) -> None:
+        """Have the process run as the row says. Raises ``Conflict`` when the row has gone since it was read.
+
+        ``certificate``: what ``_certificate`` gave a moment ago.
+        """
         folder = option(self.daemons.folder / row.attachment_id)
         if row.party:
-            shown = await self._certificate()
+            shown = certificate or await self._certificate()
             name = option(f"O={x509.ORGANIZATION},CN={row.party}")
             arguments = ["--object", f"tls-creds-x509,id=tls,endpoint=server,dir={folder},verify-peer=yes"]
             arguments += ["--object", f"authz-simple,id=peer,identity={name}"]

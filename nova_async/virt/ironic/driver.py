@@ -15,12 +15,12 @@ from typing import Any
 from nova_async.errors import Conflict, Error, NoCapacity, NotFound, Unavailable
 from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.model.power import PowerState
+from nova_async.virt import config_drive
 from nova_async.virt.driver import GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
 from nova_async.virt.ironic.api import Node
 from nova_async.virt.ironic.nodes import GENERATION, HAS_SERVER, NAME, Nodes, generation, inventory, ours, power
 from nova_async.virt.ironic.unable import Unable
-from nova_async.virt.libvirt import config_drive
 from nova_async.world import World
 
 POLL_SECONDS = 1.0

@@ -75,10 +75,12 @@ class Bridges:
     async def keep(self) -> None:
         """Bring back those that died, with the certificate that the host has now."""
         await self._daemons.bring_back()
-        for name in await self._daemons.names():
+        names = await self._daemons.names()
+        shown = await self._certificate() if names and self._certificates is not None else {}
+        for name in names:
             try:
-                if self._certificates is not None:
-                    await self._renew(name)
+                if shown:
+                    await self._renew(name, shown)
                 await self._files.run(_give, self._daemons.folder / name / SOCKET, self.owner)
             except Error as error:
                 logger.warning("bridge.not_renewed", attachment=name, error=error.message, detail=error.detail)
@@ -91,10 +93,9 @@ class Bridges:
         """The processes live on, as the guests do."""
         self._daemons.close()
 
-    async def _renew(self, name: str) -> None:
+    async def _renew(self, name: str, shown: dict[str, bytes]) -> None:
         kept = await self._files.run(_text, self._daemons.folder / name / CERTIFICATE)
-        shown = await self._certificate() if kept else {}
-        if shown and kept.encode() != shown[CERTIFICATE]:
+        if kept and kept.encode() != shown[CERTIFICATE]:
             await self._daemons.again(name, shown)
 
     async def _certificate(self) -> dict[str, bytes]:

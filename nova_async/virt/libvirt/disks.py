@@ -8,8 +8,9 @@ import msgspec
 from nova_async import processes, qemu_img
 from nova_async.errors import Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef
+from nova_async.virt import config_drive
 from nova_async.virt.driver import Progress
-from nova_async.virt.libvirt import config_drive, hardware, owners, qcow2
+from nova_async.virt.libvirt import hardware, owners, qcow2
 from nova_async.virt.libvirt.files import IDENTIFIER, FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import Base, ImageCache
 from nova_async.virt.libvirt.meeting import PlannedDisk

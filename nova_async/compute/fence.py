@@ -2,7 +2,7 @@
 
 What was sent to it before, it finds when it returns: in its journal, or in its queue. For as long after a start or a silence as
 others may have taken it for dead, it asks first: whether the placement still is the server's, before it makes a guest, and
-whether the operation is still going on, before anything else. It may always destroy.
+whether the operation is still going on, before anything else. It may always destroy, and do what was left to it to do (``stands``).
 """
 
 from nova_async import log
@@ -38,11 +38,12 @@ class Fence:
 
     async def check(self, command: Command) -> None:
         """Raises ``Conflict`` when the placement or the operation is given up, ``Unavailable`` when nobody can tell."""
-        if isinstance(command, Destroy) or not self._is_doubtful():
+        making = isinstance(command, MAKING)
+        if isinstance(command, Destroy) or (command.stands and not making) or not self._is_doubtful():
             return
         if not await self._is_wanted(command):
             logger.warning("command.outlived", server=command.instance_id, generation=command.generation, step=command.step)
-            what = "server is not placed on this host" if isinstance(command, MAKING) else "operation is not going on"
+            what = "server is not placed on this host" if making else "operation is not going on"
             raise Conflict(f"The {what} any more.")
 
     def _is_doubtful(self) -> bool:

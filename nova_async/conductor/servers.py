@@ -86,9 +86,9 @@ def seconds_to_shut_down(image_properties: dict[str, Any]) -> int:
 
 
 async def leave_to_host(run: Run, host: str, kind: type[Command], *, generation: int, undo: bool = False, **fields: Any) -> None:
-    """A command that a host which is down may miss: what it would have done, the host is told when it returns."""
+    """A command whose host may go down meanwhile: what was sent, it does when it returns, whatever became of the operation."""
     try:
-        await run.parts.commands.run(run, host, kind, generation=generation, undo=undo, **fields)
+        await run.parts.commands.run(run, host, kind, generation=generation, undo=undo, stands=True, **fields)
     except HostDown as error:
         logger.warning("server.left_on_host", host=host, command=kind.__name__, error=error.message)
 

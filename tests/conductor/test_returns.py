@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nova_async.bus.local import LocalBus
@@ -268,4 +269,5 @@ async def test_a_host_that_was_away_does_nothing_for_an_operation_that_has_ended
                 else:
                     with pytest.raises(Conflict, match="not going on"):
                         await fence.check(told)
+                await fence.check(msgspec.structs.replace(told, stands=True))  # what the host was left to do
         await conn.execute("UPDATE workflows SET state = 'done' WHERE id = $1", made.id)

@@ -17,7 +17,10 @@ UNDO = "undo-"  # begins the step of a command that takes something back
 
 
 class Command(Message, frozen=True, kw_only=True):
-    """Work for a host. The outcome is cast to ``reply_to`` as ``CommandEnded``."""
+    """Work for a host. The outcome is cast to ``reply_to`` as ``CommandEnded``.
+
+    ``stands``: it is to be done whenever the host is there again, even when the operation has ended meanwhile.
+    """
 
     workflow_id: str
     step: str
@@ -26,6 +29,7 @@ class Command(Message, frozen=True, kw_only=True):
     generation: int
     request_id: str
     reply_to: str
+    stands: bool = False
 
 
 @message

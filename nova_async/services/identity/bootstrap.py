@@ -71,7 +71,9 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
 async def bootstrap(database: Database, config: Config, world: World, passwords: Passwords) -> Secrets:
     """Raises ``Unavailable`` when the database does not answer."""
     known = await asyncio.to_thread(_known_passwords, config, world)
-    hashes = {name: await passwords.hash(password) for name, password in known.items()}
+    async with database.connection() as conn:
+        missing = [name for name in known if not await db.user_list(conn, name, DOMAIN.id, None, db.Page())]
+    hashes = {name: await passwords.hash(known[name]) for name in missing}
     async with database.transaction() as conn:
         await db.bootstrap_lock(conn)
         made = await _users(conn, world, hashes)
@@ -80,7 +82,9 @@ async def bootstrap(database: Database, config: Config, world: World, passwords:
         await _catalog(conn, config)
     usable = {name: known[name] for name in known if name in made or await _still_opens(database, passwords, name, known[name])}
     if config.identity.admin_password and "admin" not in usable:
-        usable["admin"] = await _reset(database, "admin", config.identity.admin_password, hashes["admin"])
+        usable["admin"] = await _reset(
+            database, "admin", config.identity.admin_password, await passwords.hash(config.identity.admin_password)
+        )
     return Secrets(
         auth_url=f"{config.public_url}/identity/v3",
         region=config.identity.region,

@@ -1,6 +1,8 @@
 """Passwords and secrets: argon2id in threads of its own, and patience that runs out for those who guess."""
 
 import asyncio
+import contextlib
+import ctypes
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ TIME_COST = 2
 MEMORY_KIB = 19_456
 PARALLELISM = 1
 
+M_MMAP_THRESHOLD, GIVEN_BACK_BYTES = -3, 4 * 2**20  # mallopt(3)
 THREADS = 2
 MAX_WAITING = 64
 WAIT_SECONDS = 20.0
@@ -31,6 +34,7 @@ class Passwords:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
         self._waiting = 0
         self._nobody: str | None = None
+        _give_back()
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: self._hasher.hash(password))
@@ -62,6 +66,12 @@ class Passwords:
             raise Unavailable("Too many logins at once. Try again later.", retry_after=5) from None
         finally:
             self._waiting -= 1
+
+
+def _give_back() -> None:
+    """Let glibc return what a hash took: by itself it keeps blocks of that size for good once it has seen one."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, GIVEN_BACK_BYTES)
 
 
 class Patience:

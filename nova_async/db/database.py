@@ -71,6 +71,8 @@ class Database:
                 await self.pool.release(conn)
         except (*LOST, TimeoutError) as error:
             raise Unavailable("The database does not answer.", detail=repr(error)) from error
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            raise Unavailable("Another change of the same things came in between; try again.", detail=repr(error)) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

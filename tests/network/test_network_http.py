@@ -337,7 +337,8 @@ async def test_servers_hear_of_changed_rules(api: Api, networks: BuiltinNetworks
 
 async def test_addresses_of_a_port_can_be_exchanged(api: Api) -> None:
     network = await api.make("alice", "/v2.0/networks")
-    subnet = await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="10.9.0.0/24")
+    pool = [{"start": "10.9.0.100", "end": "10.9.0.200"}]
+    subnet = await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="10.9.0.0/24", allocation_pools=pool)
     port = await api.make("alice", "/v2.0/ports", network_id=network["id"], fixed_ips=[{"ip_address": "10.9.0.7"}])
 
     status, body = await api(

@@ -1,6 +1,7 @@
 """A small volume service over real HTTP with real files, and clients of several kinds."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,6 +35,7 @@ PEOPLE = {
 SERVER = "11111111-2222-4333-8444-555555555555"
 UNKNOWN = "99999999-2222-4333-8444-555555555555"
 GIB = 2**30
+EXPORT_PORTS = 17_000 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])  # apart from those of clouds and of other workers
 
 
 class KnownTokens:
@@ -122,7 +124,8 @@ def noise(octets: int) -> bytes:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    limits = {"volume__quota_volumes": 5, "volume__quota_gigabytes": 20, "volume__quota_snapshots": 2}
+    limits: dict[str, Any] = {"volume__quota_volumes": 5, "volume__quota_gigabytes": 20, "volume__quota_snapshots": 2}
+    limits["volume__export_ports"] = [EXPORT_PORTS, EXPORT_PORTS + 99]
     return load(environment={}, state_dir=str(tmp_path / "state"), api__listen=f"127.0.0.1:{unused_port()}", **limits)
 
 

@@ -185,7 +185,12 @@ async def test_an_operation_cuts_short_those_that_it_names_and_runs_after_them(b
     async def hang(run: Any) -> None:
         await asyncio.sleep(60)
 
-    press = Definition(kind="press", steps=steps(step(noting("press"))))
+    go_on = asyncio.Event()
+
+    async def last(run: Any) -> None:
+        await go_on.wait()
+
+    press = Definition(kind="press", steps=steps(step(noting("press", last))))
     other = Definition(kind="other", steps=steps(step(noting("never"))))
     async with bench.engine(three(middle=hang), press, other) as engine:
         made, subject = await bench.begin(engine, "make")
@@ -198,6 +203,7 @@ async def test_an_operation_cuts_short_those_that_it_names_and_runs_after_them(b
         again, _ = await bench.begin(engine, "press", subject, over=frozenset({"make"}))
         with pytest.raises(Conflict):
             await bench.begin(engine, "other", subject, over=frozenset({"make"}))
+        go_on.set()
         await engine.idle()
     assert again == pressed
     assert ((await bench.row(made)).state, (await bench.row(pressed)).state) == ("cancelled", "done")

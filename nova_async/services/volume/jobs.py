@@ -144,6 +144,7 @@ class Jobs:
     async def _end(self, job: JobRow, columns: dict[str, Any] | None) -> None:
         """``columns`` of the snapshot, or of the volume; None: the row itself goes."""
         async with self._database.transaction() as conn:
+            volume = await rows.get(conn, job.volume_id, lock=True)  # before its jobs, as whoever deletes it does
             if not await rows.end_job(conn, job.id, self._owner):
                 return
             if job.snapshot_id is not None:
@@ -155,7 +156,6 @@ class Jobs:
                 await rows.delete(conn, job.volume_id)
             else:
                 if columns["status"] == AS_BEFORE:
-                    volume = await rows.get(conn, job.volume_id, lock=True)
                     columns = {"status": (volume and volume.status_before) or "available"}
                 await rows.change(conn, job.volume_id, **columns, status_before=None)
 
@@ -167,10 +167,8 @@ class Jobs:
         about = job.snapshot_id or job.volume_id
         try:
             async with self._database.transaction() as conn:
-                if not await rows.end_job(conn, job.id, self._owner):
-                    return
-                volume = await rows.get(conn, job.volume_id)
-                if volume is None:
+                volume = await rows.get(conn, job.volume_id, lock=True)
+                if not await rows.end_job(conn, job.id, self._owner) or volume is None:
                     return
                 if job.snapshot_id is not None:
                     await rows.change_snapshot(conn, job.snapshot_id, status="error_deleting" if job.kind == "delete_snapshot" else "error")

@@ -10,7 +10,7 @@ const LOOK = 50;  // milliseconds
 
 // Screen, keyboard and the rest are connections of their own, which the library makes without anybody who hears of their errors.
 SpiceConn.prototype.onerror = (error) => {
-  if (error instanceof Error && connection.ws.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
+  if (error instanceof Error && socket.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
   connection.stop();
 };
 
@@ -22,7 +22,8 @@ const connection = new SpiceMainConn({
   password: "",
   onsuccess: () => connected(),
 });
-watch(connection.ws);
+const socket = connection.ws;  // the library forgets it when it stops
+watch(socket);
 
 // The library listens where the screen is; its element has to have the keyboard.
 const screen = document.getElementById("screen");
@@ -31,7 +32,7 @@ const focus = () => screen.querySelector("canvas")?.focus();
 /** The keyboard's channel opens after the main one; what is typed before is lost. */
 function connected() {
   if (connection.inputs?.state === "ready") show("open", "Connected");
-  else if (connection.ws.readyState === WebSocket.OPEN) setTimeout(connected, LOOK);
+  else if (socket.readyState === WebSocket.OPEN) setTimeout(connected, LOOK);
 }
 
 function send(kind, code) {

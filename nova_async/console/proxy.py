@@ -22,7 +22,7 @@ from nova_async.console.tokens import ConsoleTokens
 from nova_async.db import Database, console_tokens
 from nova_async.db.console_tokens import Grant
 from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unavailable
-from nova_async.model.consoles import NOVNC, SERIAL
+from nova_async.model.consoles import NOVNC, SERIAL, SHARED
 from nova_async.world import World
 
 SUBPROTOCOL = "binary"
@@ -30,6 +30,8 @@ CONNECT_SECONDS, GREETING_SECONDS, CLOSE_SECONDS, HEARTBEAT_SECONDS = 10.0, 10.0
 WATCH_SECONDS = 2.0
 CHUNK = 64 * 1024
 MESSAGE_BYTES = 1024 * 1024
+ENDED = "The guest ended the connection."
+ENDED_OR_TAKEN = "The guest ended the connection, or somebody else has opened its console."
 REFUSALS: dict[type[Error], int] = {Forbidden: 403, TooMany: 429, NotFound: 404, Invalid: 400, Unavailable: 503}
 logger = log.get("console")
 
@@ -203,7 +205,7 @@ class Viewer:
         while data := await reader.read(CHUNK):
             await self._socket.send_bytes(data)
             self._session.touch()
-        return "The guest ended the connection."
+        return ENDED if self._session.grant.console_type in SHARED else ENDED_OR_TAKEN
 
     async def _words(self) -> bytes | None:
         message = await self._socket.receive()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from nova_async.config import Console
 from nova_async.db.console_tokens import Grant
 from nova_async.errors import Forbidden
+from nova_async.model.consoles import SERIAL
 from nova_async.world import World
 
 
@@ -56,6 +57,8 @@ class Sessions:
             raise TooMany("Too many consoles of this user are open.")
         if sum(s.grant.instance_id == grant.instance_id for s in self.live) >= self.options.max_sessions_of_server:
             raise TooMany("Too many consoles of this server are open.")
+        if grant.console_type == SERIAL:
+            self._take_over(grant)
         session = Session(grant, self.world)
         self.live.add(session)
         try:
@@ -63,6 +66,12 @@ class Sessions:
         finally:
             self.live.discard(session)
             session.cut.cancel()
+
+    def _take_over(self, grant: Grant) -> None:
+        """A serial line has one viewer, the last that came; the host does the same for those of other processes."""
+        for session in self.live:
+            if (session.grant.instance_id, session.grant.console_type) == (grant.instance_id, grant.console_type):
+                session.end("Somebody else has opened this console.")
 
     def end_overdue(self) -> None:
         now = self.world.monotonic()

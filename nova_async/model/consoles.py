@@ -11,6 +11,7 @@ PROTOCOLS: dict[str, str] = {  # console type -> what it speaks
     SPICE_DIRECT: SPICE,
     SERIAL: SERIAL,
 }
+SHARED = frozenset({NOVNC})  # several may look at once; another console goes to whoever opens it last
 
 
 class ConsoleAddress(msgspec.Struct, frozen=True, kw_only=True):

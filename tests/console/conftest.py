@@ -57,6 +57,12 @@ class Consoles:
         assert (await until(socket, b"login: ")).endswith(b"login: ")
         return socket
 
+    async def screen(self, server: str, user: str = "user") -> aiohttp.ClientWebSocketResponse:
+        """A screen that has said its first word."""
+        socket = await self.connect(await self.token(server, "novnc", user))
+        await until(socket, b"RFB 003.008\n")
+        return socket
+
 
 async def until(socket: aiohttp.ClientWebSocketResponse, words: bytes) -> bytes:
     """All that comes until ``words`` have come."""

@@ -87,8 +87,7 @@ async def test_a_spice_viewer_is_linked_through(consoles: Consoles) -> None:
 
 
 async def test_a_frame_that_is_too_large_ends_its_session_and_no_other(consoles: Consoles) -> None:
-    server = await consoles.boot()
-    socket, beside = await consoles.serial(server), await consoles.serial(server)
+    socket, beside = await consoles.serial(await consoles.boot()), await consoles.serial(await consoles.boot())
     await socket.send_bytes(bytes(MESSAGE_BYTES + 1))
     assert (await closing(socket)).data == 1009
     await beside.send_bytes(b"x")
@@ -225,11 +224,11 @@ async def test_sessions_are_limited_for_each_server_user_and_process_and_free_ag
     """SEC-048"""
     async with proxied(hosts, console__max_sessions=6, console__max_sessions_of_user=4, console__max_sessions_of_server=3) as consoles:
         first, second = await consoles.boot(), await consoles.boot()
-        open_ = [await consoles.serial(first, "a") for _ in range(3)]
+        open_ = [await consoles.screen(first, "a") for _ in range(3)]
         assert await consoles.refusal(await consoles.token(first, user="b")) == 429
-        open_ += [await consoles.serial(second, "a")]
+        open_ += [await consoles.screen(second, "a")]
         assert await consoles.refusal(await consoles.token(second, user="a")) == 429
-        open_ += [await consoles.serial(second, "b") for _ in range(2)]
+        open_ += [await consoles.screen(second, "b") for _ in range(2)]
         assert await consoles.refusal("x") == 429
         for socket in open_:
             await socket.close()
@@ -248,6 +247,21 @@ async def test_sessions_end_when_they_are_idle_or_old(hosts, monkeypatch, option
         socket = await consoles.serial(await consoles.boot())
         ended = await closing(socket)
         assert (ended.type, ended.extra) == (WSMsgType.CLOSE, words)
+
+
+async def test_a_serial_line_goes_to_whoever_opens_it_last_and_a_screen_to_all(consoles: Consoles) -> None:
+    server, other = await consoles.boot(), await consoles.boot()
+    first, beside, screens = await consoles.serial(server), await consoles.serial(other), [await consoles.screen(server) for _ in range(2)]
+    second = await consoles.serial(server)
+    assert (await closing(first)).extra == "Somebody else has opened this console."
+    for socket in (second, beside):
+        await socket.send_bytes(b"x")
+        await until(socket, b"x")
+        await socket.close()
+    for screen in screens:
+        await screen.send_bytes(b"RFB 003.008\n")
+        await until(screen, b"\x01\x01")
+        await screen.close()
 
 
 async def test_a_viewer_that_does_not_read_holds_up_the_guest_and_nobody_else(consoles: Consoles) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from nova_async.certs import APPLICATION, CONSOLE
 from nova_async.certs.identity import Identity, TlsServer
 from nova_async.errors import Unavailable
+from nova_async.model.consoles import SERIAL
 from nova_async.virt.libvirt.pipes import CHUNK, both_ways
 
 CONNECT_SECONDS = 5.0
@@ -32,7 +33,7 @@ class ConsolePorts:
             if offer is None or offer.run != run:
                 if offer is not None:
                     offer.close()
-                offer = Offer(run, path, self._identity)
+                offer = Offer(run, path, self._identity, alone=protocol == SERIAL)
                 await offer.open(self.address)
                 self._offers[instance_id, protocol] = offer
         return offer.port
@@ -49,10 +50,10 @@ class ConsolePorts:
 
 
 class Offer:
-    """A listener, and whoever is connected to it."""
+    """A listener, and whoever is connected to it; ``alone``: QEMU serves one at a time, which is whoever came last."""
 
-    def __init__(self, run: int, path: Path, identity: Identity | None) -> None:
-        self.run = run
+    def __init__(self, run: int, path: Path, identity: Identity | None, *, alone: bool) -> None:
+        self.run, self._alone = run, alone
         self._identity = identity
         self.port = 0
         self._path = path
@@ -72,10 +73,15 @@ class Offer:
 
     def close(self) -> None:
         self._server.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._alone:
+            self._disconnect()
         if len(self._writers) >= 2 * CONNECTIONS:
             writer.transport.abort()
             return

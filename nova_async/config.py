@@ -225,6 +225,7 @@ class Network(Section):
     dns_servers: tuple[str, ...] = ()
     mtu: int = 1450
     external_cidr: str = "172.24.4.0/24"  # empty: no external network at first start
+    auto_cidr: str = "10.100.0.0/16"
     gateway_host: str = ""  # empty: the first by name, when a router is made
     external_bridge: str = ""  # empty: of the gateway host's own, with NAT
 

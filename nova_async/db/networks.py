@@ -209,6 +209,7 @@ GROUP_NAMES = Query("networks_ports", "group_names", str)
 NETWORKS = Query("networks", "networks", NetworkRow)
 SUBNETS = Query("networks", "subnets", SubnetRow)
 OVERLAPPING = Query("networks", "overlapping", str)
+FREE_RANGE = Query("networks", "free_range", str)
 COUNTS = Query("networks", "counts", Counts)
 PORTS = Query("networks_ports", "ports", PortRow)
 GROUPS = Query("networks_groups", "groups", GroupRow)
@@ -219,6 +220,7 @@ INSERT_NETWORK: Query[None] = Query("networks", "insert_network")
 UPDATE_NETWORK: Query[None] = Query("networks", "update_network")
 DELETE_NETWORK: Query[None] = Query("networks", "delete_network")
 LOCK_SUBNETS: Query[None] = Query("networks", "lock_subnets")
+LOCK_TOPOLOGIES: Query[None] = Query("networks", "lock_topologies")
 INSERT_SUBNET: Query[None] = Query("networks", "insert_subnet")
 ADDRESS_ALL = Query("networks", "address_all", str)
 FORGET_MADE_ADDRESSES: Query[None] = Query("networks", "forget_made_addresses")
@@ -349,6 +351,16 @@ async def lock_subnets(conn: Connection) -> None:
 async def overlapping(conn: Connection, cidr: str) -> str | None:
     """A subnet that has addresses of this range."""
     return await OVERLAPPING.maybe(conn, cidr)
+
+
+async def lock_topologies(conn: Connection) -> None:
+    """Nobody else makes or removes a project's automatic network until the transaction ends."""
+    await LOCK_TOPOLOGIES.run(conn)
+
+
+async def free_range(conn: Connection, pool: str, prefix: int) -> str | None:
+    """The first IPv4 range of this length in ``pool`` that no subnet has anything of."""
+    return await FREE_RANGE.maybe(conn, pool, prefix)
 
 
 async def insert_subnet(conn: Connection, row: SubnetRow) -> None:

@@ -57,6 +57,17 @@ SELECT pg_advisory_xact_lock(hashtextextended('network/subnets', 0))
 -- A subnet whose addresses collide with this range. $1 CIDR
 SELECT s.cidr::text AS cidr FROM subnets s WHERE s.cidr && $1::text::cidr LIMIT 1
 
+-- lock_topologies --
+-- One at a time: automatic networks are made and removed.
+SELECT pg_advisory_xact_lock(hashtextextended('network/topologies', 0))
+
+-- free_range --
+-- The first range that no subnet has anything of. $1 CIDR from which to take it, $2 the length of its prefix
+SELECT set_masklen($1::text::cidr::inet + n, $2::integer)::text AS cidr
+FROM generate_series(0, (2 ^ (32 - masklen($1::text::cidr)))::bigint - 1, (2 ^ (32 - $2::integer))::bigint) n
+WHERE NOT EXISTS (SELECT FROM subnets s WHERE s.cidr && set_masklen($1::text::cidr::inet + n, $2::integer))
+ORDER BY n LIMIT 1
+
 -- insert_subnet --
 -- $1 id, $2 network, $3 project, $4 name, $5 description, $6 CIDR, $7 gateway or null, $8 DHCP, $9 DNS servers, $10 routes, $11 pools,
 -- $12 and $13 IPv6 modes or null

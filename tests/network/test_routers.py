@@ -261,3 +261,30 @@ async def test_nobody_makes_a_port_pass_for_one_of_the_services(api: Api) -> Non
     status, _ = await api("alice", "POST", "/v2.0/ports", {"port": {"network_id": shared["id"], "device_owner": "network:dhcp"}})
 
     assert status == 403
+
+
+async def test_a_project_is_given_a_network_with_a_way_out(api: Api, networks: BuiltinNetworks) -> None:
+    path = "/v2.0/auto-allocated-topology"
+    assert (await api("alice", "GET", f"{path}/alice"))[0] == 404
+    outside = await api.make("admin", "/v2.0/networks", name="outside", is_default=True, **{"router:external": True})
+    await api.make("admin", "/v2.0/subnets", network_id=outside["id"], cidr="203.0.113.0/24", ip_version=4)
+    assert (await api("alice", "GET", f"{path}/bob"))[0] == 403
+    assert (await api("alice", "GET", f"{path}/null?fields=dry-run"))[1]["auto_allocated_topology"]["id"] == "dry-run=pass"
+    assert (await api("alice", "DELETE", f"{path}/alice"))[0] == 404
+
+    _, body = await api("alice", "GET", f"{path}/None")
+
+    made = body["auto_allocated_topology"]
+    assert (made["tenant_id"], (await api("alice", "GET", f"{path}/alice"))[1]) == ("alice", body)
+    [network] = (await api("alice", "GET", f"/v2.0/networks?id={made['id']}"))[1]["networks"]
+    [router] = (await api("alice", "GET", "/v2.0/routers"))[1]["routers"]
+    assert (network["name"], router["external_gateway_info"]["network_id"]) == ("auto_allocated_network", outside["id"])
+    [subnet] = (await api("alice", "GET", f"/v2.0/subnets?network_id={made['id']}"))[1]["subnets"]
+    assert subnet["cidr"] == "10.100.0.0/26"
+    assert (await networks.auto(ALICE))[0].network_id == made["id"]
+    _, body = await api("bob", "GET", f"{path}/bob")
+    [theirs] = (await api("bob", "GET", f"/v2.0/subnets?network_id={body['auto_allocated_topology']['id']}"))[1]["subnets"]
+    assert theirs["cidr"] == "10.100.0.64/26"
+    assert (await api("alice", "DELETE", f"{path}/alice"))[0] == 204
+    assert (await api("alice", "GET", "/v2.0/routers"))[1]["routers"] == []
+    assert (await api("alice", "GET", f"/v2.0/networks/{made['id']}"))[0] == 404

@@ -63,6 +63,10 @@ class NetworkService(Protocol):
         """Names of the groups on the server's ports."""
         ...
 
+    async def auto(self, ctx: Context) -> list[NetworkRequest]:
+        """A network made for the caller's project, who can use none. Raises ``Invalid`` where none can be made."""
+        ...
+
     # Neutron's own things, in the fields of its v2.0 API. ``kind``: networks, subnets, ports, routers, floatingips, security-groups ...
     # All raise ``NotFound`` for what the caller may not see.
 

@@ -7,10 +7,11 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.db import networks as rows
-from nova_async.errors import NotFound
+from nova_async.errors import Conflict, NotFound
 from nova_async.model.guests import PortSpec
 from nova_async.services.network import NetworkRequest
-from nova_async.services.network.checks import judged, well_formed
+from nova_async.services.network.auto_topology import AutoTopology
+from nova_async.services.network.checks import judged, not_allocated, well_formed
 from nova_async.services.network.collections import COLLECTIONS
 from nova_async.services.network.ground import Ground, first_subnet
 from nova_async.services.network.port_specs import port_spec
@@ -25,6 +26,10 @@ logger = log.get("network")
 class BuiltinNetworks(Ground):
     """``NetworkService`` on our own tables. ``db`` sees the schema ``api``."""
 
+    def __init__(self, db: Database, config: Config, world: World) -> None:
+        super().__init__(db, config, world)
+        self._auto = AutoTopology(self)
+
     @classmethod
     async def open(cls, db: Database, config: Config, world: World) -> Self:
         service = cls(db, config, world)
@@ -34,6 +39,7 @@ class BuiltinNetworks(Ground):
     async def bootstrap(self) -> None:
         """Give a new deployment its first network, and one to the outside; networks that exist are left as they are. Raises ``Invalid``."""
         subnet = first_subnet(self.config.network.default_cidr, "default_cidr")
+        first_subnet(self.config.network.auto_cidr, "auto_cidr")  # that it can be had is better known now than later
         network_id, subnet_id = self.world.uuid(), self.world.uuid()
         async with self.db.transaction() as conn:
             made = await rows.bootstrap(
@@ -68,6 +74,13 @@ class BuiltinNetworks(Ground):
                 [r.fixed_ip for r in asked if r.fixed_ip],
             )
         return judged(requests, security_groups, survey, ctx)
+
+    async def auto(self, ctx: Context) -> list[NetworkRequest]:
+        """See ``NetworkService.auto``."""
+        try:
+            return [NetworkRequest(network_id=await self._auto.network_of(ctx, ctx.project_id))]
+        except (Conflict, NotFound) as error:
+            raise not_allocated(ctx.project_id, error) from None
 
     async def bind(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 
 from nova_async.context import Context
 from nova_async.db.networks import Survey
-from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.errors import Conflict, Error, Forbidden, Invalid
 from nova_async.services.network import NetworkRequest
 
 
@@ -70,6 +70,11 @@ def only_network(survey: Survey) -> list[NetworkRequest]:
     if len(usable) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
     return [NetworkRequest(network_id=n["id"]) for n in usable]
+
+
+def not_allocated(project_id: str, error: Error) -> Invalid:
+    """What a server that asks for networks "auto" is told when none could be made."""
+    return Invalid(f"Unable to automatically allocate a network for project {project_id}", detail=error.message)
 
 
 def resolved(request: NetworkRequest, survey: Survey, ctx: Context) -> NetworkRequest:

@@ -70,6 +70,14 @@ class Collection(Generic[R]):
             raise NotFound(f"{self.label} {thing_id} could not be found.")
         return found[0]
 
+    async def has(self, ctx: Context, thing_id: str) -> bool:
+        """Whether the caller may see it."""
+        try:
+            await self.get(ctx, thing_id)
+        except NotFound:
+            return False
+        return True
+
     async def get_own(self, ctx: Context, thing_id: str) -> R:
         """As ``get``, for changing it: raises ``Forbidden`` for what is only shared with the caller."""
         row = await self.get(ctx, thing_id)

@@ -12,6 +12,7 @@ from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
 from nova_async.db.routers import RouterRow
 from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unsupported
+from nova_async.services.network.auto_topology import AutoTopology
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.collection import Collection, Query, scope, with_fields
 from nova_async.services.network.collections import COLLECTIONS
@@ -34,6 +35,7 @@ EMPTY = {
 }
 EXTENSIONS = {
     "allowed-address-pairs": "Allowed Address Pairs",
+    "auto-allocated-topology": "Auto Allocated Topology Services",
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
     "dns-integration": "DNS Integration",
@@ -102,6 +104,8 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
             web.put("/v2.0/quotas/{project}", api.refuse),
             web.delete("/v2.0/quotas/{project}", api.refuse),
             web.get("/v2.0/network-ip-availabilities", api.availabilities),
+            web.get("/v2.0/auto-allocated-topology/{project}", api.topology),
+            web.delete("/v2.0/auto-allocated-topology/{project}", api.remove_topology),
         ]
     )
     for path in EMPTY:
@@ -256,6 +260,7 @@ class Api:
 
     def __init__(self, service: BuiltinNetworks, config: Config) -> None:
         self.service, self.config = service, config
+        self.auto = AutoTopology(service)
 
     async def versions(self, request: web.Request) -> web.Response:
         link = {"rel": "self", "href": f"{self.config.public_url}/network/v2.0/"}
@@ -302,6 +307,20 @@ class Api:
 
     async def availabilities(self, request: web.Request) -> web.Response:
         return json_response({"network_ip_availabilities": []})
+
+    async def topology(self, request: web.Request) -> web.Response:
+        """``fields=dry-run``: only whether there could be one."""
+        ctx = context_of(request)
+        project = _own_project(request)
+        if "dry-run" in request.query.getall("fields", []):
+            await self.auto.check(ctx, project)
+            return json_response({"auto_allocated_topology": {"id": "dry-run=pass", "tenant_id": project, "project_id": project}})
+        network = await self.auto.network_of(ctx, project)
+        return json_response({"auto_allocated_topology": {"id": network, "tenant_id": project, "project_id": project}})
+
+    async def remove_topology(self, request: web.Request) -> web.Response:
+        await self.auto.remove(context_of(request), _own_project(request))
+        return web.Response(status=204)
 
     async def empty(self, request: web.Request) -> web.Response:
         path = request.path.rpartition("/")[2]
@@ -357,6 +376,12 @@ def _require_tag(tags: list[str], tag: str) -> None:
 def _extension(alias: str) -> dict[str, Any]:
     name = EXTENSIONS[alias]
     return {"alias": alias, "name": name, "description": name, "updated": "2026-01-01T00:00:00-00:00", "links": []}
+
+
+def _own_project(request: web.Request) -> str:
+    """The one in the path; "None" and "null" stand for the caller's."""
+    project = request.match_info["project"]
+    return context_of(request).project_id if project in ("None", "null") else project
 
 
 def _own_quota(request: web.Request) -> str:

@@ -99,12 +99,12 @@ class Networks(Collection[rows.NetworkRow]):
             view |= {"provider:network_type": "vxlan", "provider:physical_network": None, "provider:segmentation_id": row.vni}
         return view
 
-    async def create(self, ctx: Context, body: dict[str, Any]) -> rows.NetworkRow:
+    async def create(self, ctx: Context, body: dict[str, Any], id: str | None = None) -> rows.NetworkRow:
         values = f.read(body, self.name, NETWORK_FIELDS)
         admin_only(ctx, values, ("shared", "router:external", "is_default", *PROVIDER))
         _possible_provider(values)
         row = rows.NetworkRow(
-            id=self.service.world.uuid(),
+            id=id or self.service.world.uuid(),
             project_id=project_of(ctx, values),
             name="",
             description="",
@@ -192,7 +192,7 @@ class Subnets(Collection[rows.SubnetRow]):
             **dates(row),
         }
 
-    async def create(self, ctx: Context, body: dict[str, Any]) -> rows.SubnetRow:
+    async def create(self, ctx: Context, body: dict[str, Any], id: str | None = None) -> rows.SubnetRow:
         values = f.read(body, self.name, SUBNET_FIELDS)
         for required in ("network_id", "cidr"):
             if not values.get(required):
@@ -201,7 +201,7 @@ class Subnets(Collection[rows.SubnetRow]):
         owner = project_of(ctx, values)
         gateway = values["gateway_ip"] if "gateway_ip" in values else str(cidr[1])
         row = rows.SubnetRow(
-            id=self.service.world.uuid(),
+            id=id or self.service.world.uuid(),
             network_id=values["network_id"],
             project_id=owner,
             name=values.get("name", ""),

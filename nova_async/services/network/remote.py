@@ -12,11 +12,11 @@ from typing import Any
 from nova_async.config import Config
 from nova_async.context import Context, service_context
 from nova_async.db.networks import Survey
-from nova_async.errors import Forbidden, Invalid, NoCapacity, NotFound, Unsupported
+from nova_async.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound, Unsupported
 from nova_async.model.guests import PortSpec
 from nova_async.services.client import ServiceClient, TokenSource, versioned
 from nova_async.services.network import NetworkRequest
-from nova_async.services.network.checks import is_uuid, judged, well_formed
+from nova_async.services.network.checks import is_uuid, judged, not_allocated, well_formed
 from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.neutron_ports import CARD, card_of, fits, spec
 from nova_async.world import World
@@ -110,6 +110,14 @@ class RemoteNetworks:
         ids = sorted({group for port in await self._of(instance_id) for group in port.get("security_groups") or []})
         found = await self._list("security-groups", id=ids) if ids else []
         return sorted({str(group["name"]) for group in found})
+
+    async def auto(self, ctx: Context) -> list[NetworkRequest]:
+        """See ``NetworkService.auto``."""
+        try:
+            body = await self._client.json("GET", f"/v2.0/auto-allocated-topology/{ctx.project_id}")
+        except (Conflict, NotFound) as error:
+            raise not_allocated(ctx.project_id, error) from None
+        return [NetworkRequest(network_id=str(body["auto_allocated_topology"]["id"]))]
 
     # Neutron's own things
 

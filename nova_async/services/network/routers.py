@@ -65,12 +65,12 @@ class Routers(Collection[RouterRow]):
             view |= {"distributed": False, "ha": False}
         return view
 
-    async def create(self, ctx: Context, body: dict[str, Any]) -> RouterRow:
+    async def create(self, ctx: Context, body: dict[str, Any], id: str | None = None) -> RouterRow:
         values = f.read(body, self.name, FIELDS)
         gateway = values.pop("external_gateway_info", None)
         _gateway_of_admins(ctx, gateway)
         row = RouterRow(
-            id=self.service.world.uuid(),
+            id=id or self.service.world.uuid(),
             project_id=project_of(ctx, values),
             name=values.get("name", ""),
             description=values.get("description", ""),

@@ -48,7 +48,8 @@ class Fields:
 
     def render_all(self, rows: Sequence[Any], request: "Request") -> list[dict[str, Any]]:
         plan = [f for f in self.at(request.version) if f.allowed is None or f.allowed(request)]
-        items = [dict.fromkeys(f.name for f in plan) for _ in rows]
+        empty = dict.fromkeys([f.name for f in plan])
+        items = [empty.copy() for _ in rows]
         for field in plan:  # a column at a time: what kind of field it is need not be asked for each of a thousand rows
             name, how = field.name, field.how
             if isinstance(how, str):
@@ -153,7 +154,7 @@ class AsItIs(View):
 
 def seconds(moment: datetime | None) -> str | None:
     """``2026-01-31T12:00:00Z``, as created and updated are shown."""
-    return None if moment is None else f"{moment.isoformat(timespec='seconds')[:19]}Z"
+    return None if moment is None else f"{moment.isoformat()[:19]}Z"
 
 
 def microseconds(moment: datetime | None) -> str | None:

@@ -6,8 +6,10 @@ against the migrated schema and compares the columns with the struct.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from inspect import Parameter, signature
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -31,7 +33,7 @@ def statements(noun: str) -> dict[str, str]:
 
 
 class Query(Generic[T]):
-    """A named statement whose rows are ``row`` structs (or plain values where ``row`` is no struct).
+    """A named statement whose rows are ``row`` structs, or plain values where ``row`` is no struct.
 
     PostgreSQL plans it once for each connection. Where filters may be absent (``$1 IS NULL OR ...``), it plans for the values of each
     call, since those that are there decide on the index; not so with ``one_plan``, where the others do.
@@ -41,20 +43,22 @@ class Query(Generic[T]):
         self.noun, self.name, self.row = noun, name, row
         self.sql = statements(noun)[name]
         self.planned_once = one_plan or not MAY_BE_ABSENT.search(self.sql)
+        self._columns: tuple[str, ...] | None = None
+        self._make: Callable[[Any], Any]
         QUERIES.append(self)
 
     async def all(self, conn: Connection, *args: Any) -> list[T]:
-        return [self._decode(r) for r in await self._fetch(conn, self.sql, args)]
+        return self._decoded(await self._fetch(conn, self.sql, args))
 
     async def page(self, conn: Connection, fragments: Sequence[str], *args: Any) -> list[T]:
         """As ``all``, with ``/*fragments*/`` in the statement replaced by named fragments of the same file."""
         known = statements(self.noun)
         sql = self.sql.replace("/*fragments*/", " ".join(known[f] for f in fragments))
-        return [self._decode(r) for r in await self._fetch_planned(conn, sql, args)]
+        return self._decoded(await self._fetch_planned(conn, sql, args))
 
     async def maybe(self, conn: Connection, *args: Any) -> T | None:
         rows = await self._fetch(conn, self.sql, args)
-        return self._decode(rows[0]) if rows else None
+        return self._decoded(rows[:1])[0] if rows else None
 
     async def one(self, conn: Connection, *args: Any) -> T:
         """The only row; raises ``NotFound`` when there is none."""
@@ -87,10 +91,25 @@ class Query(Generic[T]):
         await conn.execute(f"SET plan_cache_mode = {PLANNED_ONCE}")
         return rows  # type: ignore[no-any-return]
 
-    def _decode(self, record: Any) -> T:
-        if self.row is None or not issubclass(self.row, msgspec.Struct):
-            return record[0]  # type: ignore[no-any-return]
-        fields = dict(record.items())
-        if len(fields) > len(self.row.__struct_fields__):  # a newer release's migration added columns
-            fields = {name: fields[name] for name in self.row.__struct_fields__ if name in fields}
-        return self.row(**fields)
+    def _decoded(self, records: Sequence[Any]) -> list[T]:
+        if not records:
+            return []
+        columns = tuple(records[0].keys())
+        if self._columns != columns:
+            self._columns, self._make = columns, _maker(self.row, columns)
+        return [self._make(r) for r in records]
+
+
+def _maker(row: Any, columns: tuple[str, ...]) -> Callable[[Any], Any]:
+    """What makes a row of a record with these columns; those that the struct does not know are a newer release's.
+
+    Making a struct from values in the order of its fields takes a tenth of the time that names take.
+    """
+    if row is None or not issubclass(row, msgspec.Struct):
+        return itemgetter(0)
+    known = [name for name in row.__struct_fields__ if name in columns]
+    by_place = [p.name for p in signature(row).parameters.values() if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    if known == by_place[: len(known)] and len(known) > 1:
+        values = itemgetter(*(columns.index(name) for name in known))
+        return lambda record: row(*values(record))
+    return lambda record: row(**{name: record[name] for name in known})

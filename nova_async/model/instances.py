@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 
-class Instance(msgspec.Struct, kw_only=True):
+class Instance(msgspec.Struct):
     """One row of ``instances`` with the task state of its live (or queued) workflow. Sizes: MiB and GiB as in the flavor."""
 
     uuid: str
@@ -14,12 +14,27 @@ class Instance(msgspec.Struct, kw_only=True):
     project_id: str
     user_id: str
     reservation_id: str
-    launch_index: int = 0
     display_name: str
-    display_description: str | None = None
     hostname: str
     vm_state: str
     power_state: int
+    image_properties: dict[str, Any]
+    flavor: dict[str, Any]  # columns of the flavors table as they were at boot, extra_specs included
+    flavor_id: int
+    vcpus: int
+    memory_mb: int
+    metadata: dict[str, str]
+    system_metadata: dict[str, Any]
+    tags: list[str]
+    scheduler_hints: dict[str, Any]
+    network_requests: list[dict[str, Any]]  # NetworkRequest as plain fields
+    security_groups: list[str]
+    block_devices: list[dict[str, Any]]  # {kind: swap, ephemeral, volume; size ...}; those of volumes: see conductor/volumes.py
+    ports: list[dict[str, Any]]  # PortSpec as bound, as plain fields
+    injected_files: list[dict[str, str]]
+    created_at: datetime
+    launch_index: int = 0
+    display_description: str | None = None
     task_state: str | None = None
     progress: int = 0
     host_id: str | None = None
@@ -31,13 +46,8 @@ class Instance(msgspec.Struct, kw_only=True):
     availability_zone: str | None = None
     pinned_zone: str | None = None
     image_id: str | None = None
-    image_properties: dict[str, Any]
     kernel_id: str = ""
     ramdisk_id: str = ""
-    flavor: dict[str, Any]  # columns of the flavors table as they were at boot, extra_specs included
-    flavor_id: int
-    vcpus: int
-    memory_mb: int
     root_device_name: str | None = None
     key_name: str | None = None
     key_data: dict[str, Any] | None = None  # {name, type, public_key, fingerprint}
@@ -48,24 +58,14 @@ class Instance(msgspec.Struct, kw_only=True):
     access_ip_v6: str | None = None
     locked_by: str | None = None  # owner, admin
     locked_reason: str | None = None
-    metadata: dict[str, str]
-    system_metadata: dict[str, Any]
-    tags: list[str]
-    scheduler_hints: dict[str, Any]
-    server_groups: list[str] = []  # ids of the groups that it is in, where one server was asked for
-    network_requests: list[dict[str, Any]]  # NetworkRequest as plain fields
-    security_groups: list[str]
-    block_devices: list[dict[str, Any]]  # {kind: swap, ephemeral, volume; size ...}; those of volumes: see conductor/volumes.py
-    ports: list[dict[str, Any]]  # PortSpec as bound, as plain fields
     trusted_certs: list[str] | None = None
-    injected_files: list[dict[str, str]]
     password_data: str = ""
     fault: dict[str, Any] | None = None  # {code, message, details, created}
-    created_at: datetime
     updated_at: datetime | None = None
     launched_at: datetime | None = None
     terminated_at: datetime | None = None
     deleted: bool = False
+    server_groups: list[str] = []  # ids of the groups that it is in, where one server was asked for
 
     @property
     def volumes(self) -> list[dict[str, Any]]:

@@ -96,13 +96,13 @@ class Browser:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Skips where there is none."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Started with these flags too. Skips where there is none."""
     missing = [path for path in (CHROMIUM, MODULES / "playwright-core") if not Path(path).exists()]
     if missing or shutil.which("node") is None:
         pytest.skip("a browser is needed (make test-browser installs it)")
     process = subprocess.Popen(
-        ["node", str(HERE / "driver.js"), str(MODULES), CHROMIUM],
+        ["node", str(HERE / "driver.js"), str(MODULES), CHROMIUM, *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,6 +1,6 @@
 // Chromium under orders: one JSON object a line on standard input, {"value": ...} or {"error": ...} a line on standard output.
 //
-// Usage: node driver.js FOLDER-OF-NODE-MODULES CHROMIUM
+// Usage: node driver.js FOLDER-OF-NODE-MODULES CHROMIUM [FLAG-OF-CHROMIUM ...]
 
 const path = require("node:path");
 const readline = require("node:readline");
@@ -11,7 +11,7 @@ const SHIFTED = /[A-Z~!@#$%^&*()_+{}|:"<>?]/;
 const WAIT = 30_000;
 
 async function main() {
-  const browser = await chromium.launch({ executablePath: process.argv[3], headless: true, args: FLAGS });
+  const browser = await chromium.launch({ executablePath: process.argv[3], headless: true, args: [...FLAGS, ...process.argv.slice(4)] });
   const context = await browser.newContext({ viewport: { width: 1000, height: 620 } });
   const said = [];  // dialogs, uncaught errors, and what a page's policy did not let in
   context.on("dialog", (dialog) => { said.push(`dialog ${dialog.message()}`); dialog.dismiss(); });

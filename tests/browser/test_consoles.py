@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import real_guests_can_run, test_guest
@@ -37,6 +38,12 @@ class Consoles:
         url = str(self.openstack.show(f"console url show --{kind} {server}")["url"])
         return url.replace("ws://", "http://").replace("/?", "/serial.html?") if kind == "serial" else url
 
+    def socket(self, kind: str, server: str = "first") -> str:
+        """The WebSocket that the page of an address opens."""
+        token = re.search("[0-9a-f]{64}", self.address(kind, server))
+        assert token
+        return f"ws://{self.host.address}:8774/console/?token={token[0]}"
+
     def open(self, kind: str, server: str = "first") -> Page:
         page = self.browser.open(self.address(kind, server))
         page.connected()
@@ -48,23 +55,21 @@ class Consoles:
 
 
 @pytest.fixture(scope="module")
-def consoles(real_guests_can_run: None, test_guest: Path) -> Iterator[Consoles]:
-    with chromium() as browser, real_cloud(test_guest, NOVA_ASYNC_COMPUTE_CONSOLES=ALL) as (cloud, host):
+def browser() -> Iterator[Browser]:
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def consoles(real_guests_can_run: None, test_guest: Path, browser: Browser) -> Iterator[Consoles]:
+    with real_cloud(test_guest, NOVA_ASYNC_COMPUTE_CONSOLES=ALL) as (cloud, host):
         cloud.start()
         cloud.wait_for("log in:", 240)
         with cloud.openstack() as openstack:
             made = Consoles(cloud, host, openstack, browser)
             made.reader = learn(made)
             yield made
-        assert browser("said") == []
         cloud.has_a_clean_log()
-
-
-@pytest.fixture(autouse=True)
-def closed(consoles: Consoles) -> Iterator[None]:
-    """QEMU serves one viewer of a serial console, and one of SPICE, at a time."""
-    yield
-    consoles.browser("clear")
 
 
 def learn(consoles: Consoles) -> Reader:
@@ -166,21 +171,75 @@ def another_site(host: RealHost) -> Iterator[str]:
         server.server_close()
 
 
-def test_another_site_cannot_open_a_console(consoles: Consoles) -> None:
-    """SEC-044"""
-    socket = str(consoles.openstack.show("console url show --serial first")["url"])
-    opening = f"""new Promise((done) => {{
-        const socket = new WebSocket("{socket}", ["binary"]);
-        socket.onopen = () => done("open");
+def opening(socket: str, protocol: str = "binary", then: str = 'done("open")') -> str:
+    """How a connection goes that a page's script opens; ``then``: what it does once it is open."""
+    return f"""new Promise((done) => {{
+        const socket = new WebSocket("{socket}", ["{protocol}"]);
+        socket.onopen = () => {{ {then}; }};
         socket.onclose = (event) => done(`closed ${{event.code}}`);
     }})"""
+
+
+@pytest.mark.parametrize("kind", ["novnc", "spice", "serial"])
+def test_another_site_cannot_open_a_console(consoles: Consoles, kind: str) -> None:
+    """SEC-044"""
+    socket = consoles.socket(kind)
     with another_site(consoles.host) as url:
         page = consoles.browser.open(url)
-        assert page("evaluate", expression=opening) == "closed 1006"
+        assert page("evaluate", expression=opening(socket)) == "closed 1006"
         page("close")
     own = consoles.browser.open(consoles.address("serial"))
-    assert own("evaluate", expression=opening) == "open", "it is refused for another reason"
+    assert own("evaluate", expression=opening(socket)) == "open", "it is refused for another reason"
     own("close")
+
+
+@pytest.mark.parametrize("kind", ["novnc", "spice", "serial"])
+def test_another_sub_protocol_is_refused_and_a_frame_that_is_too_large_ends_its_connection(consoles: Consoles, kind: str) -> None:
+    socket = consoles.socket(kind)
+    page, beside = consoles.browser.open(consoles.address("serial")), consoles.open("novnc")
+    assert page("evaluate", expression=opening(socket, "base64")) == "closed 1006"
+    assert page("evaluate", expression=opening(socket, then="socket.send(new Uint8Array(1048577))")) == "closed 1009"
+    beside.type(f"echo Beside-{kind} > /dev/ttyS0", "Enter")
+    consoles.logged(f"Beside-{kind}")
+    beside("close")
+    page("close")
+
+
+def test_a_page_that_does_not_read_holds_up_nobody_and_costs_no_memory(consoles: Consoles) -> None:
+    screen, serial = consoles.open("novnc"), consoles.open("serial")
+    serial.type("yes $(seq 20) | head -c 100000000 #", "Control+u")  # the line is free
+    serial("close")
+    page = consoles.browser.open(consoles.address("novnc"))
+    page.connected()
+    slow = f"""(async () => {{
+        const stream = new WebSocketStream("{consoles.socket("serial")}", {{ protocols: ["binary"] }});
+        const {{ writable }} = await stream.opened;
+        await writable.getWriter().write(new TextEncoder().encode("yes $(seq 20) | head -c 100000000\\n"));
+        window.unread = stream;
+        return "flows";
+    }})()"""
+    ours = psutil.Process(consoles.cloud.process.pid if consoles.cloud.process else 0)
+    before = ours.memory_info().rss
+    assert page("evaluate", expression=slow) == "flows"
+    for number in range(3):
+        screen.type(f"echo Meanwhile-{number}", "Enter")
+        consoles.reader.sees(screen, f"\nMeanwhile-{number}")
+    assert ours.memory_info().rss - before < 32 * 2**20
+    page("close")
+    serial = consoles.open("serial")
+    serial("press", key="Control+c")
+    serial.type("echo Free'-'Again", "Enter")
+    until(serial.terminal, "\nFree-Again")
+
+
+def test_a_serial_line_goes_to_whoever_opens_it_last_as_does_spice_and_a_screen_is_for_all(consoles: Consoles) -> None:
+    screens, spice, serial = [consoles.open("novnc") for _ in range(2)], consoles.open("spice"), consoles.open("serial")
+    later = {"spice": consoles.open("spice"), "serial": consoles.open("serial")}
+    assert "Somebody else has opened this console." in serial.status("Disconnected.")
+    assert "Disconnected." in spice.status("Disconnected.")
+    for kind, page in [("one", screens[0]), ("two", screens[1]), *later.items()]:
+        page.type(f"echo Viewer-{kind} > /dev/ttyS0", "Enter")
+        consoles.logged(f"Viewer-{kind}")
 
 
 @pytest.mark.parametrize("kind", ["novnc", "spice", "serial"])
@@ -206,7 +265,6 @@ def test_no_page_takes_a_name_for_markup(consoles: Consoles) -> None:
                 until(page.terminal, "<img src=x onerror=alert(1)>\n")
             assert page("evaluate", expression="document.images.length") == 0
             page("close")
-        assert consoles.browser("said") == []
     finally:
         asyncio.run(rename(consoles.cloud, server, "first"))
 

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import struct
+import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import WSMsgType
+from multidict import CIMultiDict
 
 from nova_async.console.proxy import MESSAGE_BYTES
 from nova_async.db import console_tokens
-from nova_async.errors import Unavailable
+from nova_async.errors import Forbidden, Unavailable
 
 from .conftest import Consoles, closing, proxied, until
 
@@ -135,6 +138,14 @@ async def test_the_list_of_sites_does_not_learn_from_requests(consoles: Consoles
     assert isinstance(before, frozenset)
     assert consoles.proxy.origins is before
     assert await consoles.refusal("x", "http://host7.test", headers={"Host": "host7.test"}) == 403
+    tracemalloc.start()
+    for number in range(10_000):
+        said = {"Host": f"host{number}.test", "Upgrade": "websocket", "Origin": f"http://host{number}.test"}
+        with pytest.raises(Forbidden):
+            consoles.proxy._check(SimpleNamespace(headers=CIMultiDict(said), query={"token": "x"}))  # type: ignore[arg-type]
+    assert tracemalloc.get_traced_memory()[0] < 2**18
+    tracemalloc.stop()
+    assert consoles.proxy.origins is before
 
 
 async def test_another_sub_protocol_is_refused(consoles: Consoles) -> None:

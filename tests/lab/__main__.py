@@ -1,8 +1,9 @@
 """``make lab HOSTS=2`` and ``make lab-down``: a cluster on one machine, every part its own process.
 
-RabbitMQ, PostgreSQL, two ``nova-async serve`` behind a balancer, and per host a network namespace with a worker and its own
-libvirtd. Hosts are enrolled with certificates of the cloud's own authority, by which the broker, the consoles' proxies and the other
-hosts know them; the API is answered over HTTPS. A supervisor keeps all parts: what dies is started again, as systemd would.
+RabbitMQ, PostgreSQL, two ``nova-async serve`` behind a balancer, one process for consoles alone, and per host a network namespace with
+a worker and its own libvirtd. Hosts are enrolled with certificates of the cloud's own authority, by which the broker, the consoles'
+proxies and the other hosts know them; the API is answered over HTTPS. A supervisor keeps all parts: what dies is started again, as
+systemd would.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,7 +30,7 @@ from tests.lab.ports import forward
 STATE = Path(os.environ.get("LAB_STATE", "/var/tmp/nova-async-lab"))  # short: sockets live below it
 URL = f"https://{hosts.OURS}:8774"
 SERVES = (8781, 8782)
-AMQPS_PORT = 5671
+AMQPS_PORT, CONSOLE_PORT = 5671, 6080
 READY_SECONDS = 240
 NOVA = [sys.executable, "-m", "nova_async"]
 
@@ -45,12 +47,28 @@ url = "{bus}"
 management_url = "{management}"
 [metadata]
 shared_secret = "{secret}"
+[console]
+public_url = "https://{ours}:{console}"
+"""
+CONSOLE = """\
+state_dir = "{state}/console"
+[api]
+public_url = "{url}"
+tls = true
+[database]
+url = "{database}"
+[bus]
+url = "amqps://{ours}:{amqps}/"
+tls = true
+[console]
+listen = "{ours}:{console}"
 """
 WORKER = """\
 state_dir = "{state}/{host}"
 [compute]
 host = "{host}"
 driver = "{driver}"
+consoles = ["{consoles}"]
 resume_guests_on_boot = true
 [bus]
 url = "amqps://{ours}:{amqps}/"
@@ -74,8 +92,8 @@ shared_secret = "{secret}"
 class Lab:
     """The supervisor's side."""
 
-    def __init__(self, count: int, driver: str) -> None:
-        self.count, self.driver, self.world = count, driver, RealWorld()
+    def __init__(self, count: int, driver: str, consoles: str) -> None:
+        self.count, self.driver, self.consoles, self.world = count, driver, consoles, RealWorld()
         self.stopping = asyncio.Event()
         self.secret = secrets.token_urlsafe(24)
 
@@ -95,6 +113,9 @@ class Lab:
             amqp = await forward((hosts.OURS, AMQPS_PORT), [("127.0.0.1", rabbit.tls_port)])
             front = await forward((hosts.OURS, 8774), [(hosts.OURS, p) for p in SERVES])
             tasks += [asyncio.create_task(self._keep(name, command)) for name, command in serves.items()]
+            certs = str(STATE / "console" / "certs")
+            await self._admin("certificate", "issue", "console", "--broker", "--name", hosts.OURS, "--directory", certs)
+            tasks.append(asyncio.create_task(self._keep("console", self._console(database))))
             password = await self._service_password()
             workers = {hosts.name(i): self._worker(i, password) for i in range(1, self.count + 1)}
             await asyncio.gather(*(self._enrol(i) for i in range(1, self.count + 1)))
@@ -111,8 +132,14 @@ class Lab:
     def _serve(self, port: int, database: str, rabbit: RabbitServer) -> list[str]:
         path = STATE / f"serve-{port}.toml"
         fields = {"state": STATE, "ours": hosts.OURS, "port": port, "url": URL, "database": database, "secret": self.secret}
-        path.write_text(APP.format(**fields, bus=rabbit.url, management=rabbit.management_url))
+        path.write_text(APP.format(**fields, console=CONSOLE_PORT, bus=rabbit.url, management=rabbit.management_url))
         return [*NOVA, "serve", "--config", str(path)]
+
+    def _console(self, database: str) -> list[str]:
+        path = STATE / "console.toml"
+        fields = {"state": STATE, "ours": hosts.OURS, "url": URL, "database": database, "amqps": AMQPS_PORT, "console": CONSOLE_PORT}
+        path.write_text(CONSOLE.format(**fields))
+        return [*NOVA, "serve", "--config", str(path), "--only", "console"]
 
     async def _admin(self, *arguments: str) -> str:
         return await self._command(*NOVA, "admin", "--config", str(STATE / f"serve-{SERVES[0]}.toml"), *arguments)
@@ -140,7 +167,8 @@ class Lab:
         host = hosts.name(i)
         path = STATE / f"{host}.toml"
         fields = {"state": STATE, "host": host, "ours": hosts.OURS, "amqps": AMQPS_PORT, "url": URL, "address": hosts.address(i)}
-        path.write_text(WORKER.format(**fields, driver=self.driver, password=password, secret=self.secret))
+        kinds = '", "'.join(self.consoles.split(","))
+        path.write_text(WORKER.format(**fields, driver=self.driver, consoles=kinds, password=password, secret=self.secret))
         named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]  # servers do not migrate between hosts of one name
         return ["ip", "netns", "exec", host, *named, *NOVA, "compute", "--config", str(path)]
 
@@ -167,14 +195,14 @@ class Lab:
             await asyncio.sleep(1)
 
 
-def up(count: int, driver: str) -> None:
+def up(count: int, driver: str, consoles: str) -> None:
     if os.geteuid() != 0:
         sys.exit("The lab makes network namespaces: run it as root.")
     STATE.mkdir(parents=True, exist_ok=True, mode=0o755)
     if _supervisor():
         sys.exit("A lab is up already: make lab-down first.")
     hosts.make(count)
-    command = [sys.executable, "-m", "tests.lab", "supervise", "--hosts", str(count), "--driver", driver]
+    command = [sys.executable, "-m", "tests.lab", "supervise", "--hosts", str(count), "--driver", driver, "--consoles", consoles]
     with (STATE / "supervisor.log").open("ab") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     (STATE / "supervisor.pid").write_text(str(process.pid))
@@ -186,7 +214,7 @@ def up(count: int, driver: str) -> None:
 
 
 async def _until_ready(count: int, process: "subprocess.Popen[bytes]") -> Path:
-    """Wait until every host is in service, by the public API."""
+    """Wait until every host is in service, by the public API, and consoles are had."""
     from nova_async.cli.client import Client
     from nova_async.cli.clouds import write_clouds
     from nova_async.errors import Error
@@ -206,11 +234,16 @@ async def _until_ready(count: int, process: "subprocess.Popen[bytes]") -> Path:
                 services = (await admin.ask("GET", "/compute/v2.1/os-services?binary=nova-compute"))["services"]
         except Error:
             continue
-        if sum(s["state"] == "up" for s in services) >= count:
+        if sum(s["state"] == "up" for s in services) >= count and _listens(hosts.OURS, CONSOLE_PORT):
             logins = {n: Login(username=n, password=known[n], project_name=n) for n in ("admin", "demo")}
             service = Login(username="nova", password="", project_name="service")
             found = Secrets(auth_url=f"{URL}/identity/v3", region="RegionOne", admin=logins["admin"], demo=logins["demo"], service=service)
             return write_clouds(STATE, found, root)
+
+
+def _listens(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
 
 
 def down(*, keep: bool) -> None:
@@ -244,15 +277,16 @@ def main() -> None:
     parser.add_argument("command", choices=["up", "down", "supervise"])
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--driver", default="libvirt", choices=["libvirt", "fake", "test"])
+    parser.add_argument("--consoles", default="vnc,serial", metavar="vnc,spice,serial", help="which of them guests are given")
     parser.add_argument("--keep", action="store_true", help="leave the files")
     told = parser.parse_args()
     log.configure()
     if told.command == "up":
-        up(told.hosts, told.driver)
+        up(told.hosts, told.driver, told.consoles)
     elif told.command == "down":
         down(keep=told.keep)
     else:
-        asyncio.run(Lab(told.hosts, told.driver).run())
+        asyncio.run(Lab(told.hosts, told.driver, told.consoles).run())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ STATE = Path("/var/tmp/nova-async-lab-test")
 @pytest.fixture(scope="package")
 def lab() -> Iterator[Path]:
     """The state folder."""
+    with lab_with() as state:
+        yield state
+
+
+@contextmanager
+def lab_with(*options: str) -> Iterator[Path]:
+    """A lab of two hosts that is made with these words; its state folder."""
     if os.geteuid() != 0 or not installed() or not shutil.which("libvirtd") or not shutil.which("qemu-system-x86_64"):
         pytest.skip("needs root, RabbitMQ, libvirtd and QEMU")
     if known := os.environ.get("LAB"):
@@ -33,21 +41,17 @@ def lab() -> Iterator[Path]:
     command = [sys.executable, "-m", "tests.lab"]
     with STATE.with_suffix(".lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # the machine has room for one lab: another run of the tests waits
-        yield from _lab(command, environment)
-
-
-def _lab(command: list[str], environment: dict[str, str]) -> Iterator[Path]:
-    subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
-    told = subprocess.run([*command, "up", "--hosts", "2"], env=environment, capture_output=True, text=True)
-    try:
-        assert told.returncode == 0, told.stdout + told.stderr
-        assert told.stdout.splitlines()[-1].startswith("ready https://")
-        yield STATE
-    finally:
         subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
-        left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
-        assert "labhost" not in left
-        assert not STATE.exists()
+        told = subprocess.run([*command, "up", "--hosts", "2", *options], env=environment, capture_output=True, text=True)
+        try:
+            assert told.returncode == 0, told.stdout + told.stderr
+            assert told.stdout.splitlines()[-1].startswith("ready https://")
+            yield STATE
+        finally:
+            subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
+            left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+            assert "labhost" not in left
+            assert not STATE.exists()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def compute(path: Path, host: str | None) -> None:
 
 
 def _serve(path: Path, part: str, overrides: dict[str, Any]) -> None:
-    from nova_async import app, log
+    from nova_async import app, log, state_folder
     from nova_async.cli.running import run_or_refuse, run_service, serve_until
     from nova_async.config import Config, load
     from nova_async.world import RealWorld
@@ -42,6 +42,7 @@ def _serve(path: Path, part: str, overrides: dict[str, Any]) -> None:
     config = run_or_refuse(read)
     if not config.bus.url or (part != "compute" and not config.database.url):
         raise click.UsageError(f"A cluster's parts meet on RabbitMQ and PostgreSQL: {path} must set bus.url and, for serve, database.url.")
+    run_or_refuse(lambda: state_folder.close(config))
     log.configure(config.log.level, config.log.form)
 
     async def work(stop: asyncio.Event) -> None:

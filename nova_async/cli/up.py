@@ -56,7 +56,7 @@ def up(
 
 
 async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Event, *, first_guest: bool, log_file: Path) -> None:
-    from nova_async import app, log
+    from nova_async import app, log, state_folder
     from nova_async.cli.clouds import write_clouds
     from nova_async.cli.progress import Progress
     from nova_async.cli.running import serve_until
@@ -64,7 +64,7 @@ async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Even
     from nova_async.world import RealWorld
 
     say, world = Progress(), RealWorld()
-    await asyncio.to_thread(config.state.mkdir, parents=True, exist_ok=True, mode=0o700)
+    await asyncio.to_thread(state_folder.close, config)
     with await asyncio.to_thread(open, log_file, "a", 1) as stream:
         log.configure(config.log.level, config.log.form, stream)
         say(f"starting in {config.state} (log: {log_file})")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import ADMIN, OpenStack, RealHost, RunningCloud, real_cloud
+from .running import ADMIN, OpenStack, RealHost, RunningCloud, open_to_others, real_cloud
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.qemu, pytest.mark.slow, pytest.mark.xdist_group("qemu"), pytest.mark.timeout(600)]
 
@@ -73,6 +73,8 @@ def test_a_real_guest_lives_through_everything_and_leaves_nothing_behind(real: t
         lives_through_the_end_of_the_cloud(cloud, guest)
         assert outside.ssh("hostname") == "first"
         can_be_frozen_and_saved(openstack, guest)
+        brought = str(cloud.state / "testguest")  # made before, for all tests
+        assert [path for path in open_to_others(cloud.state) if not path.startswith(brought)] == []  # SEC-015
         can_be_rebooted_and_switched_off(openstack, guest)
         openstack("server delete --wait first")
         openstack(f"floating ip delete {outside.address}")

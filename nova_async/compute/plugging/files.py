@@ -20,7 +20,8 @@ class Files(Generic[T]):
 
     def load(self) -> dict[str, T]:
         """A file that cannot be read is set aside: one bad record must not keep a worker from starting."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # dnsmasq keeps open files there
+        self.folder.mkdir(exist_ok=True)
         found: dict[str, T] = {}
         for file in sorted(self.folder.glob("*.json")):
             try:

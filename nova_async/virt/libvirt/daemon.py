@@ -171,7 +171,7 @@ async def _locked(folder: Path) -> AsyncIterator[None]:
 
 
 def _lock(folder: Path) -> IO[str]:
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = (folder / "lock").open("w")
     fcntl.flock(file, fcntl.LOCK_EX)
     return file

@@ -252,7 +252,7 @@ def _look(path: Path, form: str) -> Base | None:
 
 
 def _publish(part: Path, path: Path) -> None:
-    part.chmod(0o444)
+    part.chmod(0o400 if os.geteuid() == 0 else 0o444)  # libvirt gives it to the user of its guests; ours reads on only if it is root
     part.rename(path)
 
 

@@ -226,6 +226,13 @@ class Network(Section):
     mtu: int = 1450
     external_cidr: str = "172.24.4.0/24"  # empty: no external network at first start
     auto_cidr: str = "10.100.0.0/16"
+    quota_network: int = 100
+    quota_subnet: int = 100
+    quota_port: int = 500
+    quota_router: int = 10
+    quota_floatingip: int = 50
+    quota_security_group: int = 10
+    quota_security_group_rule: int = 100
     gateway_host: str = ""  # empty: the first by name, when a router is made
     external_bridge: str = ""  # empty: of the gateway host's own, with NAT
 

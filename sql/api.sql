@@ -650,6 +650,13 @@ CREATE TABLE volume_exports (
     CONSTRAINT volume_exports_attachment_id_fkey FOREIGN KEY (attachment_id) REFERENCES volume_attachments(id) ON DELETE CASCADE
 );
 
+CREATE TABLE network_quotas (
+    project_id text NOT NULL,
+    resource   text NOT NULL,
+    hard_limit integer NOT NULL,
+    CONSTRAINT network_quotas_pkey PRIMARY KEY (project_id, resource)
+);
+
 CREATE OR REPLACE FUNCTION identity_reach(who text)
  RETURNS TABLE(project_id text, domain_id text, role_id text)
  LANGUAGE sql

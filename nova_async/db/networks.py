@@ -15,6 +15,7 @@ class Survey(msgspec.Struct, kw_only=True):
     networks: list[dict[str, Any]]  # id, name, external, own, shared, cidrs, gateways, taken
     ports: list[dict[str, Any]]  # id, network_id, in_use, addressed
     groups: list[dict[str, str]]  # id, name
+    ports_left: int | None = None  # that the project may still have; None: any number
 
 
 class BoundPort(msgspec.Struct, kw_only=True):
@@ -172,16 +173,6 @@ class RuleRow(msgspec.Struct, kw_only=True):
     created_at: datetime
 
 
-class Counts(msgspec.Struct, kw_only=True):
-    """How many of each a project has."""
-
-    network: int
-    subnet: int
-    port: int
-    security_group: int
-    security_group_rule: int
-
-
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Which rows of a list; None leaves a condition out. ``project_id`` None shows all projects'."""
 
@@ -210,7 +201,6 @@ NETWORKS = Query("networks", "networks", NetworkRow)
 SUBNETS = Query("networks", "subnets", SubnetRow)
 OVERLAPPING = Query("networks", "overlapping", str)
 FREE_RANGE = Query("networks", "free_range", str)
-COUNTS = Query("networks", "counts", Counts)
 PORTS = Query("networks_ports", "ports", PortRow)
 GROUPS = Query("networks_groups", "groups", GroupRow)
 RULES = Query("networks_groups", "rules", RuleRow)
@@ -265,9 +255,9 @@ async def bootstrap(
 
 
 async def survey(
-    conn: Connection, project_id: str, admin: bool, network_ids: list[str], port_ids: list[str], addresses: list[str]
+    conn: Connection, project_id: str, admin: bool, network_ids: list[str], port_ids: list[str], addresses: list[str], port_quota: int
 ) -> Survey:
-    return await SURVEY.one(conn, project_id, admin, network_ids, port_ids, addresses)
+    return await SURVEY.one(conn, project_id, admin, network_ids, port_ids, addresses, port_quota)
 
 
 async def bind(conn: Connection, binding: Binding, wishes: list[dict[str, Any]], groups: list[str]) -> list[BoundPort]:
@@ -520,7 +510,3 @@ async def servers_behind(conn: Connection, group_id: str) -> list[str]:
 async def tag(conn: Connection, kind: str, thing_id: str, tags: list[str]) -> None:
     """``kind`` is a key of ``TAGS``."""
     await TAGS[kind].run(conn, thing_id, tags)
-
-
-async def counts(conn: Connection, project_id: str) -> Counts:
-    return await COUNTS.one(conn, project_id)

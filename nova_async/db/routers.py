@@ -68,11 +68,6 @@ class Specified(msgspec.Struct, kw_only=True):
     floating_ips: list[dict[str, str]]  # id, address, fixed_address
 
 
-class Counts(msgspec.Struct, kw_only=True):
-    router: int
-    floatingip: int
-
-
 ROUTERS = Query("routers", "routers", RouterRow)
 LOCK_ROUTER = Query("routers", "lock_router", str)
 INSERT_ROUTER: Query[None] = Query("routers", "insert_router")
@@ -86,7 +81,6 @@ ROUTER_BETWEEN = Query("routers", "router_between", str)
 SERVERS_ON = Query("routers", "servers_on", str)
 FLOATING_IN_USE = Query("routers", "floating_in_use", bool)
 USED_OUTSIDE = Query("routers", "used_outside", bool)
-COUNTS = Query("routers", "counts", Counts)
 FLOATING_IPS = Query("routers", "floating_ips", FloatingIpRow)
 INSERT_FLOATING_IP: Query[None] = Query("routers", "insert_floating_ip")
 UPDATE_FLOATING_IP: Query[None] = Query("routers", "update_floating_ip")
@@ -151,10 +145,6 @@ async def floating_in_use(conn: Connection, router_id: str, subnet_id: str | Non
 
 async def used_outside(conn: Connection, network_id: str) -> bool:
     return await USED_OUTSIDE.one(conn, network_id)
-
-
-async def counts(conn: Connection, project_id: str) -> Counts:
-    return await COUNTS.one(conn, project_id)
 
 
 async def floating_ips(

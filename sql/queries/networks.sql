@@ -100,11 +100,3 @@ DELETE FROM subnets WHERE id = $1
 -- tag_subnet --
 -- $1 id, $2 tags
 UPDATE subnets SET tags = $2::text[], revision = revision + 1, updated_at = now() WHERE id = $1
-
--- counts --
--- What a project has. $1 project
-SELECT (SELECT count(*) FROM networks WHERE project_id = $1) AS network,
-       (SELECT count(*) FROM subnets WHERE project_id = $1) AS subnet,
-       (SELECT count(*) FROM ports WHERE project_id = $1) AS port,
-       (SELECT count(*) FROM security_groups WHERE project_id = $1) AS security_group,
-       (SELECT count(*) FROM security_group_rules WHERE project_id = $1) AS security_group_rule

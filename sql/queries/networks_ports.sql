@@ -1,6 +1,7 @@
 -- survey --
 -- What a request for network cards is judged by, in one row of lists; makes the project's default group when it is missing.
--- $1 project, $2 whether the caller is an administrator, $3 ids of networks asked for, $4 ids of ports, $5 addresses asked for
+-- $1 project, $2 whether the caller is an administrator, $3 ids of networks asked for, $4 ids of ports, $5 addresses asked for,
+-- $6 how many ports projects may have that nobody set a limit for; -1: any number
 SELECT
     default_group($1) AS default_group,
     COALESCE((
@@ -16,7 +17,10 @@ SELECT
             'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
         FROM ports p WHERE p.id = ANY($4::uuid[]) AND (p.project_id = $1 OR $2)), '[]') AS ports,
     COALESCE((
-        SELECT jsonb_agg(jsonb_build_object('id', g.id, 'name', g.name)) FROM security_groups g WHERE g.project_id = $1), '[]') AS groups
+        SELECT jsonb_agg(jsonb_build_object('id', g.id, 'name', g.name)) FROM security_groups g WHERE g.project_id = $1), '[]') AS groups,
+    (SELECT CASE WHEN l.most >= 0 THEN greatest(l.most - (SELECT count(*) FROM ports p WHERE p.project_id = $1), 0) END
+     FROM (SELECT COALESCE((SELECT q.hard_limit FROM network_quotas q WHERE q.project_id = $1 AND q.resource = 'port'), $6::integer) AS most
+          ) l) AS ports_left
 
 -- bind --
 -- $1 server, $2 project, $3 device owner, $4 host, $5 host name of the server, $6 wishes (bind_ports), $7 names or ids of groups

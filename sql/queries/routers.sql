@@ -72,10 +72,6 @@ SELECT EXISTS (SELECT FROM floating_ips f WHERE f.router_id = $1 AND f.fixed_add
 SELECT EXISTS (SELECT FROM router_ports WHERE network_id = $1 AND kind = 'gateway')
     OR EXISTS (SELECT FROM floating_ips WHERE network_id = $1) AS used
 
--- counts --
--- What a project has. $1 project
-SELECT (SELECT count(*) FROM routers WHERE project_id = $1) AS router, (SELECT count(*) FROM floating_ips WHERE project_id = $1) AS floatingip
-
 -- floating_ips --
 -- A project's floating IPs, or all. Parameters as in routers (they have no name); $6 addresses or null, $7 ports behind them or null
 SELECT f.id, f.project_id, f.network_id, f.description, f.tags, f.revision, f.created_at, f.updated_at,

@@ -396,9 +396,6 @@ async def test_things_this_service_does_not_have_are_empty_or_refused(api: Api) 
     assert (await api("alice", "POST", "/v2.0/subnetpools", {"subnetpool": {}}))[0] == 501
     assert (await api("alice", "GET", "/v2.0/subnetpools/x"))[0] == 404
     assert (await api("alice", "GET", "/v2.0/nonsense"))[0] == 404
-    assert (await api("alice", "GET", "/v2.0/quotas/alice"))[1]["quota"]["port"] == -1
-    assert (await api("alice", "GET", "/v2.0/quotas/alice/details"))[1]["quota"]["port"] == {"limit": -1, "used": 0, "reserved": 0}
-    assert (await api("alice", "GET", "/v2.0/quotas/bob"))[0] == 403
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"network": 5}', b'{"network": {"name": 7}}', b'{"network": {"name": "\\u0000"}}', b"\xff"])

@@ -25,7 +25,7 @@ class NetworkService(Protocol):
 
         None means that the user left the choice to us: the project's only network, or none at all when there is none.
         Raises ``Invalid`` (unknown network, port, group; address outside the subnet or taken), ``Conflict``
-        (several networks, port in use), ``Forbidden`` (external network).
+        (several networks, port in use), ``Forbidden`` (external network), ``QuotaExceeded`` (more ports than the project may have).
         """
         ...
 

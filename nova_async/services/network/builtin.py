@@ -7,7 +7,7 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.db import networks as rows
-from nova_async.errors import Conflict, NotFound
+from nova_async.errors import Conflict, NotFound, QuotaExceeded
 from nova_async.model.guests import PortSpec
 from nova_async.services.network import NetworkRequest
 from nova_async.services.network.auto_topology import AutoTopology
@@ -74,8 +74,12 @@ class BuiltinNetworks(Ground):
                 [r.network_id for r in asked if r.network_id],
                 [r.port_id for r in asked if r.port_id],
                 [r.fixed_ip for r in asked if r.fixed_ip],
+                self.config.network.quota_port,
             )
-        return judged(requests, security_groups, survey, ctx)
+        given = judged(requests, security_groups, survey, ctx)
+        if survey.ports_left is not None and count * sum(request.port_id is None for request in given) > survey.ports_left:
+            raise QuotaExceeded("Maximum number of ports exceeded")
+        return given
 
     async def auto(self, ctx: Context) -> list[NetworkRequest]:
         """See ``NetworkService.auto``."""

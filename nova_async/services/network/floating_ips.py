@@ -15,6 +15,7 @@ from nova_async.services.network import own_ports
 from nova_async.services.network.checks import is_uuid
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
 from nova_async.services.network.ports import Ports
+from nova_async.services.network.quotas import require_room
 from nova_async.services.network.views import dates
 
 CHANGES: dict[str, f.Reader] = {
@@ -73,6 +74,7 @@ class FloatingIps(Collection[FloatingIpRow]):
         owner = project_of(ctx, values)
         own_id, network_id = self.service.world.uuid(), values["floating_network_id"]
         async with self.service.db.transaction() as conn:
+            await require_room(self.service, conn, owner, "floatingip")
             port_id = await self._address(conn, own_id, network_id, values)
             await router_rows.insert_floating_ip(conn, own_id, owner, network_id, port_id, values.get("description", ""))
             row = await self.get(ctx, own_id, conn)

@@ -8,14 +8,13 @@ from aiohttp import web
 
 from nova_async.config import Config
 from nova_async.context import Context
-from nova_async.db import networks as rows
-from nova_async.db import routers as router_rows
 from nova_async.db.routers import RouterRow
-from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unsupported
+from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound, QuotaExceeded, Unsupported
 from nova_async.services.network.auto_topology import AutoTopology
 from nova_async.services.network.builtin import BuiltinNetworks
-from nova_async.services.network.collection import Collection, Query, scope, with_fields
+from nova_async.services.network.collection import Collection, Query, with_fields
 from nova_async.services.network.collections import COLLECTIONS
+from nova_async.services.network.quotas import QuotaApi
 from nova_async.services.network.router_interfaces import RouterInterfaces
 from nova_async.services.network.routers import Routers
 from nova_async.services.web import STATUS, Tokens, context_of, edge, json_body, json_response
@@ -43,6 +42,7 @@ EXTENSIONS = {
     "ext-gw-mode": "Neutron L3 Configurable external gateway mode",
     "extraroute": "Neutron Extra Route",
     "extraroute-atomic": "Atomically add/remove extra routes",
+    "filter-validation": "Filter parameters validation",
     "fip-port-details": "Add Port Details to Floating IP",
     "net-mtu": "Network MTU",
     "net-mtu-writable": "Network MTU (writable)",
@@ -51,6 +51,8 @@ EXTENSIONS = {
     "port-security": "Port Security",
     "project-id": "project_id field enabled",
     "provider": "Provider Network",
+    "quota-check-limit": "Quota engine limit check",
+    "quota-check-limit-default": "Quota limit check by default",
     "quota_details": "Quota details management support",
     "quotas": "Quota management support",
     "router": "Neutron L3 Router",
@@ -63,7 +65,6 @@ EXTENSIONS = {
     "standard-attr-timestamp": "Resource timestamps",
     "stateful-security-group": "Stateful security group",
 }
-UNLIMITED = ("floatingip", "network", "port", "rbac_policy", "router", "security_group", "security_group_rule", "subnet", "subnetpool")
 WRITERS = frozenset({"admin", "manager", "member"})
 ERROR_TYPES = {
     400: "BadRequest",
@@ -87,7 +88,7 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
     """The application; the caller mounts it with ``add_subapp("/network", ...)``."""
     api = Api(networks, config)
     guard = edge(world, tokens, _fault, lambda request: request.match_info.route.name == OPEN)
-    app = web.Application(middlewares=[guard, _writers_only], client_max_size=config.api.max_body_bytes)
+    app = web.Application(middlewares=[guard, _writers_only, _over_quota], client_max_size=config.api.max_body_bytes)
     app.add_routes(
         [
             web.get("/", api.versions, name=OPEN),
@@ -96,13 +97,7 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
             web.get("/v2.0/extensions", api.extensions),
             web.get("/v2.0/extensions/{alias}", api.extension),
             web.get("/v2.0/availability_zones", api.zones),
-            web.get("/v2.0/quotas", api.quotas),
-            web.get("/v2.0/quotas/{project}", api.quota),
-            web.get("/v2.0/quotas/{project}/default", api.quota),
-            web.get("/v2.0/quotas/{project}/details", api.quota_details),
-            web.get("/v2.0/quotas/{project}/details.json", api.quota_details),
-            web.put("/v2.0/quotas/{project}", api.refuse),
-            web.delete("/v2.0/quotas/{project}", api.refuse),
+            *QuotaApi(networks).routes(),
             web.get("/v2.0/network-ip-availabilities", api.availabilities),
             web.get("/v2.0/auto-allocated-topology/{project}", api.topology),
             web.delete("/v2.0/auto-allocated-topology/{project}", api.remove_topology),
@@ -290,21 +285,6 @@ class Api:
     async def zones(self, request: web.Request) -> web.Response:
         return json_response({"availability_zones": [{"name": "nova", "resource": "network", "state": "available"}]})
 
-    async def quotas(self, request: web.Request) -> web.Response:
-        return json_response({"quotas": []})
-
-    async def quota(self, request: web.Request) -> web.Response:
-        _own_quota(request)
-        return json_response({"quota": dict.fromkeys(UNLIMITED, -1)})
-
-    async def quota_details(self, request: web.Request) -> web.Response:
-        project = _own_quota(request)
-        async with self.service.db.connection() as conn:
-            used = msgspec.structs.asdict(await rows.counts(conn, project)) | msgspec.structs.asdict(
-                await router_rows.counts(conn, project)
-            )
-        return json_response({"quota": {name: {"limit": -1, "used": used.get(name, 0), "reserved": 0} for name in UNLIMITED}})
-
     async def availabilities(self, request: web.Request) -> web.Response:
         return json_response({"network_ip_availabilities": []})
 
@@ -342,10 +322,21 @@ async def _writers_only(request: web.Request, handler: Call) -> web.StreamRespon
     return await handler(request)
 
 
+@web.middleware
+async def _over_quota(request: web.Request, handler: Call) -> web.StreamResponse:
+    """Neutron calls it a conflict; to the compute API it is forbidden."""
+    try:
+        return await handler(request)
+    except QuotaExceeded as error:
+        raise Conflict(error.message) from None
+
+
 def _fault(status: int, message: str) -> dict[str, Any]:
     kind = ERROR_TYPES.get(status, "HTTPInternalServerError" if status == 500 else STATUS_NAMES.get(status, "HTTPError"))
     if status == 404 and " could not be found" in message:
         kind = "".join(word.capitalize() for word in message.split(" could not")[0].split()[:-1]) + "NotFound"
+    if message.startswith("Quota exceeded for resources"):
+        kind = "OverQuota"
     kind = TYPES_BY_MESSAGE.get(message, kind)
     return {"NeutronError": {"type": kind, "message": message, "detail": ""}}
 
@@ -382,10 +373,3 @@ def _own_project(request: web.Request) -> str:
     """The one in the path; "None" and "null" stand for the caller's."""
     project = request.match_info["project"]
     return context_of(request).project_id if project in ("None", "null") else project
-
-
-def _own_quota(request: web.Request) -> str:
-    project, ctx = request.match_info["project"], context_of(request)
-    if scope(ctx) not in (None, project):
-        raise Forbidden("rule:admin_or_owner is disallowed by policy")
-    return project

@@ -15,6 +15,7 @@ from nova_async.services.network import fields as f
 from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
 from nova_async.services.network.ground import plugs_ports
+from nova_async.services.network.quotas import require_room
 from nova_async.services.network.views import dates
 
 NETWORK_CHANGES: dict[str, f.Reader] = {
@@ -122,8 +123,10 @@ class Networks(Collection[rows.NetworkRow]):
             updated_at=None,
             subnets=[],
         )
-        async with self.service.db.connection() as conn:
-            await rows.insert_network(conn, _changed_network(row, values))
+        row = _changed_network(row, values)
+        async with self.service.db.transaction() as conn:
+            await require_room(self.service, conn, row.project_id, "network")
+            await rows.insert_network(conn, row)
         return await self.get(ctx, row.id)
 
     async def update(self, ctx: Context, row: rows.NetworkRow, body: dict[str, Any]) -> rows.NetworkRow:
@@ -228,6 +231,7 @@ class Subnets(Collection[rows.SubnetRow]):
         async with self.service.db.transaction() as conn:
             network = await Networks(self.service).get(ctx, row.network_id, conn)
             require_owner(ctx, network)
+            await require_room(self.service, conn, row.project_id, "subnet")
             await rows.lock_subnets(conn)
             if plugs_ports(self.service.config):
                 other = await rows.overlapping(conn, row.cidr)

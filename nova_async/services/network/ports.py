@@ -14,6 +14,7 @@ from nova_async.services.network import fields as f
 from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
 from nova_async.services.network.networks import Networks, forbid_external
+from nova_async.services.network.quotas import require_room
 from nova_async.services.network.views import dates
 
 
@@ -142,6 +143,7 @@ class Ports(Collection[rows.PortRow]):
             _only_on_own(ctx, network, values)
             row = msgspec.structs.replace(row, port_security_enabled=network.port_security_enabled)
             row = _changed(row, values)
+            await require_room(self.service, conn, row.project_id, "port")
             await rows.insert_port(conn, row, seed)
             wishes = values.get("fixed_ips")
             if wishes is None or wishes:

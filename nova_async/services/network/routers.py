@@ -15,6 +15,7 @@ from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.services.network import fields as f
 from nova_async.services.network import own_ports
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of
+from nova_async.services.network.quotas import require_room
 from nova_async.services.network.views import dates
 
 MOST_ROUTES = 30
@@ -85,6 +86,7 @@ class Routers(Collection[RouterRow]):
             gateway=None,
         )
         async with self.service.db.transaction() as conn:
+            await require_room(self.service, conn, row.project_id, "router")
             await router_rows.insert_router(conn, row)
             if gateway:
                 await self._set_gateway(conn, row, gateway)

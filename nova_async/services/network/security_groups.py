@@ -13,9 +13,11 @@ from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
 from nova_async.services.network import fields as f
 from nova_async.services.network.checks import is_uuid
 from nova_async.services.network.collection import Collection, Listing, Query, project_of, uuids
+from nova_async.services.network.quotas import require_room
 from nova_async.services.network.views import dates, moment
 
 GROUP_CHANGES: dict[str, f.Reader] = {"name": f.text(255), "description": f.text(255), "stateful": f.boolean}
+RULES_OF_A_NEW_GROUP = 2
 GROUP_FIELDS = {**GROUP_CHANGES, "project_id": f.text(255)}
 ANY_NUMBER = (-(10**9), 10**9)  # what ports, types and codes may be depends on the protocol
 PORTS, ICMP_NUMBERS = range(1, 65_536), range(256)
@@ -87,7 +89,9 @@ class SecurityGroups(Collection[rows.GroupRow]):
             updated_at=None,
             rules=[],
         )
-        async with self.service.db.connection() as conn:
+        async with self.service.db.transaction() as conn:
+            await require_room(self.service, conn, row.project_id, "security_group")
+            await require_room(self.service, conn, row.project_id, "security_group_rule", RULES_OF_A_NEW_GROUP)
             await rows.insert_group(conn, row, (world.uuid(), world.uuid()))
         return await self.get(ctx, row.id)
 
@@ -156,7 +160,8 @@ class SecurityGroupRules(Collection[rows.RuleRow]):
 
     async def _insert(self, row: rows.RuleRow) -> None:
         try:
-            async with self.service.db.connection() as conn:
+            async with self.service.db.transaction() as conn:
+                await require_room(self.service, conn, row.project_id, "security_group_rule")
                 await rows.insert_rule(conn, row)
         except Conflict as error:
             raise Conflict("Security group rule already exists.", detail=error.detail) from None

@@ -8,9 +8,9 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
+from yarl import URL
 
 from nova_async import log
 from nova_async.certs import WORKER
@@ -219,9 +219,8 @@ class Viewer:
 
 
 def origins(config: Config) -> frozenset[str]:
-    """Of whom a browser may be sent here: the console's own origin and those of the configuration, letter by letter."""
-    parts = urlsplit(config.console_url)
-    return frozenset({f"{parts.scheme}://{parts.netloc}", *config.console.origins})
+    """Of whom a browser may be sent here: the console's own origin as browsers write it, and those of the configuration as they are."""
+    return frozenset({str(URL(config.console_url).origin()), *config.console.origins})
 
 
 async def _within(seconds: float, work: Awaitable[None]) -> None:

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import WSMsgType
 from multidict import CIMultiDict
 
-from nova_async.console.proxy import MESSAGE_BYTES
+from nova_async.config import load
+from nova_async.console.proxy import MESSAGE_BYTES, origins
 from nova_async.db import console_tokens
 from nova_async.errors import Forbidden, Unavailable
 
@@ -126,6 +127,19 @@ async def test_a_missing_origin_is_refused_where_that_is_configured_and_further_
         assert await consoles.refusal(token, None) == 403
         assert await consoles.refusal(token, "https://horizon.example:443") == 403
         await (await consoles.connect(token, "https://horizon.example")).close()
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Consoles.example:443/console", "https://consoles.example"),
+        ("http://consoles.example:80", "http://consoles.example"),
+        ("https://consoles.example:6080/", "https://consoles.example:6080"),
+        ("http://[2001:db8::7]:8774/console", "http://[2001:db8::7]:8774"),
+    ],
+)
+def test_our_own_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
+    assert origins(load(None, {}, console__public_url=url)) == {origin}
 
 
 async def test_the_list_of_sites_does_not_learn_from_requests(consoles: Consoles) -> None:

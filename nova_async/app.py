@@ -144,12 +144,14 @@ class App:
         from nova_async.certs.authority import Authority
         from nova_async.certs.broker import accounts as broker_accounts
         from nova_async.conductor.conductor import Conductor
+        from nova_async.metadata.dynamic import targets
         from nova_async.metadata.instances import vendor_data
         from nova_async.metadata.service import application as metadata_api
         from nova_async.metadata.source import DatabaseMetadata
 
         config, world = self.config, self.world
         await asyncio.to_thread(vendor_data, config.metadata.vendor_data_file)
+        targets(config)  # what is wrong with them is better known now than by a guest
         await bootstrap.migrate(url, world)
         database = self.database = await Database.connect(
             url, size=config.database.pool_size, statement_seconds=config.database.statement_seconds

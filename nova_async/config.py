@@ -254,6 +254,9 @@ class Metadata(Section):
     shared_secret: str = ""  # empty: made at first start and kept in state_dir
     dhcp_domain: str = "novalocal"
     vendor_data_file: str = ""  # a JSON object that every guest is told
+    vendor_data_targets: tuple[str, ...] = ()  # name@url
+    vendor_data_seconds: float = 5.0
+    vendor_data_fatal: bool = False
     cache_seconds: float = 15.0
 
 

@@ -8,6 +8,7 @@ from nova_async.conductor.parts import Parts
 from nova_async.context import service_context
 from nova_async.db import topologies
 from nova_async.metadata.documents import config_drive_files
+from nova_async.metadata.dynamic import with_dynamic
 from nova_async.metadata.instances import metadata_of
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
 from nova_async.model.instances import Instance
@@ -19,10 +20,10 @@ from nova_async.services.image import image_ref
 async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str, generation: int | None = None) -> GuestSpec:
     """Everything the host needs. ``generation``: of the placement that is meant, if not the server's present one.
 
-    Raises ``NotFound`` or ``Invalid`` when the image went away.
+    Raises ``NotFound`` or ``Invalid`` when the image went away, ``Unavailable`` for vendor data that there has to be.
     """
     flavor = instance.flavor
-    files = config_drive_files(metadata_of(instance, ports, zone, parts.config)) if instance.config_drive else {}
+    files = await _config_drive(parts, instance, ports, zone) if instance.config_drive else {}
     return GuestSpec(
         instance_id=instance.uuid,
         name=instance.name,
@@ -46,6 +47,11 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
         created_at=instance.created_at.isoformat(),
         fit=await _fit_of(parts, instance, instance.generation if generation is None else generation),
     )
+
+
+async def _config_drive(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str) -> dict[str, bytes]:
+    metadata = metadata_of(instance, ports, zone, parts.config)
+    return config_drive_files(await with_dynamic(metadata, parts.config, parts.world))
 
 
 async def _fit_of(parts: Parts, instance: Instance, generation: int) -> Fit | None:

@@ -62,6 +62,7 @@ OPENSTACK_SINCE = {
 MEMBERS_SINCE = {"random_seed": "2013-04-04", "project_id": "2015-10-15", "devices": "2016-06-30", "dedicated_cpus": "2020-10-14"}
 NIC_TAGS_SINCE = {"vlan": "2017-02-22", "vf_trusted": "2018-08-27"}
 CONFIG_DRIVE_EC2 = ("2009-04-04", "latest")
+STATIC = "static"  # in vendor_data2.json, what every guest is told
 LATEST = "latest"
 Tree = dict[str, "Tree | str | bytes"]
 
@@ -94,6 +95,7 @@ class InstanceMetadata(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[dict[str, Any], ...] = ()  # tagged: bus, address, serial, path, tags
     files: tuple[tuple[str, str], ...] = ()  # path in the guest, base64
     vendor_data: dict[str, Any] = {}
+    dynamic: dict[str, Any] | None = None  # what vendor data services said, by their names; None: they were not asked
     password: str = ""
     random_seed: str = ""  # base64 of 512 octets
     admin_pass: str = ""  # for a config drive only
@@ -200,7 +202,7 @@ def openstack_documents(m: InstanceMetadata, version: str, *, admin_pass: bool =
         "user_data": m.user_data,
         "vendor_data.json": _json(m.vendor_data),
         "network_data.json": _json(network_data(m)),
-        "vendor_data2.json": _json({"static": m.vendor_data}),
+        "vendor_data2.json": _json({STATIC: m.vendor_data, **(m.dynamic or {})}),
     }
     return {name: text for name, text in documents.items() if text is not None and _since(OPENSTACK_SINCE, name, version)}
 

@@ -14,6 +14,7 @@ from nova_async import errors, log
 from nova_async.config import Config
 from nova_async.metadata import documents
 from nova_async.metadata.documents import InstanceMetadata
+from nova_async.metadata.dynamic import with_dynamic
 from nova_async.services.web import status_of
 from nova_async.world import World
 
@@ -74,6 +75,8 @@ class MetadataService:
         if request.method not in ("GET", "HEAD"):
             raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])
         metadata = await self._metadata(instance_id, project_id)
+        if words[:1] == ["openstack"] and words[2:] == ["vendor_data2.json"]:
+            metadata = await self._with_dynamic(metadata)
         path = "/".join(words)
         body = documents.openstack(metadata, path) if words[:1] == ["openstack"] else documents.ec2(metadata, path)
         return web.Response(body=body, content_type="application/json" if path.endswith(".json") else "text/plain", charset="utf-8")
@@ -103,6 +106,16 @@ class MetadataService:
             self._cache.pop(next(iter(self._cache)))
         self._cache[key] = (now + self.config.metadata.cache_seconds, metadata)
         return metadata
+
+    async def _with_dynamic(self, metadata: InstanceMetadata) -> InstanceMetadata:
+        """With what vendor data services say, which is kept as long as the rest. Raises ``Unavailable``."""
+        if metadata.dynamic is not None:
+            return metadata
+        complete = await with_dynamic(metadata, self.config, self.world)
+        key = (metadata.uuid, metadata.project_id)
+        if (kept := self._cache.get(key)) is not None and kept[1] is metadata:
+            self._cache[key] = (kept[0], complete)
+        return complete
 
     async def _password(self, request: web.Request, instance_id: str, project_id: str, version: str) -> web.Response:
         """Read what is kept, or keep the first that comes; what another process kept meanwhile counts."""

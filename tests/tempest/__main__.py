@@ -1,4 +1,4 @@
-"""``make tempest``: OpenStack's acceptance suite against ``nova-async up``, or against a cloud that runs already.
+"""``make tempest``: OpenStack's acceptance suite against ``nova-async up``, the lab's hosts, or a cloud that runs already.
 
 Everything is kept in a directory of its own (``--folder``): the cloud's state and log, ``etc/tempest.conf``, the results.
 The status is 0 when every test that ran passed.
@@ -17,27 +17,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nova_async.config import Network
 from nova_async.virt import testguest
 from nova_async.world import RealWorld
+from tests.lab import hosts
 from tests.tempest import conf
 
 TOOLS = Path(".venv-tempest/bin").absolute()
 READY_SECONDS, STOP_SECONDS = 120, 60
 # Real guests live in namespaces of their own, with their network and daemons, and end with them. Needs root.
-APART = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", 'ip link set lo up && "$@"', "sh")
+OWN = 'mount -t tmpfs tmpfs /run/netns && ip link set lo up && "$@"'
+APART = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", OWN, "sh")
 
 # What an operator would tell a cloud that Tempest is to be run against.
-CLOUD = f"""\
-[scheduler]
-filters = {json.dumps(conf.FILTERS)}
-[quota]
-instances = 50
-cores = 100
-"""
-ONE_HOST = """\
-[compute]
-allow_resize_to_same_host = true
-"""
+SETTINGS = {"NOVA_ASYNC_SCHEDULER_FILTERS": json.dumps(conf.FILTERS), "NOVA_ASYNC_QUOTA_INSTANCES": "50", "NOVA_ASYNC_QUOTA_CORES": "100"}
+ONE_HOST = {"NOVA_ASYNC_COMPUTE_ALLOW_RESIZE_TO_SAME_HOST": "true"}
 
 
 def main() -> int:
@@ -49,8 +43,9 @@ def main() -> int:
     if options.cloud:
         return _test(options, folder, options.cloud.absolute())
     if options.virt == "libvirt" and not options.apart:
+        Path("/run/netns").mkdir(exist_ok=True)
         return subprocess.run([*APART, sys.executable, "-m", "tests.tempest", "--apart", *sys.argv[1:]]).returncode
-    with _cloud(options, folder) as clouds:
+    with (_lab if options.virt == "libvirt" and options.hosts > 1 else _cloud)(options, folder) as clouds:
         return _test(options, folder, clouds)
 
 
@@ -60,7 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cloud", type=Path, help="the clouds.yaml of a cloud that runs; without it one is started")
     parser.add_argument("--listen", default="127.0.0.1:8798")
     parser.add_argument("--virt", default="fake")
-    parser.add_argument("--hosts", type=int, default=2, help="of the cloud; one that is started with real guests has one")
+    parser.add_argument("--hosts", type=int, default=2, help="of the cloud; with real guests, more than one make a lab of them")
     parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--regex", default=r"^tempest\.api\.compute")
     parser.add_argument("--min-microversion", default="2.1")
@@ -71,18 +66,33 @@ def _options() -> argparse.Namespace:
 @contextmanager
 def _cloud(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
     """A new cloud in ``folder``, stopped at the end; gives its ``clouds.yaml``."""
-    state, settings = folder / "cloud", folder / "nova-async.toml"
+    state = folder / "cloud"
     shutil.rmtree(state, ignore_errors=True)
-    settings.write_text(CLOUD if options.virt == "fake" else CLOUD + ONE_HOST)
-    told = ["--config", settings, "--state-dir", state, "--listen", options.listen, "--virt", options.virt, "--no-first-guest"]
-    hosts = ["--hosts", str(options.hosts)] if options.virt == "fake" else []
-    process = subprocess.Popen([sys.executable, "-m", "nova_async", "up", *told, *hosts], stdout=subprocess.PIPE, text=True)
+    told = ["--state-dir", state, "--listen", options.listen, "--virt", options.virt, "--no-first-guest"]
+    several = ["--hosts", str(options.hosts)] if options.virt == "fake" else []
+    settings = os.environ | SETTINGS | ({} if options.virt == "fake" else ONE_HOST)
+    command = [sys.executable, "-m", "nova_async", "up", *told, *several]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=settings)
     try:
         _await_ready(process)
         yield state / "clouds.yaml"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def _lab(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
+    """Several hosts of the lab, with RabbitMQ and certificates; floating IPs are reached by way of the first host."""
+    state = folder / "lab"
+    environment = os.environ | SETTINGS | {"LAB_STATE": str(state)}
+    command = [sys.executable, "-m", "tests.lab"]
+    try:
+        subprocess.run([*command, "up", "--hosts", str(options.hosts)], env=environment, check=True)
+        subprocess.run(["ip", "route", "replace", Network().external_cidr, "via", hosts.address(1)], check=True)
+        yield state / "clouds.yaml"
+    finally:
+        subprocess.run([*command, "down", "--keep"], env=environment)
 
 
 def _await_ready(process: "subprocess.Popen[str]") -> None:
@@ -102,9 +112,8 @@ def _test(options: argparse.Namespace, folder: Path, clouds: Path) -> int:
     if not (workspace / ".stestr.conf").exists():
         registry = ["--workspace-path", str(folder / "workspace.yaml")]
         subprocess.run([TOOLS / "tempest", "init", *registry, str(workspace)], check=True, stdout=subprocess.DEVNULL)
-    hosts = options.hosts if options.cloud or options.virt == "fake" else 1
     guest = folder / "testguest" / testguest.IMAGE if options.virt == "libvirt" else None
-    asyncio.run(conf.write(workspace / "etc" / "tempest.conf", clouds, hosts, options.min_microversion, guest))
+    asyncio.run(conf.write(workspace / "etc" / "tempest.conf", clouds, options.hosts, options.min_microversion, guest))
     environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     run = [TOOLS / "tempest", "run", "--regex", options.regex, "--concurrency", options.concurrency]
     subprocess.run(run, cwd=workspace, env=environment, stdout=subprocess.DEVNULL)

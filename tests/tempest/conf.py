@@ -61,7 +61,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
 
     ``guest`` is the disk of a guest that can be logged into; without one the disks are blank and nobody tries.
     """
-    url, login = _login(clouds)
+    url, login, authority = _login(clouds)
     async with client_of(clouds, ADMIN) as admin:
         catalog = {s["type"] for s in (await admin.ask("GET", "/identity/v3/auth/catalog"))["catalog"]}
         images = [await _image(admin, name, guest) for name in IMAGES]
@@ -82,7 +82,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
             "admin_domain_name": "Default",
             "tempest_roles": "member",
         },
-        "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": login["region"]},
+        "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": login["region"], "ca_certificates_file": authority},
         "identity-feature-enabled": {"application_credentials": True, "access_rules": False, "trust": False},
         "compute": {
             "image_ref": images[0],
@@ -124,11 +124,12 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
     _store(path, sections)
 
 
-def _login(clouds: Path) -> tuple[str, dict[str, str]]:
+def _login(clouds: Path) -> tuple[str, dict[str, str], str]:
+    """The cloud's address, who its administrator is, and the file of the authority that vouches for it (empty without TLS)."""
     import yaml
 
     cloud = yaml.safe_load(clouds.read_text())["clouds"][ADMIN]
-    return cloud["auth"]["auth_url"].partition("/identity")[0], {**cloud["auth"], "region": cloud["region_name"]}
+    return cloud["auth"]["auth_url"].partition("/identity")[0], {**cloud["auth"], "region": cloud["region_name"]}, cloud.get("cacert", "")
 
 
 async def _image(admin: Client, name: str, guest: Path | None) -> str:

@@ -78,6 +78,30 @@ async def bring_to(run: Run, host: str) -> None:
         instance.block_devices = devices
 
 
+async def join_at(run: Run, host: str) -> dict[str, str]:
+    """Let a second host reach the server's volumes, beside its own: attachment -> the one for that host. Safe to repeat."""
+    devices = held((await instance_of(run)).block_devices)
+    return {d["attachment_id"]: await run.parts.volumes.join(run.ctx, d["attachment_id"], connector(run, host)) for d in devices}
+
+
+def joined(devices: list[Device], attachments: dict[str, str]) -> list[Device]:
+    """The block devices with what ``join_at`` returned in place of what they had. Safe to repeat."""
+    return [d | {"attachment_id": attachments[d["attachment_id"]]} if d.get("attachment_id") in attachments else d for d in devices]
+
+
+async def settle_at(run: Run, attachments: dict[str, str]) -> None:
+    """The server is on the second host, and its row says so: the first reaches its volumes no more. Safe to repeat."""
+    for old, new in attachments.items():
+        await run.parts.volumes.settle(run.ctx, old, new)
+
+
+async def stay(run: Run) -> None:
+    """The server is where it was: no other host reaches its volumes. Safe to repeat."""
+    devices = held((await instance_of(run)).block_devices)
+    if devices:
+        await let_go(run, keep=frozenset(d["attachment_id"] for d in devices))
+
+
 async def let_go(run: Run, *, keep: frozenset[str] = frozenset()) -> None:
     """The volume service holds nothing for the server any more, but the attachments to ``keep``. Safe to repeat."""
     for attachment in await run.parts.volumes.attachments(run.ctx, run.subject_id):

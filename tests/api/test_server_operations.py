@@ -34,6 +34,22 @@ async def test_bare_actions_begin_where_they_are_legal(api, action) -> None:
         await api.starter.finish(server, deleted=True)
 
 
+async def test_what_would_lose_a_virtual_tpms_secrets_is_refused_by_name(api) -> None:
+    await api.flavor("tpm")
+    told = await api.post("/flavors/tpm/os-extra_specs", {"extra_specs": {"hw:tpm_version": "2.0"}}, "admin")
+    assert told.status == 200
+    server = await api.server(flavorRef="tpm")
+    for action, asked, caller in (
+        ("shelve", None, "member"),
+        ("rescue", None, "member"),
+        ("rebuild", {"imageRef": IMAGE}, "member"),
+        ("evacuate", {}, "admin"),
+    ):
+        answer = await api.act(server, action, asked, caller, "2.90")
+        assert (answer.status, answer.message) == (400, f"Operation '{action}' not supported for vTPM-enabled instance ({server}).")
+    assert (await api.act(server, "os-stop")).status == 202
+
+
 async def test_rebuild_says_at_once_what_the_server_shall_be(api) -> None:
     server = await api.server()
     asked = {"imageRef": IMAGE, "name": "new", "description": "d", "metadata": {"a": "b"}, "adminPass": "seekr3t", "hostname": "box"}

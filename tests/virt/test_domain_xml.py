@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nova_async.errors import Invalid, Unsupported
+from nova_async.errors import Error, Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
 from nova_async.virt.libvirt import disks, hardware, xml
 
@@ -182,6 +182,30 @@ def test_a_guest_that_moves_is_described_with_the_destinations_files_cpus_and_so
     assert [pin.get("cpuset") for pin in root.iterfind("cputune/vcpupin")] == ["8", "9", "10", "11"]
     assert [node.get("nodeset") for node in root.iterfind("numatune/memory")] == ["1"]
     assert len(root.findall("cpu/numa")) == 1
+
+
+def test_a_guest_that_moves_has_its_volumes_by_the_destinations_ways() -> None:
+    """INV-25: nothing at the destination hangs on what the source has."""
+    from nova_async.virt.libvirt import target
+    from nova_async.virt.libvirt.meeting import Place
+
+    here = way("nbd", name="a-1", socket="/state/ways/a-1/socket")
+    guest = spec(volumes=(here.volume,))
+    text = xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (here,))
+    for there in (way("nbd", name="a-2", socket="/else/ways/a-2/socket"), way("file", device_path="/volumes/v-2")):
+        place = Place(folder="/other", volumes={there.volume.volume_id: xml.volume(there, guest, QEMU)})
+        moved = Tree.fromstring(target.described_for(text, guest, 2, FOLDER, place))
+        was, known = (
+            next(disk for disk in root.iterfind("devices/disk") if disk.findtext("serial")) for root in (Tree.fromstring(text), moved)
+        )
+        wanted = Tree.fromstring(place.volumes[there.volume.volume_id])
+        assert known.get("type") == wanted.get("type")
+        for name in ("source", "driver"):
+            assert [Tree.tostring(each) for each in known.findall(name)] == [Tree.tostring(each) for each in wanted.findall(name)]
+        assert Tree.tostring(known.find("target")) == Tree.tostring(was.find("target"))  # type: ignore[arg-type]
+        assert "a-1" not in Tree.tostring(moved, encoding="unicode")
+    with pytest.raises(Error, match="no way to a volume"):
+        target.described_for(text, guest, 2, FOLDER, Place(folder="/other"))
 
 
 WISHES = {  # what is asked for -> what the domain has

@@ -7,7 +7,7 @@ from nova_async.api.request import Request
 from nova_async.api.schemas import address
 from nova_async.db import Connection, instances
 from nova_async.db.instances import State
-from nova_async.errors import Conflict, NotFound
+from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.instances import Instance
 from nova_async.model.states import LEGAL
 
@@ -61,6 +61,12 @@ def refuse_nowhere(server: Instance) -> None:
     """Raises ``Conflict`` for a server that is on no host."""
     if server.host is None:
         raise Conflict(f"Instance {server.uuid} is not ready")
+
+
+def refuse_tpm(server: Instance, action: str) -> None:
+    """Raises ``Invalid`` for a server with a virtual TPM, whose secrets would be lost with what ``action`` leaves behind; as Nova does."""
+    if (server.flavor.get("extra_specs") or {}).get("hw:tpm_version") or server.image_properties.get("hw_tpm_version"):
+        raise Invalid(f"Operation '{action}' not supported for vTPM-enabled instance ({server.uuid}).")
 
 
 def refuse_illegal(server: Instance, state: State, action: str, rule: str | None = None, *, idle: bool = True) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from nova_async import log, quota
 from nova_async.api.handlers import quota_sets
 from nova_async.api.handlers.actions import begin, check_legal, target
+from nova_async.api.handlers.instances import refuse_tpm
 from nova_async.api.request import Request
 from nova_async.api.versions import V
 from nova_async.errors import Error, Invalid
@@ -44,6 +45,7 @@ async def create_backup(request: Request) -> dict[str, str] | None:
 
 async def shelve(request: Request) -> None:
     """A server that boots from a volume is kept by that: it needs no image, and leaves its host at once."""
+    refuse_tpm(target(request), "shelve")
     if target(request).root_volume is not None:
         await begin(request, "shelve", image_id=None)
         return

@@ -5,7 +5,7 @@ from typing import Any
 from nova_async import quota
 from nova_async.api.handlers import server_topology
 from nova_async.api.handlers.actions import begin, beginning, target
-from nova_async.api.handlers.instances import refuse_nowhere
+from nova_async.api.handlers.instances import refuse_nowhere, refuse_tpm
 from nova_async.api.handlers.server_quota import check_growth
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
@@ -79,6 +79,7 @@ async def live_migrate(request: Request) -> None:
 async def evacuate(request: Request) -> dict[str, str] | None:
     """Away from a host that is down. Before 2.14 a password is answered."""
     server, asked = target(request), request.body["evacuate"]
+    refuse_tpm(server, "evacuate")
     host = asked.get("host")
     if not request.has(V.EVACUATE_WITHOUT_SHARED_STORAGE) and truth(asked["onSharedStorage"]) and asked.get("adminPass"):
         raise Invalid("admin password can't be changed on existing disk")

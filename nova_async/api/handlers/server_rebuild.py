@@ -8,7 +8,7 @@ from nova_async import quota
 from nova_async.api.handlers import quota_sets, server_topology
 from nova_async.api.handlers.actions import beginning, target
 from nova_async.api.handlers.boot_images import bootable, check_fit
-from nova_async.api.handlers.instances import described
+from nova_async.api.handlers.instances import described, refuse_tpm
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
 from nova_async.api.versions import V
@@ -27,6 +27,7 @@ class Rebuilt(NamedTuple):
 async def rebuild(request: Request) -> Rebuilt:
     """The row says at once what the server shall be; the workflow makes it so."""
     server, asked = target(request), request.body["rebuild"]
+    refuse_tpm(server, "rebuild")
     if asked.get("trusted_image_certificates"):
         request.require(policy.REBUILD_TRUSTED_CERTS, project_id=server.project_id, user_id=server.user_id)
     image = await bootable(request, asked["imageRef"], "Cannot find image for rebuild")

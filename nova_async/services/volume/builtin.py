@@ -169,12 +169,15 @@ class BuiltinVolumes:
         return [Attachment(id=row.id, volume_id=row.volume_id, instance_id=row.instance_id or "", status=row.status) for row in rows]
 
     async def connection(self, attachment_id: str) -> dict[str, Any]:
-        """A host that is this machine opens the file itself; others get at it through a process that hands it out to them alone."""
+        """A host that is this machine opens the file itself; others get at it through a process that hands it out to them alone.
+
+        So does this machine while a guest comes to it: QEMU would refuse to open a file that the host it leaves has open still.
+        """
         ctx = service_context("req-" + self.world.uuid())
         row = await self.holders.get(ctx, attachment_id)
         if row.connector is None:
             raise Invalid(f"Attachment {row.id} has no connector yet.")
-        if row.connector.get("host") == self.host:
+        if row.connector.get("host") == self.host and not row.moving:
             told: dict[str, Any] = {"device_path": str(self.store.path(row.volume_id)), "format": "raw"}
             return {"driver_volume_type": "file", "data": told | _of_all(row)}
         export = await self.exports.open(row, (await self.volumes.get(ctx, row.volume_id)).size)

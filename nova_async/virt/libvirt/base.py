@@ -378,7 +378,7 @@ class LibvirtBase:
             try:
                 await self._bridges.keep()
                 for attachment in await self._bridges.unused(await self._connection.call(domains.bridges)):
-                    if await self._bridges.guest_of(attachment) not in self._locks:
+                    if await self._bridges.guest_of(attachment) not in self._locks.keys() | self._coming.keys():
                         log_.info("bridge.reaped", attachment=attachment)
                         await self._bridges.close(attachment)
             except Error as error:

@@ -9,10 +9,10 @@ import msgspec
 
 from nova_async import log
 from nova_async.certs import WORKER
-from nova_async.errors import Conflict, Error, Unsupported
+from nova_async.errors import Conflict, Error
 from nova_async.model.guests import GuestSpec
 from nova_async.model.power import PowerState
-from nova_async.virt.libvirt import domains, meeting, tunnel
+from nova_async.virt.libvirt import domains, meeting, tunnel, xml
 from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
 from nova_async.virt.libvirt.meeting import Place, Plan
 from nova_async.virt.libvirt.pipes import Stream
@@ -36,10 +36,8 @@ class Coming(LibvirtBase):
     async def prepare_live(self, guest: GuestSpec, generation: int, from_host: str, block: bool | None) -> dict[str, Any]:
         """The result is a ``tunnel.Ticket``; nothing of the guest is here until its source has said what it has.
 
-        Raises ``Unsupported`` for a guest with volumes: its way to them is its host's own.
+        ``guest.volumes`` name this host's own ways to its volumes.
         """
-        if guest.volumes:
-            raise Unsupported("The libvirt driver does not migrate running servers with volumes; stop the server and migrate it.")
         async with self._alone(guest.instance_id):
             known = await self._look(guest.instance_id)
             if known is not None and known.generation >= generation:
@@ -51,6 +49,7 @@ class Coming(LibvirtBase):
             await self._arrivals.forget(guest.instance_id)
             await self._close_listener(guest.instance_id)
             await self._plugs.plug(guest.instance_id, guest.ports)
+            volumes = {way.volume.volume_id: xml.volume(way, guest, self._shape) for way in await self._ways_to(guest)}
             compute, name = self._config.compute, self._world.uuid()[:13]
             folder = self._seen_from_here(f"{MEETINGS}/{name}")
             await self._files.run(make_meeting, folder, self._seen_from_here(QEMU_FOLDER))
@@ -64,13 +63,13 @@ class Coming(LibvirtBase):
                 range(first, last + 1),
                 f"{MEETINGS}/{name}",
                 sockets,
-                lambda stream: self._agree(stream, guest, generation),
+                lambda stream: self._agree(stream, guest, volumes),
                 self._identity,
                 WORKER + from_host,
             )
             return plain(self._coming[guest.instance_id].ticket)
 
-    async def _agree(self, stream: Stream, guest: GuestSpec, generation: int) -> None:
+    async def _agree(self, stream: Stream, guest: GuestSpec, volumes: dict[str, str]) -> None:
         """Answer a source that says what it brings."""
         try:
             plan = await get(stream[0], Plan, HELLO_SECONDS)
@@ -79,7 +78,7 @@ class Coming(LibvirtBase):
                 if await self._look(guest.instance_id) is not None:
                     raise Conflict(f"Server {guest.instance_id} is here already.")
                 await self._check_processor(plan)
-                place = await self._make_room(guest, plan)
+                place = await self._make_room(guest, plan, volumes)
                 await put(stream[1], place)
                 if not place.shared:
                     for file in plan.files:
@@ -90,17 +89,17 @@ class Coming(LibvirtBase):
             await put(stream[1], meeting.refusal(error))
             await stream[0].read(1)  # until the source has read it and hangs up
 
-    async def _make_room(self, guest: GuestSpec, plan: Plan) -> Place:
+    async def _make_room(self, guest: GuestSpec, plan: Plan, volumes: dict[str, str]) -> Place:
         folder = self._disks.folder(guest.instance_id)
         shared = await self._files.run((folder / plan.mark).exists)
         if shared and plan.block:
             raise Conflict("The server's disks are on storage that both hosts share; block migration cannot be used.")
-        if not shared and plan.block is False:
+        if not shared and plan.block is False and plan.disks:
             raise Conflict("The server's disks are not on storage that both hosts share; use block migration.")
         if shared:
-            return Place(shared=True, folder=str(folder), cpus=self._shape.shared_cpus)
+            return Place(shared=True, folder=str(folder), cpus=self._shape.shared_cpus, volumes=volumes)
         whole = await self._disks.make_targets(guest, plan.disks)
-        return Place(folder=str(folder), whole=whole, cpus=self._shape.shared_cpus)
+        return Place(folder=str(folder), whole=whole, cpus=self._shape.shared_cpus, volumes=volumes)
 
     async def _check_processor(self, plan: Plan) -> None:
         """Raises ``Conflict`` when this host cannot offer the guest the processor that it runs on."""

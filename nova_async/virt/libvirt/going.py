@@ -145,10 +145,12 @@ class Going(LibvirtBase):
         )
         flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE if options.live_migration_auto_converge else 0
         flags |= libvirt.VIR_MIGRATE_POSTCOPY if options.live_migration_post_copy else 0
-        flags |= 0 if place.shared else libvirt.VIR_MIGRATE_NON_SHARED_INC
-        if place.shared and self._shape.virt_type == "qemu":
-            flags |= libvirt.VIR_MIGRATE_UNSAFE  # emulated guests use the host's cache, which libvirt trusts on cluster file systems only
         live, stored = await self._domain(guest.instance_id, domains.descriptions)
+        copied = [] if place.shared else list(target.own_disks(live, folder).values())  # with none of them libvirt would copy volumes
+        flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC if copied else 0
+        if place.volumes or (place.shared and self._shape.virt_type == "qemu"):
+            # libvirt trusts the host's cache on cluster file systems only; emulated guests use it, and volumes that are files of this host
+            flags |= libvirt.VIR_MIGRATE_UNSAFE
         parameters: dict[str, Any] = {
             libvirt.VIR_MIGRATE_PARAM_DEST_XML: target.described_for(live, guest, generation, folder, place),
             libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: target.described_for(stored, guest, generation, folder, place),
@@ -156,8 +158,8 @@ class Going(LibvirtBase):
         }
         if options.live_migration_mib_per_second:
             parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = options.live_migration_mib_per_second
-        if not place.shared:
-            parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(target.own_disks(live, folder).values())
+        if copied:
+            parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = copied
             parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_URI] = f"unix://{ticket.meeting}/{tunnel.DISKS}"
         uri = f"qemu+unix:///system?socket={ticket.meeting}/{tunnel.LIBVIRT}"
         moving = asyncio.ensure_future(

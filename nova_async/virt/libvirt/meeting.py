@@ -49,11 +49,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """``whole``: disks that were made without a base, so that all their content is to be copied."""
+    """``whole``: disks that were made without a base, so that all their content is to be copied.
+
+    ``volumes``: the disk elements by which libvirt reaches the guest's volumes from there, by the volumes' ids.
+    """
 
     shared: bool = False
     folder: str = ""
     whole: tuple[str, ...] = ()
+    volumes: dict[str, str] = {}
     cpus: str = ""  # where guests without CPUs of their own run; empty: anywhere
     error: str = ""
     kind: str = ""  # of ``nova_async.errors``

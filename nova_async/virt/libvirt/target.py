@@ -16,7 +16,8 @@ MARK = f"metadata/{{{NAMESPACE}}}instance/{{{NAMESPACE}}}generation"
 def described_for(text: str, guest: GuestSpec, generation: int, here: Path, place: Place) -> str:
     """``text`` with the guest's files in ``place`` instead of ``here``, as of placement ``generation``, on CPUs of the destination.
 
-    Sockets that libvirt names get their names at the destination; what a disk is based on is read from the disk there.
+    Its volumes are reached as ``place.volumes`` says. Sockets that libvirt names get their names at the destination; what a disk is
+    based on is read from the disk there.
     """
     root = Tree.fromstring(text)
     mark = root.find(MARK)
@@ -32,11 +33,31 @@ def described_for(text: str, guest: GuestSpec, generation: int, here: Path, plac
         for name in ("backingStore", "mirror"):
             for element in disk.findall(name):
                 disk.remove(element)
+    _reach_volumes(root, place.volumes)
     for screen in root.iterfind("devices/graphics"):
         for element in (screen, *screen.iterfind("listen")):
             element.attrib.pop("socket", None)
     _pin(root, guest, place.cpus)
     return Tree.tostring(root, encoding="unicode")
+
+
+def _reach_volumes(root: Tree.Element, volumes: dict[str, str]) -> None:
+    """What the guest sees of a disk stays; where its bytes are is the destination's. Raises ``Error`` when that has no way to one."""
+    for disk in root.iterfind("devices/disk"):
+        serial = disk.findtext("serial", "")
+        if serial not in volumes:
+            if disk.get("type") == "network":
+                raise Error("The destination knows no way to a volume that the guest has.")
+            continue
+        there = Tree.fromstring(volumes[serial])
+        disk.set("type", there.get("type", ""))
+        for name in ("driver", "source"):
+            old, new = disk.find(name), there.find(name)
+            assert old is not None
+            assert new is not None
+            index = list(disk).index(old)
+            disk.remove(old)
+            disk.insert(index, new)
 
 
 def _pin(root: Tree.Element, guest: GuestSpec, shared: str) -> None:

@@ -110,8 +110,9 @@ async def test_every_channel_is_tls(cluster: Cluster, server: str) -> None:
     await cluster.booted(server, 1)
     await cluster.inside(server, f"yes {MEMORY.decode()} | head -c 4000000 > /tmp/canary; wc -c /tmp/canary")
     async with listening("labv1", MEMORY, SCREEN, b"TESTGUEST") as wire:
+        worker = Log(cluster, ONE)
         cluster.kill(ONE)  # so that its worker comes anew to the bus
-        await cluster.service(ONE, "up")
+        await worker.says(f"ready {ONE}", 120)
         async with console(cluster, server, "vnc", "novnc") as screen:
             assert await screen.receive_bytes(timeout=20) == SCREEN
         async with console(cluster, server, "serial", "serial") as line:

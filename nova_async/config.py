@@ -413,6 +413,8 @@ def _check(config: Config) -> None:
             raise Invalid(f"configuration: compute.{option}: {error}") from None
     if both := cpus_of(config.compute.cpu_dedicated_set) & cpus_of(config.compute.cpu_shared_set):
         raise Invalid(f"configuration: compute.cpu_dedicated_set and compute.cpu_shared_set both have the CPU {min(both)}")
+    if reason := _refused_uri(config.compute.libvirt_uri):
+        raise Invalid(f"configuration: compute.libvirt_uri: {config.compute.libvirt_uri[:100]!r}: {reason}")
     policies: dict[str, set[tuple[str, str | None]]] = {}
     for alias in config.pci.alias:
         policies.setdefault(alias.name, set()).add((alias.numa_policy, alias.device_type))
@@ -431,6 +433,23 @@ def _check(config: Config) -> None:
     fake = config.fake
     if fake.cells < 1 or fake.threads < 1 or fake.vcpus % (fake.cells * fake.threads):
         raise Invalid("configuration: fake.vcpus must be a multiple of fake.cells * fake.threads, which are at least 1")
+
+
+UNDRIVEN = {  # libvirt's drivers that cannot run our guests, by the name at the start of a URI
+    "xen": "guests are described as QEMU has them (processor models, console log, random numbers), which Xen's driver does not take",
+    "esx": "a guest's disks are files of the host that the worker runs on, and no worker runs on ESX",
+    "vpx": "a guest's disks are files of the host that the worker runs on, and no worker runs on vCenter's hosts",
+}
+
+
+def _refused_uri(uri: str) -> str | None:
+    """Why a worker cannot drive what the URI names, or None."""
+    driver, _, transport = uri.partition(":")[0].partition("+")
+    if driver == "test" or (driver == "qemu" and transport in ("", "unix") and uri.partition("://")[2][:1] == "/"):
+        return None
+    if driver == "qemu":
+        return "a worker runs on the hypervisor's own host, whose files its guests' disks are: use qemu:///system or qemu+unix:///system"
+    return UNDRIVEN.get(driver, "it names none of libvirt's drivers that run QEMU") + "; use qemu:///system"
 
 
 NUMA_POLICIES = ("required", "socket", "legacy", "preferred")

@@ -80,7 +80,8 @@ class HostCommands:
         return next((PowerState(g.power_state) for g in answer.guests if g.instance_id == instance_id), None)
 
     async def _until_ended(self, host: str, command: Command, waiting: _Waiting) -> CommandEnded:
-        await self._check_up(host)
+        if not command.stands:  # what stands waits for its host, however long that is down
+            await self._check_up(host)
         await self.bus.cast(f"compute.{host}", command)
         while True:
             try:

@@ -86,7 +86,7 @@ def seconds_to_shut_down(image_properties: dict[str, Any]) -> int:
 
 
 async def leave_to_host(run: Run, host: str, kind: type[Command], *, generation: int, undo: bool = False, **fields: Any) -> None:
-    """A command whose host may go down meanwhile: what was sent, it does when it returns, whatever became of the operation."""
+    """A command whose host may be down, or go down meanwhile: it does it when it returns, whatever became of the operation."""
     try:
         await run.parts.commands.run(run, host, kind, generation=generation, undo=undo, stands=True, **fields)
     except HostDown as error:

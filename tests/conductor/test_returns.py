@@ -178,6 +178,32 @@ async def go_off(made: Cloud, host: str) -> None:
     await driver.close()
 
 
+# -- what was left to a host that was down
+
+
+async def test_what_is_left_to_a_host_that_is_down_already_is_done_when_it_returns(two: Cloud) -> None:
+    """INV-14: the migration turns back, and the guest that was switched off for it has to run again."""
+    server = await two.boot()
+    await two.settle()
+    home = str((await two.server(server)).host)
+    [away] = two.drivers.keys() - {home}
+    two.faults[away].hang("receive_disk")
+    two.faults[away].fail("receive_disk", None, Conflict("It has no room."), after=True)
+    await two.begin("migrate", server)
+    await two.until(lambda: bool(two.faults[away].waiting("receive_disk")))
+    await two.stop_host(home)
+    await two.until(lambda: not two.conductor.table.is_up(home))
+    two.faults[away].release("receive_disk")
+    await two.settle()
+    await two.start_host(home)
+    await two.until(lambda: runs(two, home, server))
+    assert ((await two.server(server)).vm_state, (await two.server(server)).host) == ("active", home)
+
+
+async def runs(made: Cloud, host: str, server: str) -> bool:
+    return [g.power_state for g in await made.drivers[host].guests() if g.instance_id == server] == [PowerState.RUNNING]
+
+
 # -- what was sent to a host before
 
 

@@ -286,7 +286,8 @@ async def test_a_host_that_was_away_does_nothing_for_an_operation_that_has_ended
             ("undoing", False, True),
             ("failed", False, False),
         ):
-            await conn.execute("UPDATE workflows SET state = $2 WHERE id = $1", made.id, state)
+            later = "wake_at = now() + interval '1 hour'"  # so that the conductor does not go on with it meanwhile
+            await conn.execute(f"UPDATE workflows SET state = $2, {later} WHERE id = $1", made.id, state)
             fence = Fence(str(row.host), two.bus, two.world, 3.0)
             for step, allowed in (("power_off", forward), (f"{UNDO}power_off", back)):
                 told = PowerOff(instance_id=server, generation=1, workflow_id=made.id, step=step, request_id="r", reply_to="nobody")

@@ -85,6 +85,7 @@ FLOATING_IPS = Query("routers", "floating_ips", FloatingIpRow)
 INSERT_FLOATING_IP: Query[None] = Query("routers", "insert_floating_ip")
 UPDATE_FLOATING_IP: Query[None] = Query("routers", "update_floating_ip")
 DELETE_FLOATING_IP: Query[None] = Query("routers", "delete_floating_ip")
+DELETE_UNUSED_FLOATING_IPS: Query[None] = Query("routers", "delete_unused_floating_ips")
 SPECS = Query("routers", "specs", Specified)
 PLACE_ROUTER = Query("routers", "place_router", Place)
 PLUGGED: Query[None] = Query("routers", "plugged")
@@ -166,6 +167,11 @@ async def update_floating_ip(
 
 async def delete_floating_ip(conn: Connection, id: str) -> None:
     await DELETE_FLOATING_IP.run(conn, id)
+
+
+async def delete_unused_floating_ips(conn: Connection, network_id: str) -> None:
+    """Those of an external network that lead nowhere."""
+    await DELETE_UNUSED_FLOATING_IPS.run(conn, network_id)
 
 
 async def plugged(conn: Connection, router_id: str, floating_ips: list[str]) -> None:

@@ -102,6 +102,11 @@ WHERE id = $1
 -- With the port that has its address. $1 id
 WITH gone AS (DELETE FROM floating_ips WHERE id = $1 RETURNING port_id) DELETE FROM ports WHERE id IN (SELECT port_id FROM gone)
 
+-- delete_unused_floating_ips --
+-- Those of an external network that lead nowhere, with the ports that have their addresses. $1 network
+WITH gone AS (DELETE FROM floating_ips WHERE network_id = $1 AND fixed_address IS NULL RETURNING port_id)
+DELETE FROM ports WHERE id IN (SELECT port_id FROM gone)
+
 -- tag_floating_ip --
 -- $1 id, $2 tags
 UPDATE floating_ips SET tags = $2::text[], revision = revision + 1, updated_at = now() WHERE id = $1

@@ -288,3 +288,13 @@ async def test_a_project_is_given_a_network_with_a_way_out(api: Api, networks: B
     assert (await api("alice", "DELETE", f"{path}/alice"))[0] == 204
     assert (await api("alice", "GET", "/v2.0/routers"))[1]["routers"] == []
     assert (await api("alice", "GET", f"/v2.0/networks/{made['id']}"))[0] == 404
+
+
+async def test_floating_ips_that_lead_nowhere_go_with_their_network(api: Api) -> None:
+    outside = await api.make("admin", "/v2.0/networks", name="outside", **{"router:external": True})
+    await api.make("admin", "/v2.0/subnets", network_id=outside["id"], cidr="203.0.113.0/24", ip_version=4)
+    floating = await api.make("alice", "/v2.0/floatingips", floating_network_id=outside["id"])
+
+    assert (await api("admin", "DELETE", f"/v2.0/networks/{outside['id']}"))[0] == 204
+
+    assert (await api("alice", "GET", f"/v2.0/floatingips/{floating['id']}"))[0] == 404

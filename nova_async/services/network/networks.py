@@ -139,8 +139,11 @@ class Networks(Collection[rows.NetworkRow]):
         return await self.get(ctx, row.id)
 
     async def delete(self, ctx: Context, row: rows.NetworkRow) -> None:
+        """Floating IPs that lead nowhere go with their network."""
         try:
-            async with self.service.db.connection() as conn:
+            async with self.service.db.transaction() as conn:
+                if row.external:
+                    await router_rows.delete_unused_floating_ips(conn, row.id)
                 await rows.delete_network(conn, row.id)
         except Conflict as error:
             text = f"Unable to complete operation on network {row.id}. There are one or more ports still in use on the network."

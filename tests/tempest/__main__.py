@@ -31,7 +31,10 @@ APART = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", 
 
 # What an operator would tell a cloud that Tempest is to be run against.
 SETTINGS = {"NOVA_ASYNC_SCHEDULER_FILTERS": json.dumps(conf.FILTERS), "NOVA_ASYNC_QUOTA_INSTANCES": "50", "NOVA_ASYNC_QUOTA_CORES": "100"}
-ONE_HOST = {"NOVA_ASYNC_COMPUTE_ALLOW_RESIZE_TO_SAME_HOST": "true"}
+ONE_HOST = {
+    "NOVA_ASYNC_COMPUTE_ALLOW_RESIZE_TO_SAME_HOST": "true",
+    "NOVA_ASYNC_COMPUTE_CONSOLES": '["vnc", "spice", "serial"]',
+}
 
 
 def main() -> int:

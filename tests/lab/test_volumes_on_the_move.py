@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.lab.cluster import HOSTS, Cluster, no_twins
+from tests.lab.test_volume_deaths import until_daemons_are
 from tests.lab.test_volumes import VOLUMES, attach, daemons, detach, make, on, volume_is
 
 pytestmark = [pytest.mark.qemu, pytest.mark.hosts, pytest.mark.rabbitmq, pytest.mark.timeout(900), pytest.mark.xdist_group("qemu")]
@@ -43,6 +44,14 @@ async def grows(cluster: Cluster, server: str, command: str, above: int) -> int:
     return count
 
 
+async def until_there_are(cluster: Cluster, count: int) -> None:
+    """So many processes hand out volumes; one whose host is the server's own now is started anew, to lock the file."""
+    end = time.monotonic() + 60
+    while len(found := daemons(cluster)) != count:
+        assert time.monotonic() < end, found
+        await asyncio.sleep(0.3)
+
+
 async def migrated(cluster: Cluster, server: str, **how: Any) -> None:
     """Live, to the other host."""
     home = await cluster.host_of(server)
@@ -71,14 +80,14 @@ async def test_a_guest_migrates_there_and_back_while_it_writes_to_its_volumes(cl
                 count, written = await grows(cluster, server, "cat /run/ticks", count), await grows(cluster, server, WRITTEN, written)
                 assert await cluster.inside(server, SUM) == before
                 assert await cluster.inside(server, "cat /data/mark") == "kept"
-                assert len(daemons(cluster)) == had
+                await until_there_are(cluster, had)
         await cluster.act(server, reboot={"type": "HARD"})
         await cluster.booted(server, 2)
         assert await cluster.inside(server, SUM) == before
         await detach(cluster, server, volume)
         await cluster.delete(server)
         await cluster.ask("DELETE", f"{VOLUMES}/{volume}")
-    assert daemons(cluster) == others
+    await until_daemons_are(cluster, others)
     await cluster.all_is_well()
 
 
@@ -94,7 +103,7 @@ async def test_a_server_with_volumes_goes_where_it_is_told_while_it_is_off(clust
 
         async def is_there(server: str = server, had: int = had) -> None:
             assert await cluster.inside(server, "head -c 15 /dev/vdb", 120) == "from the volume"
-            assert len(daemons(cluster)) == had
+            await until_there_are(cluster, had)
 
         home = await cluster.host_of(server)
         await cluster.act(server, migrate=None)
@@ -119,5 +128,5 @@ async def test_a_server_with_volumes_goes_where_it_is_told_while_it_is_off(clust
         await cluster.delete(server)
         await volume_is(cluster, volume, "available")
         await cluster.ask("DELETE", f"{VOLUMES}/{volume}")
-    assert daemons(cluster) == others
+    await until_daemons_are(cluster, others)
     await cluster.all_is_well()

@@ -650,6 +650,18 @@ CREATE TABLE volume_exports (
     CONSTRAINT volume_exports_attachment_id_fkey FOREIGN KEY (attachment_id) REFERENCES volume_attachments(id) ON DELETE CASCADE
 );
 
+CREATE TABLE volume_transfers (
+    id           uuid NOT NULL,
+    volume_id    uuid NOT NULL,
+    name         text,
+    key_digest   bytea NOT NULL,
+    no_snapshots boolean NOT NULL,
+    created_at   timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT volume_transfers_pkey PRIMARY KEY (id),
+    CONSTRAINT volume_transfers_volume_key UNIQUE (volume_id),
+    CONSTRAINT volume_transfers_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES volumes(id) ON DELETE CASCADE
+);
+
 CREATE TABLE network_quotas (
     project_id text NOT NULL,
     resource   text NOT NULL,

@@ -19,6 +19,7 @@ from nova_async.services.volume.exports import Exports, shared_key
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.snapshots import Snapshots
 from nova_async.services.volume.store import VolumeStore
+from nova_async.services.volume.transfers import Transfers
 from nova_async.services.volume.types import Quotas, Types
 from nova_async.services.volume.volumes import Asked, Volumes
 from nova_async.world import World
@@ -40,6 +41,7 @@ class BuiltinVolumes:
         self.types = Types(database, world)
         self.volumes = Volumes(database, config, world, images, self.jobs, self.quotas)
         self.snapshots = Snapshots(database, world, self.jobs, self.quotas)
+        self.transfers = Transfers(database, world, self.quotas)
         self.holders = Attachments(database, world, self.exports)
 
     @classmethod

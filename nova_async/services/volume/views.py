@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nova_async.db.volume_transfers import TransferRow
 from nova_async.db.volume_types import MessageRow, TypeRow
 from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
 from nova_async.services.volume import versions as v
@@ -133,6 +134,20 @@ def volume_type(row: TypeRow, *, everything: bool) -> dict[str, Any]:
         "extra_specs": specs,
         "qos_specs_id": None,
     }
+
+
+def transfer_summary(row: TransferRow, base: str) -> dict[str, Any]:
+    return {"id": row.id, "volume_id": row.volume_id, "name": row.name, "links": _links(base, "volume-transfers", row.id)}
+
+
+def transfer(row: TransferRow, base: str, version: int) -> dict[str, Any]:
+    """An offer that stands: one that was accepted is gone."""
+    shown = {**transfer_summary(row, base), "created_at": moment(row.created_at)}
+    if version >= v.TRANSFERS:
+        shown["no_snapshots"] = row.no_snapshots
+    if version >= v.TRANSFER_PROJECTS:
+        shown |= {"source_project_id": row.project_id, "destination_project_id": None, "accepted": False}
+    return shown
 
 
 def message(row: MessageRow, base: str) -> dict[str, Any]:

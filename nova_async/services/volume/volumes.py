@@ -120,7 +120,7 @@ class Volumes:
             row = await self._own(conn, ctx, volume_id)
             rules.deletable(row, force=force)
             snapshots = await rows.snapshots(conn, volumes=[row.id])
-            if snapshots and not cascade:
+            if snapshots and not (cascade and all(rules.may_see(ctx, snapshot.project_id) for snapshot in snapshots)):
                 raise Invalid(f"Invalid volume: Volume {row.id} still has {len(snapshots)} dependent snapshots.")
             for snapshot in snapshots:
                 await rows.change_snapshot(conn, snapshot.id, status="deleting")

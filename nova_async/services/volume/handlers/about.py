@@ -21,12 +21,10 @@ EMPTY = {
     "group_types": "group_type",
     "consistencygroups": "consistencygroup",
     "cgsnapshots": "cgsnapshot",
-    "os-volume-transfer": "transfer",
-    "volume-transfers": "transfer",
     "clusters": "cluster",
     "default-types": "default_type",
 }
-PLURALS = {"qos-specs": "qos_specs", "os-volume-transfer": "transfers", "volume-transfers": "transfers", "default-types": "default_types"}
+PLURALS = {"qos-specs": "qos_specs", "default-types": "default_types"}
 EXTENSIONS = {
     "os-availability-zone": "AvailabilityZones",
     "os-extended-snapshot-attributes": "ExtendedSnapshotAttributes",
@@ -37,6 +35,7 @@ EXTENSIONS = {
     "os-vol-image-meta": "VolumeImageMetadata",
     "os-vol-tenant-attr": "VolumeTenantAttribute",
     "os-volume-actions": "VolumeActions",
+    "os-volume-transfer": "VolumeTransfer",
     "os-volume-type-access": "VolumeTypeAccess",
 }
 IN_USE = {"volumes": "volumes", "snapshots": "snapshots", "gigabytes": "gigabytes"}

@@ -115,6 +115,8 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
             "build_interval": 1,
             "build_timeout": 60,
             "volume_type_multiattach": multiattach,
+            "vendor_name": "nova_async",
+            "storage_protocol": "file",
         },
         "volume-feature-enabled": {"backup": False, "manage_volume": False, "manage_snapshot": False},
         "placement": {"min_microversion": "1.0", "max_microversion": "latest"},

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from nova_async.errors import Invalid
+from nova_async.errors import Invalid, NotFound
 
 T = TypeVar("T")
 ASKED = frozenset({"limit", "marker", "offset", "sort", "sort_key", "sort_dir", "all_tenants", "with_count", "consume_quota"})
 
 
 class Page(NamedTuple):
+    """``more``: the page is full; the next one may be empty."""
+
     items: list[Any]
     total: int
     more: bool
@@ -20,7 +22,7 @@ def paged(
 ) -> Page:
     """``items`` are newest first. ``filters``: what may be asked of an item, and sorted by. Unknown filters are left aside, as Cinder does.
 
-    Raises ``Invalid``.
+    Raises ``Invalid``, and ``NotFound`` for a marker that is not there.
     """
     kept = [item for item in items if all(_passes(filters[k](item), value) for k, value in query.items() if k in filters)]
     for key, descending in reversed(_order(query)):
@@ -31,11 +33,11 @@ def paged(
     if marker := query.get("marker"):
         place = next((n for n, item in enumerate(kept) if id_of(item) == marker), None)
         if place is None:
-            raise Invalid(f"marker [{marker[:100]}] not found")
+            raise NotFound(f"marker [{marker[:100]}] not found")
         kept = kept[place + 1 :]
     kept = kept[_number(query, "offset", 0) :]
     limit = min(_number(query, "limit", most), most)
-    return Page(kept[:limit], total, len(kept) > limit > 0)
+    return Page(kept[:limit], total, len(kept) >= limit > 0)
 
 
 def _order(query: Mapping[str, str]) -> list[tuple[str, bool]]:

@@ -82,6 +82,15 @@ def _attached(volume_id: str, a: dict[str, Any]) -> dict[str, Any]:
 
 
 def snapshot(row: SnapshotRow, version: int) -> dict[str, Any]:
+    """As show and detailed lists have it."""
+    return {
+        **snapshot_summary(row, version),
+        "os-extended-snapshot-attributes:progress": "100%" if row.status == "available" else "0%",
+        "os-extended-snapshot-attributes:project_id": row.project_id,
+    }
+
+
+def snapshot_summary(row: SnapshotRow, version: int) -> dict[str, Any]:
     shown = {
         "id": row.id,
         "name": row.name,
@@ -92,8 +101,6 @@ def snapshot(row: SnapshotRow, version: int) -> dict[str, Any]:
         "metadata": row.metadata,
         "created_at": moment(row.created_at),
         "updated_at": moment(row.updated_at),
-        "os-extended-snapshot-attributes:progress": "100%" if row.status == "available" else "0%",
-        "os-extended-snapshot-attributes:project_id": row.project_id,
     }
     if version >= 14:
         shown["group_snapshot_id"] = None

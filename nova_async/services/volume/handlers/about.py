@@ -148,13 +148,14 @@ class AboutHandlers(Handlers):
             "updated_at": views.moment(self.service.world.now()),
             "disabled_reason": None,
         }
-        found = [
+        found: list[dict[str, Any]] = [
             {"binary": "cinder-scheduler", "host": self.service.host, **common},
             {"binary": "cinder-volume", "host": f"{self.service.host}@{views.BACKEND}", **common, "backend_state": "up"},
         ]
-        for key in ("host", "binary"):
-            if wanted := request.query.get(key):
-                found = [service for service in found if service[key] == wanted]
+        if binary := request.query.get("binary"):
+            found = [service for service in found if service["binary"] == binary]
+        if host := request.query.get("host"):  # with its back end, or all of the host
+            found = [service for service in found if host in (service["host"], service["host"].partition("@")[0])]
         return json_response({"services": found})
 
     async def pools(self, request: web.Request) -> web.StreamResponse:

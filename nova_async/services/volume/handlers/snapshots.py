@@ -1,7 +1,5 @@
 """Snapshots of volumes."""
 
-from typing import Any
-
 from aiohttp import web
 
 from nova_async.db.volumes import SnapshotRow
@@ -54,10 +52,10 @@ class SnapshotHandlers(Handlers):
         name = request.query.get("name") or request.query.get("display_name")
         found = await self.service.snapshots.listing(context_of(request), all_projects=wants_all(request), names=[name] if name else None)
         page: Page = paged(found, request.query, FILTERS, self.config.api.max_limit, lambda row: row.id)
-        shown = [views.snapshot(row, request[VERSION]) for row in page.items]
-        if not request.path.endswith("/detail"):
-            hidden = ("os-extended-snapshot-attributes:progress", "os-extended-snapshot-attributes:project_id")
-            shown = [{key: value for key, value in view.items() if key not in hidden} for view in shown]
+        if request.path.endswith("/detail"):
+            shown = [views.snapshot(row, request[VERSION]) for row in page.items]
+        else:
+            shown = [views.snapshot_summary(row, request[VERSION]) for row in page.items]
         return self.answer(request, "snapshots", page, shown)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
@@ -75,15 +73,16 @@ class SnapshotHandlers(Handlers):
             asked.get("metadata") or {},
             force=in_use or bool(asked.get("force")),
         )
-        return self._answer(request, row, 202)
+        return json_response({"snapshot": views.snapshot_summary(row, request[VERSION])}, 202)
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        return self._answer(request, await self._get(request))
+        return json_response({"snapshot": views.snapshot(await self._get(request), request[VERSION])})
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         asked = f.read(await json_body(request), "snapshot", UPDATE)
         columns = {name.removeprefix("display_"): value for name, value in asked.items()}
-        return self._answer(request, await self.service.snapshots.change(context_of(request), _id(request), **columns))
+        row = await self.service.snapshots.change(context_of(request), _id(request), **columns)
+        return json_response({"snapshot": views.snapshot_summary(row, request[VERSION])})
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         await self.service.snapshots.delete(context_of(request), _id(request))
@@ -104,10 +103,6 @@ class SnapshotHandlers(Handlers):
 
     async def _get(self, request: web.Request) -> SnapshotRow:
         return await self.service.snapshots.get(context_of(request), _id(request))
-
-    def _answer(self, request: web.Request, row: SnapshotRow, status: int = 200) -> web.Response:
-        shown: dict[str, Any] = {"snapshot": views.snapshot(row, request[VERSION])}
-        return json_response(shown, status)
 
 
 def _id(request: web.Request) -> str:

@@ -66,7 +66,9 @@ class TypeHandlers(Handlers):
                 "extra_specs": asked.get("extra_specs") or {},
             },
         )
-        return self._answer(request, row)
+        shown = self._view(request, row)
+        del shown["qos_specs_id"]  # Cinder does not tell it of a type that is new
+        return json_response({"volume_type": shown})
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         return self._answer(request, await self._get(request))

@@ -1,0 +1,35 @@
+"""Where Cinder's answers to making something and to showing it differ; Tempest holds the service against both."""
+
+from tests.volume.conftest import Client
+
+EXTENDED = {"os-extended-snapshot-attributes:progress", "os-extended-snapshot-attributes:project_id"}
+
+
+async def test_a_snapshot_tells_its_progress_and_project_when_it_is_shown(anna: Client) -> None:
+    made = (await anna("POST", "/snapshots", 202, {"snapshot": {"volume_id": await anna.volume()}}))["snapshot"]
+    await anna.service.idle()
+    changed = (await anna("PUT", f"/snapshots/{made['id']}", 200, {"snapshot": {"name": "new"}}))["snapshot"]
+    (listed,) = (await anna("GET", "/snapshots", 200))["snapshots"]
+    (detailed,) = (await anna("GET", "/snapshots/detail", 200))["snapshots"]
+    shown = (await anna("GET", f"/snapshots/{made['id']}", 200))["snapshot"]
+    assert changed == listed
+    assert set(made) == set(listed)
+    assert shown == detailed
+    assert set(shown) - set(made) == EXTENDED
+
+
+async def test_a_type_tells_its_qos_specs_when_it_is_shown(admin: Client) -> None:
+    made = (await admin("POST", "/types", 200, {"volume_type": {"name": "fast"}}))["volume_type"]
+    shown = (await admin("GET", f"/types/{made['id']}", 200))["volume_type"]
+    assert shown == made | {"qos_specs_id": None}
+
+
+async def test_services_are_found_by_their_host(admin: Client) -> None:
+    everything = (await admin("GET", "/os-services", 200))["services"]
+    volume = next(s["host"] for s in everything if s["binary"] == "cinder-volume")
+    host, _, backend = volume.partition("@")
+    assert backend
+    found = (await admin("GET", f"/os-services?host={host}", 200))["services"]
+    assert [s["binary"] for s in found] == [s["binary"] for s in everything]
+    assert [s["binary"] for s in (await admin("GET", f"/os-services?host={volume}", 200))["services"]] == ["cinder-volume"]
+    assert (await admin("GET", "/os-services?host=other", 200))["services"] == []

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from nova_async.compute.plugging.firewall import NAMESPACES
+from nova_async.compute.plugging.links import index_of
 from nova_async.compute.plugging.routers import LinuxRouters
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.model.routers import FloatingIp, RouterSpec
@@ -256,8 +257,10 @@ async def restarted(host: Host, routers: LinuxRouters) -> LinuxRouters:
 
 
 async def lost(routers: LinuxRouters, spec: RouterSpec) -> None:
-    """As after a reboot of the host."""
+    """As after a reboot of the host: the kernel takes the other ends of the veth pairs down a moment later."""
     await run("ip", "netns", "delete", routers._namespace(spec.id))
+    while any(index_of(port.device) for port in (*spec.interfaces, spec.gateway) if port is not None):
+        await asyncio.sleep(0.01)
 
 
 async def seen_from(guest: Guest, by: str) -> str:

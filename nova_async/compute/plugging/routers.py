@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from nova_async import log
 from nova_async.compute.plugging import firewall, nat, router_links
 from nova_async.compute.plugging.files import Files
 from nova_async.compute.plugging.links import Links
 from nova_async.compute.plugging.plugs import LinuxBridgePlugs
-from nova_async.errors import Error
+from nova_async.errors import Error, Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.model.routers import RouterSpec
 
@@ -138,7 +140,11 @@ class LinuxRouters:
         return f"nova_async_{self._mark}_outside"
 
     async def _blocking(self, work: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        """Raises ``Unavailable`` where the kernel refuses, as it does while it takes down what a namespace had."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        except NetlinkError as error:
+            raise Unavailable("The kernel refused a part of a router.", detail=repr(error)) from error
 
 
 def _externals(port: PortSpec) -> list[nat.External]:

@@ -252,7 +252,8 @@ async def test_an_external_network_is_used_up(api: Api, outside: dict[str, Any])
 
     assert (status, len({f["floating_ip_address"] for f in taken})) == (409, 10)
     assert "No more IP addresses" in body["NeutronError"]["message"]
-    assert (await api("admin", "DELETE", f"/v2.0/networks/{outside['id']}"))[0] == 409
+    assert (await api("admin", "DELETE", f"/v2.0/networks/{outside['id']}"))[0] == 204
+    assert (await api("alice", "GET", "/v2.0/floatingips"))[1] == {"floatingips": []}
 
 
 async def test_nobody_makes_a_port_pass_for_one_of_the_services(api: Api) -> None:

@@ -26,7 +26,7 @@ P = TypeVar("P")
 logger = log.get("workflow")
 UNDO_TRIES = 6
 BEGUN_AT_MOST = 20_000
-WRITES_AT_ONCE = 4  # so that requests, which wait for an answer, find connections and processor time first
+WRITES_AT_ONCE = 2  # so that requests, which wait for an answer, find connections and processor time first
 
 
 class LostLease(Exception):

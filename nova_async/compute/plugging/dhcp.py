@@ -14,7 +14,7 @@ from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.world import World
 
-START_TRIES = 10
+START_TRIES = 50
 START_SECONDS = 10
 STOP_SECONDS = 3
 LEASE = "86400"

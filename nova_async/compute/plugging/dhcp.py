@@ -14,7 +14,7 @@ from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.world import World
 
-START_TRIES = 50
+START_TRIES = 15
 START_SECONDS = 10
 STOP_SECONDS = 3
 LEASE = "86400"
@@ -72,13 +72,13 @@ class Dnsmasq:
                 _send_release(self.bridge, server, ip.address, port.mac)
 
     async def _start(self) -> None:
-        """An address that was taken a moment ago (by the one before, or by the kernel's own look at it) is asked for again."""
+        """Tried again for a while: an address may still be another's, or not yet ours, for a moment after links change."""
         for left in reversed(range(START_TRIES)):
             complaint = await self._started()
             if complaint is None:
                 logger.info("dhcp.started", bridge=self.bridge)
                 return
-            if left == 0 or "in use" not in complaint:
+            if left == 0:
                 raise Unavailable("The network's DHCP server could not be started.", detail=complaint)
             await self.world.sleep(0.2)
 

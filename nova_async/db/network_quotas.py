@@ -14,6 +14,7 @@ class Limit(msgspec.Struct):
 
 
 LIMITS = Query("network_quotas", "limits", Limit)
+ALL_LIMITS = Query("network_quotas", "all_limits", Limit)
 SET: Query[None] = Query("network_quotas", "set")
 FORGET: Query[None] = Query("network_quotas", "forget")
 ALONE: Query[None] = Query("network_quotas", "alone")
@@ -28,7 +29,7 @@ async def limits(conn: Connection, project_id: str) -> dict[str, int]:
 async def all_limits(conn: Connection) -> dict[str, dict[str, int]]:
     """As ``limits``, by project."""
     found: dict[str, dict[str, int]] = {}
-    for row in await LIMITS.all(conn, None):
+    for row in await ALL_LIMITS.all(conn):
         found.setdefault(row.project_id, {})[row.resource] = row.hard_limit
     return found
 

@@ -1,7 +1,10 @@
 -- limits --
--- What was set. $1 project, or null for all of them
-SELECT q.project_id, q.resource, q.hard_limit FROM network_quotas q WHERE $1::text IS NULL OR q.project_id = $1
-ORDER BY q.project_id, q.resource
+-- What was set for a project. $1 project
+SELECT q.project_id, q.resource, q.hard_limit FROM network_quotas q WHERE q.project_id = $1
+
+-- all_limits --
+-- What was set for anybody.
+SELECT q.project_id, q.resource, q.hard_limit FROM network_quotas q ORDER BY q.project_id, q.resource
 
 -- set --
 -- $1 project, $2 resources, $3 their limits

@@ -80,6 +80,7 @@ class Dnsmasq:
                 return
             if left == 0:
                 raise Unavailable("The network's DHCP server could not be started.", detail=complaint)
+            logger.warning("dhcp.not_started", bridge=self.bridge, tries_left=left, complaint=complaint[-300:])
             await self.world.sleep(0.2)
 
     async def _started(self) -> str | None:

@@ -11,8 +11,8 @@ import msgspec
 from nova_async.context import Context
 from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
-from nova_async.errors import Conflict, Forbidden, NotFound
-from nova_async.services.network.collection import scope
+from nova_async.errors import Conflict, NotFound
+from nova_async.services.network.collection import require_project
 from nova_async.services.network.ground import Ground
 from nova_async.services.network.networks import Networks, Subnets
 from nova_async.services.network.router_interfaces import RouterInterfaces
@@ -97,8 +97,7 @@ class AutoTopology:
 
 def _as_owner(ctx: Context, project_id: str) -> Context:
     """The caller, for the project. Raises ``Forbidden`` for another's."""
-    if scope(ctx) not in (None, project_id):
-        raise Forbidden("rule:admin_or_owner is disallowed by policy")
+    require_project(ctx, project_id)
     return msgspec.structs.replace(ctx, project_id=project_id)
 
 

@@ -28,7 +28,7 @@ class BuiltinNetworks(Ground):
 
     def __init__(self, db: Database, config: Config, world: World) -> None:
         super().__init__(db, config, world)
-        self._auto = AutoTopology(self)
+        self.auto_topology = AutoTopology(self)
 
     @classmethod
     async def open(cls, db: Database, config: Config, world: World) -> Self:
@@ -84,7 +84,7 @@ class BuiltinNetworks(Ground):
     async def auto(self, ctx: Context) -> list[NetworkRequest]:
         """See ``NetworkService.auto``."""
         try:
-            return [NetworkRequest(network_id=await self._auto.network_of(ctx, ctx.project_id))]
+            return [NetworkRequest(network_id=await self.auto_topology.network_of(ctx, ctx.project_id))]
         except (Conflict, NotFound) as error:
             raise not_allocated(ctx.project_id, error) from None
 

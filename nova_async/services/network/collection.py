@@ -132,9 +132,14 @@ def scope(ctx: Context) -> str | None:
     return None if ctx.is_admin else ctx.project_id
 
 
-def require_owner(ctx: Context, row: Row) -> None:
-    if not ctx.is_admin and row.project_id != ctx.project_id:
+def require_project(ctx: Context, project_id: str) -> None:
+    """Raises ``Forbidden`` for another's project, but not for an administrator."""
+    if scope(ctx) not in (None, project_id):
         raise Forbidden("rule:admin_or_owner is disallowed by policy")
+
+
+def require_owner(ctx: Context, row: Row) -> None:
+    require_project(ctx, row.project_id)
 
 
 def project_of(ctx: Context, values: dict[str, Any]) -> str:

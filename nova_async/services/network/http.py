@@ -10,7 +10,6 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db.routers import RouterRow
 from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound, QuotaExceeded, Unsupported
-from nova_async.services.network.auto_topology import AutoTopology
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.collection import Collection, Query, with_fields
 from nova_async.services.network.collections import COLLECTIONS
@@ -255,7 +254,6 @@ class Api:
 
     def __init__(self, service: BuiltinNetworks, config: Config) -> None:
         self.service, self.config = service, config
-        self.auto = AutoTopology(service)
 
     async def versions(self, request: web.Request) -> web.Response:
         link = {"rel": "self", "href": f"{self.config.public_url}/network/v2.0/"}
@@ -293,13 +291,13 @@ class Api:
         ctx = context_of(request)
         project = _own_project(request)
         if "dry-run" in request.query.getall("fields", []):
-            await self.auto.check(ctx, project)
+            await self.service.auto_topology.check(ctx, project)
             return json_response({"auto_allocated_topology": {"id": "dry-run=pass", "tenant_id": project, "project_id": project}})
-        network = await self.auto.network_of(ctx, project)
+        network = await self.service.auto_topology.network_of(ctx, project)
         return json_response({"auto_allocated_topology": {"id": network, "tenant_id": project, "project_id": project}})
 
     async def remove_topology(self, request: web.Request) -> web.Response:
-        await self.auto.remove(context_of(request), _own_project(request))
+        await self.service.auto_topology.remove(context_of(request), _own_project(request))
         return web.Response(status=204)
 
     async def empty(self, request: web.Request) -> web.Response:

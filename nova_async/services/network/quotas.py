@@ -9,7 +9,7 @@ from nova_async.db import Connection
 from nova_async.db import network_quotas as rows
 from nova_async.errors import Forbidden, Invalid, NotFound, QuotaExceeded
 from nova_async.services.network import fields as f
-from nova_async.services.network.collection import scope
+from nova_async.services.network.collection import require_project, scope
 from nova_async.services.network.ground import Ground
 from nova_async.services.web import context_of, json_body, json_response
 
@@ -125,7 +125,6 @@ def _require_admin(request: web.Request) -> None:
 
 
 def _visible_project(request: web.Request) -> str:
-    project, ctx = request.match_info["project"], context_of(request)
-    if scope(ctx) not in (None, project):
-        raise Forbidden("rule:admin_or_owner is disallowed by policy")
+    project = request.match_info["project"]
+    require_project(context_of(request), project)
     return project

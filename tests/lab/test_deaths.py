@@ -36,7 +36,6 @@ LONG = {("live-migration", "migrate"): 1.5}  # steps that last, and for how many
 UNDONE = {  # a hypervisor that does not answer fails a step; and the image service is a part of ``serve``
     *((kind, "libvirtds") for kind in MOVES),
     ("shelve", "serve"),
-    ("unshelve", "serve"),
 }
 CASES = [
     pytest.param(definition.kind, step.name, victim, id=f"{definition.kind}-{step.name}-{victim}")

@@ -51,11 +51,11 @@ class FolderImages:
         self.folder = folder
         self.downloads = 0
 
-    async def download(self, image_id: str) -> AsyncIterator[bytes]:
+    async def download(self, image_id: str, start: int = 0) -> AsyncIterator[bytes]:
         self.downloads += 1
         data = await asyncio.to_thread((self.folder / image_id).read_bytes)
-        for start in range(0, len(data), CHUNK):
-            yield data[start : start + CHUNK]
+        for begin in range(start, len(data), CHUNK):
+            yield data[begin : begin + CHUNK]
 
 
 def image_of(path: Path, disk_format: str, **others: object) -> ImageRef:

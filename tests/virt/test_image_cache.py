@@ -5,18 +5,19 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from nova_async import qemu_img
-from nova_async.errors import Error, Invalid, NotFound, Unavailable, Unsupported
+from nova_async.errors import Conflict, Error, Invalid, NotFound, Unavailable, Unsupported
 from nova_async.model.guests import ImageRef
 from nova_async.virt.libvirt import qcow2
 from nova_async.virt.libvirt.files import FileThreads
-from nova_async.virt.libvirt.image_cache import ImageCache
-from nova_async.world import RealWorld
+from nova_async.virt.libvirt.image_cache import AWAY_SECONDS, ImageCache
+from nova_async.world import RealWorld, SimulatedWorld, World
 
 from .conftest import quiet
 
@@ -32,18 +33,22 @@ class Images:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Error | None = None
+        self.failures = 10**6  # how many downloads it breaks off
 
-    async def download(self, image_id: str) -> AsyncIterator[bytes]:
+    async def download(self, image_id: str, start: int = 0) -> AsyncIterator[bytes]:
         self.downloads += 1
         if image_id not in self.data:
             raise NotFound("no such image")
-        data = self.data[image_id]
-        yield data[:1000]
+        data = self.data[image_id][start:]
+        if not start:
+            yield data[:1000]
+            data = data[1000:]
         await self.gate.wait()
-        if self.failure:
+        if self.failure and self.failures:
+            self.failures -= 1
             raise self.failure
-        for start in range(1000, len(data), 2**20):
-            yield data[start : start + 2**20]
+        for begin in range(0, len(data), 2**20):
+            yield data[begin : begin + 2**20]
 
     def add(self, data: bytes, disk_format: str = "raw", **changes: object) -> ImageRef:
         image_id = f"image-{len(self.data)}"
@@ -57,14 +62,27 @@ def images() -> Images:
     return Images()
 
 
+class Leaping(SimulatedWorld):
+    """Who sleeps wakes at once, that much later."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+
 @pytest.fixture
 async def cache(tmp_path: Path, images: Images, world: RealWorld) -> AsyncIterator[ImageCache]:
+    async with cache_in(tmp_path, images, world) as made:
+        yield made
+
+
+@asynccontextmanager
+async def cache_in(folder: Path, images: Images, world: World) -> AsyncIterator[ImageCache]:
     files = FileThreads()
-    cache = ImageCache(tmp_path / "cache", images, files, world, keep_seconds=3600)
+    cache = ImageCache(folder / "cache", images, files, world, keep_seconds=3600)
     await cache.open()
     yield cache
     await cache.close()
-    assert list((tmp_path / "cache").glob("*.part")) == []
+    assert list((folder / "cache").glob("*.part")) == []
     files.close()
 
 
@@ -131,13 +149,30 @@ async def test_a_download_nobody_waits_for_any_more_ends(cache: ImageCache, imag
     assert images.downloads == 2
 
 
-async def test_a_download_that_breaks_off_is_tried_again_by_the_next_guest(cache: ImageCache, images: Images) -> None:
+async def test_a_download_that_fails_is_tried_again_by_the_next_guest(cache: ImageCache, images: Images) -> None:
     image = images.add(RAW)
-    images.failure = Unavailable("the image service went away")
-    with pytest.raises(Unavailable, match="went away"):
+    images.failure = Conflict("the image has no data yet")
+    with pytest.raises(Conflict, match="no data yet"):
         await get(cache, image)
     images.failure = None
     assert await get(cache, image) == RAW
+
+
+async def test_a_download_goes_on_where_it_stopped_when_the_image_service_is_back(images: Images, tmp_path: Path) -> None:
+    image = images.add(RAW)
+    images.failure, images.failures = Unavailable("the image service went away"), 5
+    async with cache_in(tmp_path, images, Leaping()) as cache:
+        assert await get(cache, image) == RAW
+    assert images.downloads == 6
+
+
+async def test_an_image_service_that_stays_away_fails_the_download(images: Images, tmp_path: Path) -> None:
+    image, world = images.add(RAW), Leaping()
+    images.failure = Unavailable("the image service went away")
+    async with cache_in(tmp_path, images, world) as cache:
+        with pytest.raises(Unavailable, match="went away"):
+            await get(cache, image)
+    assert AWAY_SECONDS < world.monotonic() < AWAY_SECONDS + 10
 
 
 @pytest.mark.parametrize("lie", [{"sha512": "0" * 128}, {"size_bytes": len(RAW) - 1}, {"size_bytes": len(RAW) + 1}])

@@ -56,8 +56,8 @@ class ImageService(Protocol):
         """Raises ``NotFound`` when there is none that the caller may see, ``Unavailable``."""
         ...
 
-    def download(self, ctx: Context, image_id: str) -> AsyncIterator[bytes]:
-        """The bytes of an active image, in chunks of at most 1 MiB."""
+    def download(self, ctx: Context, image_id: str, *, start: int = 0) -> AsyncIterator[bytes]:
+        """The bytes of an active image from ``start`` on, in chunks of at most 1 MiB."""
         ...
 
     async def create(self, ctx: Context, name: str, *, disk_format: str, properties: dict[str, str], **fields: Any) -> Image:

@@ -13,5 +13,5 @@ class ImagesForWorker:
     def __init__(self, images: ImageService, world: World) -> None:
         self._images, self._world = images, world
 
-    def download(self, image_id: str) -> AsyncIterator[bytes]:
-        return self._images.download(service_context("req-" + self._world.uuid()), image_id)
+    def download(self, image_id: str, start: int = 0) -> AsyncIterator[bytes]:
+        return self._images.download(service_context("req-" + self._world.uuid()), image_id, start=start)

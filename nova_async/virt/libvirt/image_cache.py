@@ -23,6 +23,8 @@ from nova_async.world import World
 
 KEPT_AS = {"qcow2": "qcow2", "raw": "raw", "iso": "raw", "ami": "raw", "aki": "raw", "ari": "raw"}
 STALL_SECONDS = 60.0  # a download that brings nothing for so long has failed
+AWAY_SECONDS = 120.0  # so long an image service that does not answer is asked again, since it last gave something
+PAUSE_SECONDS = (0.5, 5.0)  # least and most time between two tries
 MARGIN_BYTES = 64 * 2**20  # disk space that a download leaves free
 CONTENT_NAME = re.compile(r"[0-9a-f]{128}\.(raw|qcow2)")  # named after the sha512 of what it holds
 MADE_NAME = re.compile(r"data-[0-9a-f]{64}\.(raw|qcow2)")  # came from another host, named after its ``sparse`` digest
@@ -33,8 +35,8 @@ log_ = log.get("virt.image_cache")
 class ImageFetcher(Protocol):
     """Where images come from."""
 
-    def download(self, image_id: str) -> AsyncIterator[bytes]:
-        """The bytes of an active image, in chunks of about 1 MiB. Raises ``NotFound``, ``Unavailable``."""
+    def download(self, image_id: str, start: int = 0) -> AsyncIterator[bytes]:
+        """The bytes of an active image from ``start`` on, in chunks of about 1 MiB. Raises ``NotFound``, ``Unavailable``."""
         ...
 
 
@@ -175,21 +177,46 @@ class ImageCache:
         log_.info("image.fetched", image=image.id, size=image.size_bytes, seconds=round(self._world.monotonic() - started, 3))
 
     async def _download(self, image: ImageRef, part: Path, tell: Progress) -> None:
-        chunks = self._images.download(image.id)
         writer = await self._files.run(_Writer, part)
+        try:
+            await self._fill(writer, image, tell)
+            digest = await self._files.run(writer.finish)
+        finally:
+            await asyncio.shield(self._files.run(writer.close))
+        if writer.size != image.size_bytes or (image.sha512 and digest != image.sha512):
+            raise Invalid(f"Image {image.id} is not what the image service says it is: its size or its sha512 differ.")
+
+    async def _fill(self, writer: "_Writer", image: ImageRef, tell: Progress) -> None:
+        """All of the image; a service that is away for a while is asked to go on where it stopped. Raises ``Unavailable``."""
+        pause, longest = PAUSE_SECONDS
+        have, heard = -1, self._world.monotonic()
+        while True:
+            try:
+                return await self._pour(writer, image, tell)
+            except Unavailable as error:
+                if writer.size == image.size_bytes:
+                    return None
+                if writer.size > have:
+                    pause, have, heard = PAUSE_SECONDS[0], writer.size, self._world.monotonic()
+                if self._world.monotonic() - heard > AWAY_SECONDS:
+                    raise
+                log_.info("image.asked_again", image=image.id, have=have, error=error.message, detail=error.detail)
+            tell(None, "waiting for the image service")
+            await self._world.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    async def _pour(self, writer: "_Writer", image: ImageRef, tell: Progress) -> None:
+        """What is missing, as far as one answer brings it."""
+        chunks = self._images.download(image.id, writer.size)
         try:
             while (chunk := await _next(chunks)) is not None:
                 if writer.size + len(chunk) > image.size_bytes:
                     raise Invalid(f"Image {image.id} is larger than the image service says.")
                 await self._files.run(writer.write, chunk)
                 tell(writer.size * 100 // max(1, image.size_bytes), "downloading the image")
-            digest = await self._files.run(writer.finish)
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-            await asyncio.shield(self._files.run(writer.close))
-        if writer.size != image.size_bytes or (image.sha512 and digest != image.sha512):
-            raise Invalid(f"Image {image.id} is not what the image service says it is: its size or its sha512 differ.")
 
 
 class _Making:

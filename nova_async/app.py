@@ -353,7 +353,7 @@ class App:
         if config.compute.driver not in ("libvirt", "test"):
             raise Invalid(f"compute.driver: {config.compute.driver!r} is not libvirt, test, fake or ironic")
         try:
-            from nova_async.virt.libvirt.driver import LibvirtDriver
+            from nova_async.virt.libvirt.foreign import driver_for
         except ImportError as error:
             raise Unavailable(
                 "The libvirt driver needs libvirt-python: install nova_async with the extra 'compute'.", detail=str(error)
@@ -362,7 +362,7 @@ class App:
         own = None if APP in self.parts else self.certificates.identity
         volumes = self.volumes if APP in self.parts else await self._remote_volumes(stack)
         plugs = await self._plugs(host, stack)
-        return LibvirtDriver(config, self.world, ImagesForWorker(images, self.world), plugs, host, volumes, own)
+        return driver_for(config.compute.libvirt_uri)(config, self.world, ImagesForWorker(images, self.world), plugs, host, volumes, own)
 
     async def _remote_volumes(self, stack: AsyncExitStack) -> "VolumeFetcher | None":
         from nova_async.services.identity.remote import TokenSource

@@ -435,21 +435,19 @@ def _check(config: Config) -> None:
         raise Invalid("configuration: fake.vcpus must be a multiple of fake.cells * fake.threads, which are at least 1")
 
 
-UNDRIVEN = {  # libvirt's drivers that cannot run our guests, by the name at the start of a URI
-    "xen": "guests are described as QEMU has them (processor models, console log, random numbers), which Xen's driver does not take",
-    "esx": "a guest's disks are files of the host that the worker runs on, and no worker runs on ESX",
-    "vpx": "a guest's disks are files of the host that the worker runs on, and no worker runs on vCenter's hosts",
-}
-
-
 def _refused_uri(uri: str) -> str | None:
-    """Why a worker cannot drive what the URI names, or None."""
+    """Why a worker cannot drive what the URI names, or None. docs/hypervisors.md says what each hypervisor can do."""
     driver, _, transport = uri.partition(":")[0].partition("+")
-    if driver == "test" or (driver == "qemu" and transport in ("", "unix") and uri.partition("://")[2][:1] == "/"):
+    place = uri.partition("://")[2]
+    if driver == "test":
         return None
-    if driver == "qemu":
-        return "a worker runs on the hypervisor's own host, whose files its guests' disks are: use qemu:///system or qemu+unix:///system"
-    return UNDRIVEN.get(driver, "it names none of libvirt's drivers that run QEMU") + "; use qemu:///system"
+    if driver in ("qemu", "xen"):
+        if transport in ("", "unix") and place[:1] == "/":
+            return None
+        return f"a worker runs on the hypervisor's own host, whose files its guests' disks are: use {driver}:///system or {driver}+unix:///system"
+    if driver == "esx":
+        return None if not transport and place[:1] not in ("", "/") else "the address of the ESX host is missing: use esx://user@host/"
+    return "it names none of libvirt's drivers that a worker knows; use qemu:///system"
 
 
 NUMA_POLICIES = ("required", "socket", "legacy", "preferred")

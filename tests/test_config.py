@@ -100,22 +100,33 @@ def test_what_is_wrong_in_the_file_is_named(text: str, names: str, tmp_path: Pat
         load(file, {})
 
 
-@pytest.mark.parametrize("uri", ["qemu:///system", "qemu:///session", "qemu+unix:///system?socket=/run/x", "test:///default"])
-def test_a_hypervisor_of_this_host_can_be_named(uri: str) -> None:
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "qemu:///system",
+        "qemu:///session",
+        "qemu+unix:///system?socket=/run/x",
+        "test:///default",
+        "xen:///system",
+        "xen+unix:///system?socket=/run/x",
+        "esx://root@esx.example.org/?no_verify=1",
+    ],
+)
+def test_a_hypervisor_that_a_worker_knows_can_be_named(uri: str) -> None:
     assert load(environment={}, compute__libvirt_uri=uri).compute.libvirt_uri == uri
 
 
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("xen:///system", "Xen's driver does not take"),
-        ("xen+ssh://host/", "Xen's driver does not take"),
-        ("esx://root@host/?no_verify=1", "no worker runs on ESX"),
-        ("vpx://root@host/dc/cluster/node", "no worker runs on vCenter's hosts"),
+        ("xen+ssh://host/", "use xen:///system"),
+        ("esx:///", "use esx://user@host/"),
+        ("esx+ssh://host/", "use esx://user@host/"),
         ("qemu+tls://other/system", "the hypervisor's own host"),
         ("qemu://other/system", "the hypervisor's own host"),
-        ("lxc:///system", "none of libvirt's drivers that run QEMU"),
-        ("", "none of libvirt's drivers that run QEMU"),
+        ("vpx://root@host/dc/cluster/node", "none of libvirt's drivers"),
+        ("lxc:///system", "none of libvirt's drivers"),
+        ("", "none of libvirt's drivers"),
     ],
 )
 def test_a_hypervisor_that_cannot_be_driven_is_refused_with_the_reason(uri: str, reason: str) -> None:

@@ -26,7 +26,7 @@ from nova_async.virt.libvirt.arriving import Arrivals
 from nova_async.virt.libvirt.bridges import Bridges
 from nova_async.virt.libvirt.connection import Connection
 from nova_async.virt.libvirt.console_ports import ConsolePorts
-from nova_async.virt.libvirt.daemon import ensure_libvirtd, private_uri, seen_from_here
+from nova_async.virt.libvirt.daemon import SYSTEM_URI, ensure_libvirtd, private_uri, seen_from_here
 from nova_async.virt.libvirt.disks import Disks, Files
 from nova_async.virt.libvirt.files import FileThreads
 from nova_async.virt.libvirt.image_cache import ImageCache, ImageFetcher
@@ -114,17 +114,19 @@ class LibvirtBase:
         await self._disks.open()
         await self._cache.open()
         if not self._mock:
-            virt_type = await choose_virt_type(self._config.compute.virt_type, self._config.state)
             options = self._config.compute
             self._shape = xml.Host(
-                virt_type=virt_type,
+                virt_type=await self._find_virt_type(),
                 cpu_model=options.cpu_model,
                 cpu_features=options.cpu_features,
                 shared_cpus=options.cpu_shared_set,
                 consoles=options.consoles,
                 tpm=await self._files.run(shutil.which, "swtpm") is not None,
             )
-        await self._connection.open()
+        if self._config.compute.libvirt_uri == SYSTEM_URI or self._mock:
+            await self._connection.open()
+        else:
+            await self._connection.open_at_last()
         if not self._mock:
             await self._files.run(partial(self._seen_from_here(xml.SERIAL_SOCKETS).mkdir, mode=0o711, parents=True, exist_ok=True))
             await self._arrivals.open()
@@ -209,13 +211,16 @@ class LibvirtBase:
             return self._disks.layout(guest)
         return await self._disks.make(guest, progress)
 
+    async def _described(self, guest: GuestSpec, generation: int, files: Files) -> str:
+        return xml.domain(guest, generation, files, self._shape, await self._ways_to(guest))
+
     async def _define(self, guest: GuestSpec, generation: int, files: Files) -> None:
-        text = xml.domain(guest, generation, files, self._shape, await self._ways_to(guest))
+        text = await self._described(guest, generation, files)
         self._generations[guest.instance_id] = generation
         await self._connection.call(lambda connection: connection.defineXML(text) and None, deadline=START_SECONDS)
 
     async def _define_and_start(self, guest: GuestSpec, generation: int, files: Files) -> None:
-        text = xml.domain(guest, generation, files, self._shape, await self._ways_to(guest))
+        text = await self._described(guest, generation, files)
         self._generations[guest.instance_id] = generation
 
         def work(connection: libvirt.virConnect) -> None:
@@ -309,6 +314,9 @@ class LibvirtBase:
             raise NotFound(f"Server {instance_id} is not on this host.", detail=error.detail) from None
 
     # --- background ---
+
+    async def _find_virt_type(self) -> str:
+        return await choose_virt_type(self._config.compute.virt_type, self._config.state)
 
     async def _find_libvirt(self) -> str:
         if self._mock:

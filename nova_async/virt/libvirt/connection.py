@@ -93,6 +93,11 @@ class Connection:
         self._ready.set()
         await self._opened()
 
+    async def open_at_last(self) -> None:
+        """However long it takes; what hinders it stands in the log."""
+        self._loop = asyncio.get_running_loop()
+        await self._reopen()
+
     async def call(self, work: Callable[[libvirt.virConnect], T], *, deadline: float = CALL_SECONDS) -> T:
         """Run ``work`` in a thread. Raises the error kinds that ``virt.driver`` names."""
         started = self._loop.time()
@@ -138,13 +143,17 @@ class Connection:
 
     def _open(self, uri: str) -> libvirt.virConnect:
         connection = libvirt.open(uri)
-        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
-        try:
-            connection.registerCloseCallback(self._on_close, None)
-            connection.setKeepAlive(*KEEPALIVE)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED):
-                raise
+        wishes: tuple[Callable[[], Any], ...] = (  # not every hypervisor tells of its guests or of its end
+            lambda: connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None),
+            lambda: connection.registerCloseCallback(self._on_close, None),
+            lambda: connection.setKeepAlive(*KEEPALIVE),
+        )
+        for wish in wishes:
+            try:
+                wish()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED):
+                    raise
         return connection
 
     def _too_late(self, opening: "asyncio.Future[libvirt.virConnect]") -> None:
@@ -178,7 +187,7 @@ class Connection:
         while not self._ready.is_set():
             try:
                 await self.open()
-                log_.info("libvirt.reopened")
+                log_.info("libvirt.opened")
             except Error as error:
                 log_.warning("libvirt.unreachable", error=error.message, detail=error.detail)
                 await self._world.sleep(wait * (0.5 + self._world.random.random()))

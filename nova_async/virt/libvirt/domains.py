@@ -25,6 +25,7 @@ POWER_STATES = {
     libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
     libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.SUSPENDED,
 }
+NO_MARK = (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_SUPPORT)  # ESX keeps no metadata
 
 
 def all_guests(connection: libvirt.virConnect) -> list[GuestInfo]:
@@ -52,7 +53,7 @@ def info(domain: libvirt.virDomain) -> GuestInfo | None:
         mark = xml.read_mark(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml.NAMESPACE))
         state = PowerState.RUNNING if _waits(domain) else POWER_STATES.get(domain.state()[0], PowerState.NOSTATE)
     except libvirt.libvirtError as error:
-        if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
+        if error.get_error_code() in NO_MARK:
             return None
         raise
     return GuestInfo(
@@ -74,8 +75,11 @@ def undefine(connection: libvirt.virConnect, instance_id: str) -> None:
     if domain is None:
         return
     cut_power(domain)
-    flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    if connection.getType() == "QEMU":
+    kind = connection.getType()
+    flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    if kind != "Xen":
+        flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    if kind == "QEMU":
         flags |= libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     unless_gone(lambda: domain.undefineFlags(flags))
 

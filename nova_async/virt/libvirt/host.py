@@ -67,11 +67,23 @@ CPU_TRAITS = {  # a flag of /proc/cpuinfo -> the trait; what a guest on KVM can 
     "svm": "HW_CPU_X86_AMD_SVM",
     "vmx": "HW_CPU_X86_INTEL_VMX",
 }
+FOREIGN_TRAITS = {  # of hypervisors other than QEMU, by the type of their domains
+    "xen": (
+        "COMPUTE_CONFIG_DRIVE_REGENERATION",
+        "COMPUTE_IMAGE_TYPE_ISO",
+        "COMPUTE_IMAGE_TYPE_QCOW2",
+        "COMPUTE_IMAGE_TYPE_RAW",
+        "COMPUTE_NODE",
+    ),
+    "vmware": ("COMPUTE_NODE",),
+}
 
 
 def facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Config) -> HostFacts:
     """Blocks; for a libvirt thread."""
     capabilities = Tree.fromstring(connection.getCapabilities())
+    if virt_type in FOREIGN_TRAITS:
+        return _foreign_facts(connection, host, virt_type, config, capabilities)
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(config.state)
     cells = topology.cells(capabilities)
@@ -88,6 +100,24 @@ def facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Con
         disk_used_gib=disk.used // GIB,
         uptime=_uptime(),
         topology=HostTopology(cells=cells, devices=devices),
+    )
+
+
+def _foreign_facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Config, capabilities: Tree.Element) -> HostFacts:
+    """Memory and processors are the hypervisor's, of which this system may have a part only. ESX has room for no guest of ours."""
+    _, memory_mib, cpus, *_ = connection.getInfo()
+    disk = shutil.disk_usage(config.state)
+    ours = virt_type == "xen"
+    return HostFacts(
+        inventory={"VCPU": cpus, "MEMORY_MB": memory_mib, "DISK_GB": disk.total // GIB} if ours else {},
+        traits=FOREIGN_TRAITS[virt_type],
+        hypervisor_type=connection.getType(),
+        hypervisor_version=connection.getVersion(),
+        hypervisor_hostname=host,
+        cpu_info=_cpu_info(capabilities),
+        supported_instances=tuple(found for found in _supported(capabilities, virt_type) if found[2] == "hvm") if ours else (),
+        disk_used_gib=disk.used // GIB if ours else 0,
+        uptime=_uptime() if ours else "",
     )
 
 

@@ -69,12 +69,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 def domain(guest: GuestSpec, generation: int, files: Files, host: Host, ways: tuple[Way, ...] = ()) -> str:
     """The domain of a guest; ``ways`` to its volumes."""
     root = Element("domain", type=host.virt_type)
-    _text(root, "name", guest.name)
-    _text(root, "uuid", guest.instance_id)
-    SubElement(root, "metadata").append(mark(guest, generation, files.rescue))
-    _text(root, "memory", guest.memory_mib, unit="MiB")
-    _text(root, "currentMemory", guest.memory_mib, unit="MiB")
-    _text(root, "vcpu", guest.vcpus)
+    begin(root, guest, generation, files)
     if host.virt_type != "test":
         _sysinfo(root, guest)
     _os(root, guest, files, host)
@@ -85,14 +80,28 @@ def domain(guest: GuestSpec, generation: int, files: Files, host: Host, ways: tu
         hardware.add_features(features, Wishes(guest))
         _cpu(root, guest, host)
     _clock(root, guest, host)
-    _text(root, "on_poweroff", "destroy")
-    _text(root, "on_reboot", "restart")
-    _text(root, "on_crash", "destroy")
+    add_ends(root)
     _devices(root, guest, files, host, ways)
     if host.virt_type != "test":
         placing.limit(root, guest)
         placing.place(root, guest, host.shared_cpus)
     return Tree.tostring(root, encoding="unicode")
+
+
+def begin(root: Element, guest: GuestSpec, generation: int, files: Files) -> None:
+    """Who the guest is, and how large."""
+    _text(root, "name", guest.name)
+    _text(root, "uuid", guest.instance_id)
+    SubElement(root, "metadata").append(mark(guest, generation, files.rescue))
+    _text(root, "memory", guest.memory_mib, unit="MiB")
+    _text(root, "currentMemory", guest.memory_mib, unit="MiB")
+    _text(root, "vcpu", guest.vcpus)
+
+
+def add_ends(root: Element) -> None:
+    _text(root, "on_poweroff", "destroy")
+    _text(root, "on_reboot", "restart")
+    _text(root, "on_crash", "destroy")
 
 
 def read_mark(text: str) -> Mark:
@@ -181,14 +190,18 @@ def _os(root: Element, guest: GuestSpec, files: Files, host: Host) -> None:
         if files.nvram:
             _text(os, "nvram", files.nvram)
     if files.kernel:
-        _text(os, "kernel", files.kernel)
-        if files.ramdisk:
-            _text(os, "initrd", files.ramdisk)
-        _text(os, "cmdline", files.command_line or properties.get("os_command_line", CONSOLE_BOOT))
+        add_kernel(os, guest, files)
     elif not guest.boots_from_volume and not any(disk.boot for disk in files.disks):
         SubElement(os, "boot", dev="hd")
     hardware.add_boot(os, Wishes(guest))
     SubElement(os, "smbios", mode="sysinfo")
+
+
+def add_kernel(os: Element, guest: GuestSpec, files: Files) -> None:
+    _text(os, "kernel", files.kernel)
+    if files.ramdisk:
+        _text(os, "initrd", files.ramdisk)
+    _text(os, "cmdline", files.command_line or guest.properties.get("os_command_line", CONSOLE_BOOT))
 
 
 def _machine(guest: GuestSpec) -> str:

@@ -33,3 +33,8 @@ async def test_services_are_found_by_their_host(admin: Client) -> None:
     assert [s["binary"] for s in found] == [s["binary"] for s in everything]
     assert [s["binary"] for s in (await admin("GET", f"/os-services?host={volume}", 200))["services"]] == ["cinder-volume"]
     assert (await admin("GET", "/os-services?host=other", 200))["services"] == []
+
+
+async def test_a_snapshot_of_null_is_not_found(anna: Client) -> None:
+    await anna.refused("POST", "/snapshots", 404, {"snapshot": {"volume_id": None}})
+    await anna.refused("POST", "/snapshots", 400, {"snapshot": {"name": "of nothing"}})

@@ -82,9 +82,39 @@ async def test_the_older_actions_do_as_they_did(service: Service, anna: Client) 
     await anna.act(volume, "os-roll_detaching")
     await anna.act(volume, "os-detach", {})
     assert (await anna.show(volume))["status"] == "available"
+    await anna.act(volume, "os-detach", None)
     await anna.refused("POST", f"/volumes/{volume}/action", 400, {"os-attach": {}})
     await anna.refused("POST", f"/volumes/{volume}/action", 400, {"os-dance": {}})
     await anna.refused("POST", f"/volumes/{volume}/action", 400, {})
+
+
+async def test_an_administrator_takes_off_what_was_attached_by_hand_and_failed(service: Service, anna: Client, admin: Client) -> None:
+    """As Tempest's test_force_detach_volume does."""
+    volume = await anna.volume()
+    await anna.act(volume, "os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdb"})
+    (held,) = (await anna.show(volume))["attachments"]
+    await admin.act(volume, "os-reset_status", {"status": "error"})
+    await anna.refused("POST", f"/volumes/{volume}/action", 400, {"os-detach": {}})
+    forced = {"os-force_detach": {"attachment_id": held["attachment_id"], "connector": None}}
+    await anna.refused("POST", f"/volumes/{volume}/action", 403, forced)
+    await service.client("ben").refused("POST", f"/volumes/{volume}/action", 404, forced)
+    await admin.refused("POST", f"/volumes/{volume}/action", 400, {"os-force_detach": None})
+    await admin("POST", f"/volumes/{volume}/action", 202, forced)
+    shown = await anna.show(volume)
+    assert (shown["status"], shown["attachments"]) == ("available", [])
+
+
+async def test_nobody_but_the_compute_service_takes_what_a_host_has(service: Service, anna: Client, admin: Client) -> None:
+    """SEC-034: an administrator neither, nor while the host is only about to have it."""
+    volume, nova = await anna.volume(), service.client("nova")
+    made = (await nova("POST", "/attachments", 200, asked(volume, connector={"host": service.volumes.host})))["attachment"]
+    for _ in range(2):
+        await admin.refused("DELETE", f"/attachments/{made['id']}", 409)
+        await anna.refused("DELETE", f"/attachments/{made['id']}", 409)
+        await admin.refused("POST", f"/volumes/{volume}/action", 409, {"os-force_detach": {}})
+        await nova("POST", f"/attachments/{made['id']}/action", 204, {"os-complete": None})
+    await nova("DELETE", f"/attachments/{made['id']}", 200)
+    assert (await anna.show(volume))["status"] == "available"
 
 
 async def test_what_is_not_there(service: Service, anna: Client) -> None:

@@ -85,8 +85,8 @@ class Attachments:
             await self._follow(conn, new.volume_id)
         await self._exports.end_unwanted(attachment_id)
 
-    async def connect(self, ctx: Context, attachment_id: str, connector: dict[str, Any], mountpoint: str | None) -> AttachmentRow:
-        """Another host takes the place of the one before, whose way to the volume is closed."""
+    async def connect(self, ctx: Context, attachment_id: str, connector: dict[str, Any] | None, mountpoint: str | None) -> AttachmentRow:
+        """Another host takes the place of the one before, whose way to the volume is closed. ``connector`` None: no host of ours."""
         rules.writer(ctx)
         async with self._database.transaction() as conn:
             row = await self._seen(conn, ctx, attachment_id)
@@ -143,12 +143,32 @@ class Attachments:
             except NotFound:
                 return None
             volume = await self._volume(conn, ctx, row.volume_id)
-            if row.status in HAD and row.instance_id and not ctx.is_service:
-                raise Conflict(f"Detach volume from instance {row.instance_id} using the Compute API.")
+            _check_letting_go(ctx, row)
             await rows.delete_attachment(conn, row.id)
             await self._follow(conn, volume.id)
         await self._exports.end_unwanted(row.id)
         return row
+
+    async def take_off(self, ctx: Context, volume_id: str, attachment_id: str | None, wanted: tuple[str, ...]) -> None:
+        """End one attachment of a volume, or the only one; the volume's status, one of ``wanted``, then says what is left.
+
+        Raises ``Invalid`` where it is not clear which, ``Conflict`` for what a host of ours has.
+        """
+        rules.writer(ctx)
+        async with self._database.transaction() as conn:
+            volume = await self._volume(conn, ctx, volume_id)
+            rules.in_status(volume, wanted, "detach")
+            held = await rows.attachments(conn, volumes=[volume.id])
+            if attachment_id is None and len(held) > 1:
+                raise Invalid("Invalid volume: Detach volume failed: More than one attachment, but no attachment_id provided.")
+            gone = [row for row in held if attachment_id in (None, row.id)]
+            for row in gone:
+                _check_letting_go(ctx, row)
+                await rows.delete_attachment(conn, row.id)
+            await rows.change(conn, volume.id, status="available")
+            await self._follow(conn, volume.id)
+        for row in gone:
+            await self._exports.end_unwanted(row.id)
 
     async def _follow(self, conn: Connection, volume_id: str) -> None:
         """Let the volume's status say what its attachments are, unless something else is being done with it."""
@@ -174,6 +194,12 @@ class Attachments:
         if not found or not rules.may_see(ctx, found[0].project_id):
             raise NotFound(f"Volume attachment could not be found with filter: attachment_id = {attachment_id}.")
         return found[0]
+
+
+def _check_letting_go(ctx: Context, row: AttachmentRow) -> None:
+    """What a host reaches for a server is the compute service's to take, whoever else asks (SEC-034)."""
+    if row.instance_id and row.connector and "service" not in ctx.roles:
+        raise Conflict(f"Detach volume from instance {row.instance_id} using the Compute API.")
 
 
 def _check_free(volume: VolumeRow) -> None:

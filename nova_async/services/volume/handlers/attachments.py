@@ -5,11 +5,10 @@ from typing import Any
 from aiohttp import web
 
 from nova_async.db.volumes import AttachmentRow
-from nova_async.errors import Conflict, Invalid, NotFound
+from nova_async.errors import Invalid, NotFound
 from nova_async.services.volume import fields as f
 from nova_async.services.volume import versions as v
 from nova_async.services.volume import views
-from nova_async.services.volume.attachments import HAD
 from nova_async.services.volume.handlers.base import VERSION, Call, Handlers, Routes, one_key, wants_all
 from nova_async.services.volume.paging import Page, paged
 from nova_async.services.web import context_of, json_body, json_response
@@ -69,8 +68,6 @@ class AttachmentHandlers(Handlers):
         """Answers with the attachments that are left of the volume, as Cinder does."""
         ctx, holders = context_of(request), self.service.holders
         row = await holders.get(ctx, _id(request))
-        if row.status in HAD and not ctx.is_service:
-            raise Conflict(f"Detach volume from instance {row.instance_id} using the Compute API.")
         await holders.free(ctx, row.id)
         left = await holders.listing(ctx, all_projects=ctx.is_service, volumes=[row.volume_id])
         return json_response({"attachments": [views.attachment_summary(other) for other in left]})

@@ -59,7 +59,9 @@ class SnapshotHandlers(Handlers):
         return self.answer(request, "snapshots", page, shown)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        asked = f.read(await json_body(request), "snapshot", CREATE, required=("volume_id",))
+        asked = f.read(await json_body(request), "snapshot", CREATE)
+        if "volume_id" not in asked:
+            raise Invalid("Invalid input for field/attribute snapshot: 'volume_id' is a required property")
         in_use = request[VERSION] >= v.SNAPSHOT_IN_USE
         if in_use and asked.get("force") is False:
             raise Invalid(
@@ -67,7 +69,7 @@ class SnapshotHandlers(Handlers):
             )
         row = await self.service.snapshots.create(
             context_of(request),
-            asked["volume_id"],
+            str(asked["volume_id"]),  # null names no volume
             asked.get("name", asked.get("display_name")),
             asked.get("description", asked.get("display_description")),
             asked.get("metadata") or {},

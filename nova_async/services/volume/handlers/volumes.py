@@ -158,7 +158,7 @@ class VolumeHandlers(Handlers):
         return {
             "os-attach": self._attach,
             "os-detach": self._detach,
-            "os-force_detach": self._detach,
+            "os-force_detach": self._force_detach,
             "os-reserve": self._reserve,
             "os-unreserve": self._unreserve,
             "os-begin_detaching": self._begin_detaching,
@@ -187,18 +187,24 @@ class VolumeHandlers(Handlers):
         ctx, holders = context_of(request), self.service.holders
         await self._unreserved(request)
         row = await holders.reserve(ctx, _id(request), asked.get("instance_uuid"), asked.get("mode") or "rw")
-        await holders.connect(ctx, row.id, {"host": asked.get("host_name")}, asked.get("mountpoint"))
+        connector = {"host": asked["host_name"]} if asked.get("host_name") else None
+        await holders.connect(ctx, row.id, connector, asked.get("mountpoint"))
         await holders.complete(ctx, row.id)
         return web.Response(status=202)
 
     async def _detach(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         """What a server has is taken from it by the compute service; this is for what was attached by hand."""
-        (asked,) = body.values()
-        attachment = asked.get("attachment_id") if isinstance(asked, dict) else None
-        for held in (await self._get(request)).attachments:
-            if attachment in (None, held["id"]):
-                await self.service.holders.free(context_of(request), held["id"])
-        await self.service.volumes.switch(context_of(request), _id(request), ("available", "in-use", "detaching"), "available", "detach")
+        asked = f.read({"os-detach": body["os-detach"] or {}}, "os-detach", {"attachment_id": f.identifier})
+        await self.service.holders.take_off(context_of(request), _id(request), asked.get("attachment_id"), DETACHABLE)
+        return web.Response(status=202)
+
+    async def _force_detach(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        """Of a volume that failed, too."""
+        asked = f.read(body, "os-force_detach", {"attachment_id": f.identifier, "connector": f.ignored})
+        ctx = context_of(request)
+        await self._get(request)
+        rules.admin(ctx, "volume_extension:volume_admin_actions:force_detach")
+        await self.service.holders.take_off(ctx, _id(request), asked.get("attachment_id"), (*DETACHABLE, "error", "attaching", "reserved"))
         return web.Response(status=202)
 
     async def _unreserved(self, request: web.Request) -> None:
@@ -343,6 +349,7 @@ class VolumeHandlers(Handlers):
         return views.volume_in_full(row, self.base, request[VERSION], host)
 
 
+DETACHABLE = ("available", "in-use", "detaching")
 NOT_HERE = frozenset(
     {"os-migrate_volume", "os-migrate_volume_completion", "os-promote-replica", "os-unmanage", "os-extend_volume_completion"}
 )

@@ -34,6 +34,7 @@ from nova_async.virt.driver import Driver
 from nova_async.world import World
 
 if TYPE_CHECKING:
+    from nova_async.db.embedded import Starting
     from nova_async.policy import Policy
     from nova_async.services.identity.bootstrap import Secrets
     from nova_async.services.image.builtin import BuiltinImages
@@ -42,14 +43,34 @@ if TYPE_CHECKING:
 
 logger = log.get("app")
 APP, COMPUTE, CONSOLE = "app", "compute", "console"
+OF_THE_APPLICATION = (  # what only the application loads, and loads while its database starts
+    "nova_async.api.app",
+    "nova_async.app_services",
+    "nova_async.services.identity.builtin",
+    "nova_async.services.identity.http",
+    "nova_async.services.image.builtin",
+    "nova_async.services.image.http",
+    "nova_async.services.network.builtin",
+    "nova_async.services.network.http",
+    "nova_async.services.volume.http",
+    "nova_async.certs.authority",
+    "nova_async.certs.http",
+    "nova_async.conductor.conductor",
+    "nova_async.metadata.service",
+    "nova_async.metadata.source",
+    "nova_async.console.proxy",
+)
 Say = Callable[[str], None]
 
 
 class App:
-    """One process. ``say`` hears of each stage of the start; ``on_ready`` runs once requests are answered."""
+    """One process. ``say`` hears of each stage of the start. ``postgres`` is a database of this process that is starting already."""
 
-    def __init__(self, config: Config, world: World, *, parts: frozenset[str], say: Say = lambda _: None) -> None:
+    def __init__(
+        self, config: Config, world: World, *, parts: frozenset[str], say: Say = lambda _: None, postgres: "Starting | None" = None
+    ) -> None:
         self.config, self.world, self.parts, self.say = config, world, parts, say
+        self.postgres = postgres
         self.ready = asyncio.Event()
         self.bus: Bus
         self.database: Database
@@ -135,7 +156,7 @@ class App:
 
         Importing takes a good part of the start: the embedded database starts meanwhile.
         """
-        url, _ = await asyncio.gather(self._database_url(stack, group), asyncio.to_thread(import_module, "nova_async.api.app"))
+        url, _ = await asyncio.gather(self._database_url(stack, group), asyncio.to_thread(_load, OF_THE_APPLICATION))
         from nova_async import bootstrap
         from nova_async.api.app import Parts as ApiParts
         from nova_async.api.app import application as compute_api
@@ -224,11 +245,13 @@ class App:
     async def _database_url(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> str:
         if self.config.database.url:
             return self.config.database.url
-        from nova_async.db.embedded import EmbeddedPostgres
+        from nova_async.db.embedded import starting
 
-        server = EmbeddedPostgres(self.config.state / "postgres", self.world)
-        url = await server.start()
-        stack.push_async_callback(server.stop)
+        postgres = self.postgres
+        if postgres is None:
+            postgres = await stack.enter_async_context(starting(self.config.state / "postgres", self.world))
+        server, started = postgres
+        url = await started
         group.create_task(server.keep(), name="postgres")
         return url
 
@@ -413,10 +436,15 @@ class App:
 
 @asynccontextmanager
 async def running(
-    config: Config, world: World, *, parts: frozenset[str] = frozenset({APP, COMPUTE}), say: Say = lambda _: None
+    config: Config,
+    world: World,
+    *,
+    parts: frozenset[str] = frozenset({APP, COMPUTE}),
+    say: Say = lambda _: None,
+    postgres: "Starting | None" = None,
 ) -> AsyncIterator[App]:
     """An ``App`` that serves inside the block; what keeps it from starting is raised as it is."""
-    app = App(config, world, parts=parts, say=say)
+    app = App(config, world, parts=parts, say=say, postgres=postgres)
     task = app.task = asyncio.create_task(app.run(), name="app")
     started = asyncio.create_task(app.ready.wait())
     try:
@@ -428,3 +456,8 @@ async def running(
         started.cancel()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _load(modules: tuple[str, ...]) -> None:
+    for module in modules:
+        import_module(module)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from aiohttp.http_exceptions import HttpProcessingError
 
 SECRET_KEYS = frozenset({"password", "adminpass", "admin_pass", "token", "secret", "private_key", "x-auth-token", "authorization"})
 
@@ -68,6 +67,8 @@ def _from(level: str) -> Any:
 
 def _in_our_words(record: logging.LogRecord) -> bool:
     """Anybody can send bytes that are no request: one line, without the bytes (there may be a token in them)."""
+    from aiohttp.http_exceptions import HttpProcessingError  # loaded by then; the log is wanted long before
+
     error = record.exc_info[1] if record.exc_info else None
     if not isinstance(error, HttpProcessingError):
         return True

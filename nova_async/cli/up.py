@@ -56,7 +56,8 @@ def up(
 
 
 async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Event, *, first_guest: bool, log_file: Path) -> None:
-    from nova_async import app, log, state_folder
+    from nova_async import log, state_folder
+    from nova_async.all_in_one import serving
     from nova_async.cli.clouds import write_clouds
     from nova_async.cli.progress import Progress
     from nova_async.cli.running import serve_until
@@ -68,7 +69,7 @@ async def _up(config: "Config", read: Callable[[], "Config"], stop: asyncio.Even
     with await asyncio.to_thread(open, log_file, "a", 1) as stream:
         log.configure(config.log.level, config.log.form, stream)
         say(f"starting in {config.state} (log: {log_file})")
-        async with app.running(config, world, say=say) as running:
+        async with serving(config, world, say) as running:
             if config.compute.driver != "libvirt" and running.builtin_images:
                 await running.builtin_images.ensure_blank(_service(world))
             root = running.certificates.root

@@ -17,11 +17,12 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import quote
 
 import asyncpg
@@ -293,6 +294,22 @@ class EmbeddedPostgres:
                 return False
             await self._world.sleep(POLL_SECONDS)
         return True
+
+
+Starting: TypeAlias = tuple[EmbeddedPostgres, "asyncio.Task[str]"]  # the task's result is the URL of the database ``nova``
+
+
+@asynccontextmanager
+async def starting(directory: Path, world: World) -> AsyncIterator[Starting]:
+    """A server that begins to start, while whoever wants it does other work; stopped at the end of the block."""
+    server = EmbeddedPostgres(directory, world)
+    started = asyncio.create_task(server.start(), name="postgres-start")
+    try:
+        yield server, started
+    finally:
+        started.cancel()
+        await asyncio.gather(started, return_exceptions=True)
+        await server.stop()
 
 
 class Account:

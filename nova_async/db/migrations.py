@@ -43,6 +43,7 @@ async def migrate(url: str, *, post: bool = True) -> list[str]:
     """Bring both schemas up to date; returns the names applied. ``post=False`` leaves ``_post`` files for later."""
     conn = await asyncpg.connect(**await asyncio.to_thread(secured, url), timeout=10)
     try:
+        await conn.execute("SET synchronous_commit = off")  # what a crash takes back is applied again, and on disk before what comes after
         await conn.execute("SELECT pg_advisory_lock($1)", LOCK)
         return [name for schema in SCHEMAS for name in await _migrate_schema(conn, schema, post)]
     finally:

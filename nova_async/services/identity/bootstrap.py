@@ -73,14 +73,16 @@ async def bootstrap(database: Database, config: Config, world: World, passwords:
     known = await asyncio.to_thread(_known_passwords, config, world)
     async with database.connection() as conn:
         missing = [name for name in known if not await db.user_list(conn, name, DOMAIN.id, None, db.Page())]
-    hashes = {name: await passwords.hash(known[name]) for name in missing}
+    hashes = dict(zip(missing, await asyncio.gather(*(passwords.hash(known[name]) for name in missing)), strict=True))
     async with database.transaction() as conn:
         await db.bootstrap_lock(conn)
         made = await _users(conn, world, hashes)
         await _roles(conn, world)
         await _grants(conn)
         await _catalog(conn, config)
-    usable = {name: known[name] for name in known if name in made or await _still_opens(database, passwords, name, known[name])}
+    older = [name for name in known if name not in made]
+    opens = await asyncio.gather(*(_still_opens(database, passwords, name, known[name]) for name in older))
+    usable = {name: known[name] for name in (*made, *(name for name, does in zip(older, opens, strict=True) if does))}
     if config.identity.admin_password and "admin" not in usable:
         usable["admin"] = await _reset(
             database, "admin", config.identity.admin_password, await passwords.hash(config.identity.admin_password)

@@ -214,7 +214,7 @@ class App:
             vouch=authority.vouch if config.certs.sign_key_pairs else None,
         )
         self.policy = parts.policy
-        documents, secret = DatabaseMetadata(database, config, world), await self._metadata_secret()
+        documents, secret = DatabaseMetadata(database, self.bus, config, world), await self._metadata_secret()
         metadata = metadata_api(documents, config, world, secret)
         if config.metadata.listen:
             await self._answer(stack, metadata_api(documents, config, world, secret), "metadata.listen", config.metadata.listen)

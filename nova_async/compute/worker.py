@@ -16,6 +16,7 @@ from nova_async.bus import Bus
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import (
     AbortLive,
+    AddressesTold,
     Command,
     CommandEnded,
     CommandProgress,
@@ -23,6 +24,7 @@ from nova_async.bus.messages.compute import (
     ConsoleOutput,
     Destroy,
     ForceLiveMigration,
+    GetAddresses,
     GetConsole,
     GetConsoleOutput,
     GetLiveProgress,
@@ -295,6 +297,8 @@ class Worker:
                     return LiveProgressTold(progress=await self.driver.live_progress(message.instance_id))
                 case GetMeasures():
                     return MeasuresTold(measures=await self.driver.measures(message.instance_id))
+                case GetAddresses():
+                    return AddressesTold(addresses=await self.driver.addresses(message.instance_id))
                 case ForceLiveMigration():
                     await self.driver.force_live(message.instance_id)
                     return Done()

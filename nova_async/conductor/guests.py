@@ -9,7 +9,7 @@ from nova_async.context import service_context
 from nova_async.db import topologies
 from nova_async.metadata.documents import config_drive_files
 from nova_async.metadata.dynamic import with_dynamic
-from nova_async.metadata.instances import metadata_of
+from nova_async.metadata.instances import metadata_of, tagged
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
 from nova_async.model.instances import Instance
 from nova_async.model.topology import Fit
@@ -44,6 +44,7 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
         ports=ports,
         config_drive=instance.config_drive,
         config_drive_files=files,
+        tagged=tagged(instance, ports),
         created_at=instance.created_at.isoformat(),
         fit=await _fit_of(parts, instance, instance.generation if generation is None else generation),
     )

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from nova_async.errors import NotFound
+from nova_async.model import tagged_devices
 from nova_async.model.guests import PortSpec
+from nova_async.model.tagged_devices import LATEST, DeviceAddress, TaggedDevice
 from nova_async.world import World
 
 EC2_VERSIONS = (
@@ -59,11 +61,9 @@ OPENSTACK_SINCE = {
     "vendor_data2.json": "2016-10-06",
 }
 # Members of meta_data.json that came later.
-MEMBERS_SINCE = {"random_seed": "2013-04-04", "project_id": "2015-10-15", "devices": "2016-06-30", "dedicated_cpus": "2020-10-14"}
-NIC_TAGS_SINCE = {"vlan": "2017-02-22", "vf_trusted": "2018-08-27"}
+MEMBERS_SINCE = {"random_seed": "2013-04-04", "project_id": "2015-10-15", "devices": tagged_devices.SINCE, "dedicated_cpus": "2020-10-14"}
 CONFIG_DRIVE_EC2 = ("2009-04-04", "latest")
 STATIC = "static"  # in vendor_data2.json, what every guest is told
-LATEST = "latest"
 Tree = dict[str, "Tree | str | bytes"]
 
 
@@ -92,7 +92,8 @@ class InstanceMetadata(msgspec.Struct, frozen=True, kw_only=True):
     swap: str = ""
     public_ipv4: str = ""
     ports: tuple[PortSpec, ...] = ()
-    disks: tuple[dict[str, Any], ...] = ()  # tagged: bus, address, serial, path, tags
+    tagged: tuple[TaggedDevice, ...] = ()
+    addresses: tuple[DeviceAddress, ...] = ()  # where they are
     files: tuple[tuple[str, str], ...] = ()  # path in the guest, base64
     vendor_data: dict[str, Any] = {}
     dynamic: dict[str, Any] | None = None  # what vendor data services said, by their names; None: they were not asked
@@ -224,24 +225,12 @@ def meta_data(m: InstanceMetadata, version: str, *, admin_pass: bool = False) ->
         "availability_zone": m.availability_zone,
         "random_seed": m.random_seed,
         "project_id": m.project_id,
-        "devices": devices(m, version),
+        "devices": tagged_devices.described(m.tagged, m.addresses, version),
         "dedicated_cpus": list(m.dedicated_cpus),
     }
     if admin_pass and m.admin_pass:
         document["admin_pass"] = m.admin_pass
     return {name: value for name, value in document.items() if _since(MEMBERS_SINCE, name, version)}
-
-
-def devices(m: InstanceMetadata, version: str) -> list[dict[str, Any]]:
-    """The tagged devices; a card without a tag has nothing to say."""
-    later = {"vlan": None, "vf_trusted": False}
-    cards = [
-        {"type": "nic", "mac": port.mac, "bus": "none", "address": "none", "tags": [port.tag]}
-        | {name: value for name, value in later.items() if value is not None and _since(NIC_TAGS_SINCE, name, version)}
-        for port in m.ports
-        if port.tag
-    ]
-    return cards + [{"type": "disk", **disk} for disk in m.disks]
 
 
 def network_data(m: InstanceMetadata) -> dict[str, Any]:

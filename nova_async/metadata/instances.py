@@ -12,8 +12,11 @@ from nova_async.config import Config
 from nova_async.errors import Invalid
 from nova_async.metadata.documents import InstanceMetadata, random_seed
 from nova_async.model.guests import PortSpec
-from nova_async.model.instances import Instance
+from nova_async.model.instances import ROOT_TAG, Instance
+from nova_async.model.tagged_devices import EPHEMERAL, ROOT, SWAP, DeviceAddress, TaggedDevice
 from nova_async.world import RealWorld, World
+
+DISKS = {"swap": SWAP, "ephemeral": EPHEMERAL}  # what rows call the disks that the host makes
 
 
 def metadata_of(
@@ -25,10 +28,12 @@ def metadata_of(
     world: World | None = None,
     security_groups: tuple[str, ...] = (),
     admin_pass: str = "",
+    addresses: tuple[DeviceAddress, ...] = (),
 ) -> InstanceMetadata:
     """``ports`` None means those in the row, ``security_groups`` empty those asked for at boot. Without a world the
     random seed for the guest comes straight from the operating system."""
     key = instance.key_data
+    ports = ports if ports is not None else tuple(msgspec.convert(port, PortSpec) for port in instance.ports)
     domain = config.metadata.dhcp_domain
     return InstanceMetadata(
         uuid=instance.uuid,
@@ -48,13 +53,26 @@ def metadata_of(
         kernel_id=instance.kernel_id,
         ramdisk_id=instance.ramdisk_id,
         root_device=instance.root_device_name or "/dev/vda",
-        ports=ports if ports is not None else tuple(msgspec.convert(port, PortSpec) for port in instance.ports),
+        ports=ports,
+        tagged=tagged(instance, ports),
+        addresses=addresses,
         vendor_data=vendor_data(config.metadata.vendor_data_file),
         files=tuple((item["path"], item["contents"]) for item in instance.injected_files),
         password=instance.password_data,
         random_seed=random_seed(world or RealWorld()),
         admin_pass=admin_pass,
     )
+
+
+def tagged(instance: Instance, ports: tuple[PortSpec, ...]) -> tuple[TaggedDevice, ...]:
+    """Its disks and cards that have a tag."""
+    tag = instance.system_metadata.get(ROOT_TAG)
+    disks = [TaggedDevice(kind="disk", name=ROOT, tag=tag)] if tag else []
+    for device in instance.block_devices:
+        if device.get("tag"):
+            volume = device.get("volume_id")
+            disks.append(TaggedDevice(kind="disk", name=volume or DISKS.get(device["kind"], ""), tag=device["tag"], serial=volume))
+    return (*disks, *(TaggedDevice(kind="nic", name=port.mac, tag=port.tag) for port in ports if port.tag))
 
 
 @cache

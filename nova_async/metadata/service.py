@@ -15,6 +15,7 @@ from nova_async.config import Config
 from nova_async.metadata import documents
 from nova_async.metadata.documents import InstanceMetadata
 from nova_async.metadata.dynamic import with_dynamic
+from nova_async.model.tagged_devices import LATEST
 from nova_async.services.web import status_of
 from nova_async.world import World
 
@@ -122,7 +123,7 @@ class MetadataService:
         if request.method == "POST":
             self._cache.pop((instance_id, project_id), None)
         metadata = await self._metadata(instance_id, project_id)
-        if version != documents.LATEST and (version not in documents.OPENSTACK_VERSIONS or version < documents.OPENSTACK_SINCE["password"]):
+        if version != LATEST and (version not in documents.OPENSTACK_VERSIONS or version < documents.OPENSTACK_SINCE["password"]):
             raise errors.NotFound()
         if request.method == "GET":
             return web.Response(text=metadata.password)

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from nova_async.model.tagged_devices import TaggedDevice
 from nova_async.model.topology import Fit
 
 
@@ -168,6 +169,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     volume_properties: dict[str, str] = msgspec.field(default_factory=dict)  # of the image that its root volume was made of
     config_drive: bool = False
     config_drive_files: dict[str, bytes] = msgspec.field(default_factory=dict)
+    tagged: tuple[TaggedDevice, ...] = ()  # devices that the config drive tells of; their host adds where they are
     created_at: str = ""
     fit: Fit | None = None  # its CPUs, cells, pages and PCI devices on this host; None: the host's choice
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+ROOT_TAG = "root_tag"  # in system_metadata: the owner's word for the disk that the image became
+
 
 class Instance(msgspec.Struct):
     """One row of ``instances`` with the task state of its live (or queued) workflow. Sizes: MiB and GiB as in the flavor."""

@@ -14,6 +14,7 @@ import msgspec
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 from nova_async.model.power import PowerState
+from nova_async.model.tagged_devices import DeviceAddress
 from nova_async.model.topology import HostTopology
 
 Progress = Callable[[int | None, str], None]
@@ -251,6 +252,10 @@ class Driver(Protocol):
 
     async def measures(self, instance_id: str) -> Measures:
         """What is counted of a running guest. Raises ``Conflict`` when it does not run."""
+        ...
+
+    async def addresses(self, instance_id: str) -> tuple[DeviceAddress, ...]:
+        """Where the guest finds its disks and cards; of those whose place the hypervisor does not tell, none."""
         ...
 
     async def console_output(self, instance_id: str, lines: int | None) -> str: ...

@@ -16,6 +16,7 @@ from nova_async.errors import Conflict, NotFound
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import DiskMeasures, GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 from nova_async.model.power import PowerState
+from nova_async.model.tagged_devices import DeviceAddress
 from nova_async.model.topology import HostTopology
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
@@ -413,6 +414,11 @@ class FakeDriver:
             raise Conflict(f"Server {instance_id} is not running.")
         disk = DiskMeasures(name="vda", read_bytes=2**20, read_requests=256, errors=0)
         return Measures(cpu_nanoseconds=(10**9,) * guest.vcpus, memory_kib=guest.memory_mib * 1024, disks=(disk,))
+
+    async def addresses(self, instance_id: str) -> tuple[DeviceAddress, ...]:
+        await self.faults.before("addresses", instance_id, self._world)
+        volumes = enumerate(self._find(instance_id).volumes)
+        return tuple(DeviceAddress(kind="disk", name=volume, bus="pci", address=f"0000:00:{n + 16:02x}.0") for n, volume in volumes)
 
     async def console_output(self, instance_id: str, lines: int | None) -> str:
         await self.faults.before("console_output", instance_id, self._world)

@@ -19,6 +19,7 @@ from nova_async.metadata.documents import (
 )
 from nova_async.metadata.instances import vendor_data
 from nova_async.model.guests import FixedIp, PortSpec
+from nova_async.model.tagged_devices import ROOT, DeviceAddress, TaggedDevice, with_addresses
 from nova_async.world import RealWorld
 
 PORT = PortSpec(
@@ -48,10 +49,24 @@ SERVER = InstanceMetadata(
     flavor_name="m1.small",
     image_id="12345678-94f2-4c9f-8f39-0e8c6f0f3333",
     ports=(PORT,),
+    tagged=(
+        TaggedDevice(kind="disk", name="v-1", tag="db", serial="v-1"),
+        TaggedDevice(kind="disk", name=ROOT, tag="system"),
+        TaggedDevice(kind="nic", name="fa:16:3e:01:02:03", tag="nic0"),
+    ),
+    addresses=(
+        DeviceAddress(kind="nic", name="fa:16:3e:01:02:03", bus="pci", address="0000:00:03.0"),
+        DeviceAddress(kind="disk", name="v-1", bus="scsi", address="0:0:0:3"),
+    ),
     files=(("/etc/motd", base64.b64encode(b"hello").decode()),),
     random_seed=base64.b64encode(b"x" * 512).decode(),
     admin_pass="hidden",
 )
+
+
+def test_a_config_drive_is_told_where_the_devices_are_once_they_are_somewhere() -> None:
+    early = config_drive_files(msgspec.structs.replace(SERVER, addresses=()))
+    assert with_addresses(early, SERVER.tagged, SERVER.addresses) == config_drive_files(SERVER)
 
 
 def lines(text: bytes) -> list[str]:
@@ -111,7 +126,12 @@ def test_meta_data_grows_with_its_version_and_never_tells_the_password_over_http
     assert newest["uuid"] == SERVER.uuid
     assert newest["meta"] == {"role": "front"}
     assert newest["public_keys"] == {"laptop": "ssh-ed25519 AAAA me"}
-    assert newest["devices"] == [{"type": "nic", "mac": PORT.mac, "bus": "none", "address": "none", "tags": ["nic0"], "vf_trusted": False}]
+    assert newest["devices"] == [
+        {"type": "disk", "serial": "v-1", "bus": "scsi", "address": "0:0:0:3", "tags": ["db"]},
+        {"type": "disk", "serial": None, "bus": "none", "address": "none", "tags": ["system"]},
+        {"type": "nic", "mac": PORT.mac, "vf_trusted": False, "bus": "pci", "address": "0000:00:03.0", "tags": ["nic0"]},
+    ]
+    assert "vf_trusted" not in json.loads(openstack(SERVER, "/openstack/2017-02-22/meta_data.json"))["devices"][2]
     assert len(base64.b64decode(newest["random_seed"])) == 512
     assert newest["files"] == [{"content_path": "/content/0000", "path": "/etc/motd"}]
     assert set(newest) - set(oldest) == {"random_seed", "project_id", "devices", "dedicated_cpus"}

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from xml.etree import ElementTree as Tree
 
 import msgspec
 import pytest
@@ -19,7 +21,9 @@ from nova_async.config import load
 from nova_async.errors import Invalid, NotFound, Unavailable
 from nova_async.model.guests import DiskSpec, GuestSpec, PortSpec
 from nova_async.model.power import PowerState
+from nova_async.model.tagged_devices import ROOT, TaggedDevice
 from nova_async.model.topology import Fit, FittedCell
+from nova_async.processes import run
 from nova_async.virt.libvirt import daemon, qcow2
 from nova_async.virt.libvirt.connection import Connection
 from nova_async.virt.libvirt.disks import Disks
@@ -149,6 +153,32 @@ async def test_a_guest_finds_its_network_its_metadata_and_its_config_drive(
         assert f"TESTGUEST disk {disk}" in console
     await lab.driver.destroy(guest.instance_id)
     assert await plugs.plugged() == []
+
+
+async def test_a_guests_config_drive_says_where_libvirt_put_what_has_a_tag(qemu_lab: MakeLab, network: str) -> None:
+    lab = await qemu_lab(Taps(network))
+    port = PortSpec(id="port", network_id="net", mac=MAC, bridge="brtest", device="taptest1", mtu=1400, tag="front")
+    volume = msgspec.structs.replace(lab.volume(), bus="scsi", device="/dev/sda")
+    tagged = (
+        TaggedDevice(kind="disk", name=volume.volume_id, tag="data", serial=volume.volume_id),
+        TaggedDevice(kind="disk", name=ROOT, tag="system"),
+        TaggedDevice(kind="nic", name=MAC, tag="front"),
+    )
+    guest = lab.spec(ports=(port,), volumes=(volume,), config_drive=True, tagged=tagged)
+    path = "openstack/latest/meta_data.json"
+    guest = msgspec.structs.replace(guest, config_drive_files={path: json.dumps({"uuid": guest.instance_id}).encode()})
+    await lab.driver.spawn(guest, 1, quiet)
+
+    drive = lab.folder / "instances" / guest.instance_id / "disk.config"
+    said = await run("isoinfo", "-R", "-i", str(drive), "-x", f"/{path}", deadline=60)
+    data, system, front = json.loads(said)["devices"]
+    assert (data["bus"], data["serial"], data["tags"]) == ("scsi", volume.volume_id, ["data"])
+    assert re.fullmatch(r"0:0:0:[0-9]+", data["address"])
+    assert (system["bus"], front["bus"], front["mac"]) == ("pci", "pci", MAC)
+    running = await lab.driver._connection.call(lambda connection: connection.lookupByUUIDString(guest.instance_id).XMLDesc(0))
+    slot = int(Tree.fromstring(running).find("devices/interface/address").get("slot"), 16)  # type: ignore[union-attr, arg-type]
+    assert front["address"] == f"0000:00:{slot:02x}.0"
+    assert system["address"] != front["address"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def asked_devices(body: dict[str, Any], world: World, defined: list[Device] | No
     asked = _of_old(old, image_given or root_mapped, world) if old else [_device(one, image_given, world) for one in new]
     devices = [device for device in (*mapped, *asked) if device is not None]
     root_asked = any(device.get("boot_index") == 0 for device in devices)
-    _check_sequence(devices, image_given and (not root_asked or (not root_mapped and any(map(_is_images_own, new)))))
+    _check_sequence(devices, image_given and (not root_asked or (not root_mapped and any(map(is_images_own, new)))))
     return devices
 
 
@@ -62,7 +62,7 @@ def _check_sequence(devices: list[Device], image_boots: bool) -> None:
         raise Invalid(SEQUENCE)
 
 
-def _is_images_own(asked: dict[str, Any]) -> bool:
+def is_images_own(asked: dict[str, Any]) -> bool:
     """The disk that the image becomes anyway, as clients write it."""
     return asked.get("source_type") == "image" and asked.get("destination_type") == "local"
 

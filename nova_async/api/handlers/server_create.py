@@ -12,7 +12,7 @@ import msgspec
 
 from nova_async import quota
 from nova_async.api.handlers import server_topology
-from nova_async.api.handlers.block_devices import check_sizes
+from nova_async.api.handlers.block_devices import check_sizes, is_images_own
 from nova_async.api.handlers.boot_images import bootable, check_fit
 from nova_async.api.handlers.boot_volumes import Root, check_root, name_devices, resolve
 from nova_async.api.handlers.scheduler_hints import checked, group_of
@@ -24,7 +24,7 @@ from nova_async.db import instances, server_groups
 from nova_async.db.instances import Prepared
 from nova_async.errors import Invalid, QuotaExceeded
 from nova_async.model.image_properties import renamed
-from nova_async.model.instances import Instance
+from nova_async.model.instances import ROOT_TAG, Instance
 from nova_async.policy import servers as policy
 from nova_async.services.image import Image, image_ref
 from nova_async.services.network import NetworkRequest
@@ -278,7 +278,7 @@ def _columns(request: Request, wish: Wish, image: Image | None, root: Root | Non
         "access_ip_v4": address(body.get("accessIPv4")),
         "access_ip_v6": address(body.get("accessIPv6")),
         "metadata": body.get("metadata") or {},
-        "system_metadata": {"image": msgspec.to_builtins(image_ref(image))} if image else {},
+        "system_metadata": ({"image": msgspec.to_builtins(image_ref(image))} | _root_tag(body)) if image else {},
         "tags": list(dict.fromkeys(body.get("tags") or ())),
         "scheduler_hints": wish.hints,
         "network_requests": msgspec.to_builtins(wish.networks or []),
@@ -287,6 +287,12 @@ def _columns(request: Request, wish: Wish, image: Image | None, root: Root | Non
         "trusted_certs": body.get("trusted_image_certificates"),
         "injected_files": [{"path": f.get("path", ""), "contents": f.get("contents", "")} for f in body.get("personality") or ()],
     }
+
+
+def _root_tag(body: dict[str, Any]) -> dict[str, str]:
+    """What the caller calls the disk that the image becomes."""
+    own = (device for device in body.get("block_device_mapping_v2") or () if is_images_own(device))
+    return {ROOT_TAG: tag} if (tag := next((device.get("tag") for device in own), None)) else {}
 
 
 def _properties(image: Image | None, root: Root | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ from nova_async.bus.messages import Message, message
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.model.guests import GuestSpec, ImageRef, LiveProgress, Measures, PortSpec, VolumeSpec
 from nova_async.model.routers import RouterSpec
+from nova_async.model.tagged_devices import DeviceAddress
 
 UNDO = "undo-"  # begins the step of a command that takes something back
 
@@ -322,6 +323,20 @@ class MeasuresTold(Message, frozen=True, kw_only=True):
     """Answer."""
 
     measures: Measures
+
+
+@message
+class GetAddresses(Message, frozen=True, kw_only=True):
+    """Call: where a guest finds its disks and cards."""
+
+    instance_id: str
+
+
+@message
+class AddressesTold(Message, frozen=True, kw_only=True):
+    """Answer."""
+
+    addresses: tuple[DeviceAddress, ...] = ()
 
 
 @message

@@ -90,6 +90,9 @@ class Unable:
     async def measures(self, *_: Any, **__: Any) -> NoReturn:
         _refuse("be measured from outside")
 
+    async def addresses(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse("tell from outside where their devices are")
+
     async def console_output(self, *_: Any, **__: Any) -> str:
         _refuse("show what they print")
 

@@ -19,9 +19,10 @@ from nova_async.errors import Error, NotFound, Unsupported
 from nova_async.model.consoles import SPICE
 from nova_async.model.guests import GuestSpec, VolumeSpec
 from nova_async.model.power import PowerState
+from nova_async.model.tagged_devices import DeviceAddress, with_addresses
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
-from nova_async.virt.libvirt import console_log, domains, hardware, host, tunnel, xml
+from nova_async.virt.libvirt import addresses, console_log, domains, hardware, host, tunnel, xml
 from nova_async.virt.libvirt.arriving import Arrivals
 from nova_async.virt.libvirt.bridges import Bridges
 from nova_async.virt.libvirt.connection import Connection
@@ -172,6 +173,9 @@ class LibvirtBase:
         await self.guest(instance_id)
         return await self._files.run(console_log.tail, self._disks.console(instance_id), lines)
 
+    async def addresses(self, instance_id: str) -> tuple[DeviceAddress, ...]:
+        return await self._domain(instance_id, addresses.of)
+
     async def stray_files(self) -> list[str]:
         owners = await self._disks.owners()
         known = {guest.instance_id for guest in await self.guests()} | self._locks.keys() | self._coming.keys()
@@ -219,14 +223,20 @@ class LibvirtBase:
         self._generations[guest.instance_id] = generation
         await self._connection.call(lambda connection: connection.defineXML(text) and None, deadline=START_SECONDS)
 
+    async def _define_off(self, guest: GuestSpec, generation: int, files: Files) -> None:
+        """Define a guest that is off, and tell it where its devices are."""
+        await self._define(guest, generation, files)
+        await self._tell_addresses(guest)
+
+    async def _tell_addresses(self, guest: GuestSpec) -> None:
+        """On the config drive of a guest that is defined and off; where nothing has a tag, what is there is all there is to say."""
+        if guest.config_drive and guest.tagged and guest.config_drive_files and not self._mock:
+            files = with_addresses(guest.config_drive_files, guest.tagged, await self.addresses(guest.instance_id))
+            await self._disks.write_config_drive(msgspec.structs.replace(guest, config_drive_files=files))
+
     async def _define_and_start(self, guest: GuestSpec, generation: int, files: Files) -> None:
-        text = await self._described(guest, generation, files)
-        self._generations[guest.instance_id] = generation
-
-        def work(connection: libvirt.virConnect) -> None:
-            domains.start(connection.defineXML(text))
-
-        await self._connection.call(work, deadline=START_SECONDS)
+        await self._define_off(guest, generation, files)
+        await self._domain(guest.instance_id, domains.start, deadline=START_SECONDS)
 
     async def _bring_up(self, guest: GuestSpec, generation: int) -> None:
         """Start a guest that is off, from its saved memory if it has any or as it was rescued, else as ``guest`` describes it now."""
@@ -241,7 +251,7 @@ class LibvirtBase:
         await self._check_disks(guest)
         if guest.config_drive and guest.config_drive_files and not self._mock:
             await self._disks.write_config_drive(guest)
-        await self._define(guest, generation, self._disks.layout(guest))
+        await self._define_off(guest, generation, self._disks.layout(guest))
 
     async def _check_disks(self, guest: GuestSpec) -> None:
         owner = await self._disks.owner(guest.instance_id)

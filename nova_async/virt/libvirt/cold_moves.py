@@ -49,7 +49,7 @@ class ColdMoves(LibvirtBase):
             if not await self._is_at(guest, generation):
                 if not self._mock:
                     await self._fit(guest, generation, same_host)
-                await self._define(guest, generation, self._disks.layout(guest))
+                await self._define_off(guest, generation, self._disks.layout(guest))
             await self._arrivals.forget(guest.instance_id)
             if power_on:
                 await self._start(guest)

@@ -39,6 +39,7 @@ class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Measu
                 raise Conflict(f"Server {guest.instance_id} has been placed anew since.")
             if known is not None and known.generation == generation:
                 if known.power_state is not PowerState.RUNNING:
+                    await self._tell_addresses(guest)
                     await self._start(guest)
                 return
             await self._remove(guest.instance_id)
@@ -56,7 +57,7 @@ class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Measu
             if power_on:
                 await self._define_and_start(guest, generation, files)
             else:
-                await self._define(guest, generation, files)
+                await self._define_off(guest, generation, files)
 
     async def destroy(self, instance_id: str, *, delete_disks: bool = True) -> None:
         self._doomed.add(instance_id)

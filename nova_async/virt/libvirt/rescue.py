@@ -46,7 +46,7 @@ class Rescue(LibvirtBase):
             if (await self.guest(guest.instance_id)).rescued:
                 await self._domain(guest.instance_id, domains.cut_power, deadline=START_SECONDS)
                 await self._domain(guest.instance_id, domains.forget_saved)
-                await self._define(guest, generation, self._disks.layout(guest))
+                await self._define_off(guest, generation, self._disks.layout(guest))
                 if power_on:
                     await self._start(guest)
             if not self._mock:

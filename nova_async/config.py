@@ -84,6 +84,7 @@ class Compute(Section):
     live_migration_auto_converge: bool = False
     live_migration_post_copy: bool = False
     consoles: tuple[str, ...] = ("vnc", "serial")  # of vnc, spice, serial
+    vnc_clipboard: bool = False
     console_address: str = ""  # empty: the address of api.listen
     instance_usage_audit_period: str = "month"  # hour, day, month or year, with an offset as in day@18
 

@@ -21,6 +21,7 @@ STYLES = {  # what of the strict policy a page's library needs otherwise
     "spice_auto.html": "style-src 'self'; style-src-attr 'unsafe-inline'",  # spice-html5 places video streams by attribute
 }
 KEPT = {".html": "no-store"}
+KEPT_BY_NOBODY = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 KEPT_OTHERS = "public, max-age=3600"
 SCRIPT = "text/javascript"
 

@@ -2,6 +2,7 @@
 
 Origin, token, place among the sessions, connection to the host, the host's word that the connection leads to this guest, and
 only then the upgrade: until there a refusal is an HTTP status without a body. Bytes go both ways as fast as the slower side takes them.
+Pages see no status of a WebSocket; a POST to the same address tells them why it is refused, or was cut.
 """
 
 import asyncio
@@ -16,13 +17,13 @@ from nova_async import log
 from nova_async.certs import WORKER
 from nova_async.certs.identity import Identity, Stream
 from nova_async.config import Config
-from nova_async.console import pages, rfb
+from nova_async.console import pages, rfb, spice
 from nova_async.console.sessions import Session, Sessions, TooMany
 from nova_async.console.tokens import ConsoleTokens
 from nova_async.db import Database, console_tokens
 from nova_async.db.console_tokens import Grant
 from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unavailable
-from nova_async.model.consoles import NOVNC, SERIAL, SHARED
+from nova_async.model.consoles import NOVNC, PROTOCOLS, SERIAL, SHARED, SPICE
 from nova_async.world import World
 
 SUBPROTOCOL = "binary"
@@ -51,6 +52,7 @@ class ConsoleProxy:
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/", self._connect)
+        app.router.add_post("/", self._explain)
         pages.add_to(app, self.config, self.origins)
         app.on_shutdown.append(self._part)
         return app
@@ -86,19 +88,35 @@ class ConsoleProxy:
                 return await self._serve(request, session)
         except (*REFUSALS,) as error:
             logger.info("console.refused", error=error.message, detail=error.detail)
-            status = next(REFUSALS[kind] for kind in type(error).__mro__ if kind in REFUSALS)
+            status = _status(error)
             return web.Response(status=status, headers={"Connection": "close", **({"Retry-After": "5"} if status == 503 else {})})
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        """Why the address does not open a console, for people; nothing where it does. Who has no token learns nothing of it."""
+        try:
+            self._check_origin(request)
+            with self.sessions.arrival():
+                token = request.query.get("token", "")
+                words, status = await self.tokens.why(token), 200
+            if not words:
+                self.sessions.check_room(await self.tokens.find(token))
+        except (*REFUSALS,) as error:
+            words, status = error.message, _status(error)
+        return web.Response(text=words, status=status, headers=pages.KEPT_BY_NOBODY)
 
     def _check(self, request: web.Request) -> None:
         """What can be told from the request alone. Browsers always say where they come from, programs need not."""
         if request.headers.get("Upgrade", "").lower() != "websocket" or not request.query.get("token"):
             raise Invalid("A WebSocket and a token are needed.")
-        said = request.headers.getall("Origin", [])
-        if len(said) > 1 or not self.origins.issuperset(said) or (self.config.console.require_origin and not said):
-            raise Forbidden("The request comes from another site.", detail=repr(said)[:200])
+        self._check_origin(request)
         offered = [word.strip() for line in request.headers.getall("Sec-WebSocket-Protocol", []) for word in line.split(",")]
         if offered and SUBPROTOCOL not in offered:
             raise Invalid("The sub-protocol is not known.")
+
+    def _check_origin(self, request: web.Request) -> None:
+        said = request.headers.getall("Origin", [])
+        if len(said) > 1 or not self.origins.issuperset(said) or (self.config.console.require_origin and not said):
+            raise Forbidden("Consoles are not opened from this site; see console.origins.", detail=repr(said)[:200])
 
     async def _serve(self, request: web.Request, session: Session) -> web.StreamResponse:
         grant = session.grant
@@ -133,6 +151,8 @@ class ConsoleProxy:
         try:
             if session.grant.console_type == NOVNC:
                 await _within(GREETING_SECONDS, rfb.greet_viewer(viewer.exactly, socket.send_bytes))
+            if PROTOCOLS[session.grant.console_type] == SPICE and spice.is_new_viewer(await self._beginning(viewer)):
+                self.sessions.take_over(session)
             tasks = [asyncio.create_task(viewer.carry_to(writer)), asyncio.create_task(viewer.carry_from(reader))]
             try:
                 done, _ = await asyncio.wait({*tasks, session.cut}, return_when=asyncio.FIRST_COMPLETED)
@@ -149,6 +169,11 @@ class ConsoleProxy:
         async with _at_most(CLOSE_SECONDS):
             await socket.close(code=code, message=reason.encode())
         return reason
+
+    async def _beginning(self, viewer: "Viewer") -> bytes:
+        """Raises ``Unavailable`` and ``Invalid``."""
+        await _within(GREETING_SECONDS, viewer.says(spice.HEADER.size))
+        return viewer.said[: spice.HEADER.size]
 
     async def _secure(self, stream: Stream, grant: Grant, party: str) -> None:
         """TLS with the host of the token, which must be whose certificate is shown. Raises ``Unavailable``."""
@@ -180,20 +205,24 @@ class Viewer:
 
     def __init__(self, socket: web.WebSocketResponse, session: Session, *, text: bool) -> None:
         self._socket, self._session, self._text = socket, session, text
-        self._rest = b""
+        self.said = b""  # and not yet carried on
 
-    async def exactly(self, count: int) -> bytes:
-        """Raises ``Invalid`` when the viewer leaves before it has said so much."""
-        while len(self._rest) < count:
+    async def says(self, count: int) -> None:
+        """Until it has said so much. Raises ``Invalid`` when it leaves before."""
+        while len(self.said) < count:
             words = await self._words()
             if words is None:
                 raise Invalid("The viewer left.")
-            self._rest += words
-        taken, self._rest = self._rest[:count], self._rest[count:]
+            self.said += words
+
+    async def exactly(self, count: int) -> bytes:
+        """Raises ``Invalid`` when the viewer leaves before it has said so much."""
+        await self.says(count)
+        taken, self.said = self.said[:count], self.said[count:]
         return taken
 
     async def carry_to(self, writer: asyncio.StreamWriter) -> str:
-        words: bytes | None = self._rest
+        words: bytes | None = self.said
         while words is not None:
             writer.write(words)
             await writer.drain()
@@ -216,6 +245,10 @@ class Viewer:
                 raise Invalid("The viewer must speak in bytes.")
             return str(message.data).encode()
         return None
+
+
+def _status(error: Error) -> int:
+    return next(REFUSALS[kind] for kind in type(error).__mro__ if kind in REFUSALS)
 
 
 def origins(config: Config) -> frozenset[str]:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from nova_async.config import Console
 from nova_async.db.console_tokens import Grant
 from nova_async.errors import Forbidden
-from nova_async.model.consoles import SERIAL
+from nova_async.model.consoles import PROTOCOLS, SERIAL
 from nova_async.world import World
+
+TAKEN = "Somebody else has opened this console: the user {}."
+TAKEN_BY_SELF = "You have opened this console once more, elsewhere."
 
 
 class TooMany(Forbidden):
@@ -53,13 +56,10 @@ class Sessions:
     @contextmanager
     def session(self, grant: Grant) -> Iterator[Session]:
         """Raises ``TooMany``."""
-        if sum(s.grant.user_id == grant.user_id for s in self.live) >= self.options.max_sessions_of_user:
-            raise TooMany("Too many consoles of this user are open.")
-        if sum(s.grant.instance_id == grant.instance_id for s in self.live) >= self.options.max_sessions_of_server:
-            raise TooMany("Too many consoles of this server are open.")
-        if grant.console_type == SERIAL:
-            self._take_over(grant)
+        self.check_room(grant)
         session = Session(grant, self.world)
+        if grant.console_type == SERIAL:
+            self.take_over(session)
         self.live.add(session)
         try:
             yield session
@@ -67,11 +67,19 @@ class Sessions:
             self.live.discard(session)
             session.cut.cancel()
 
-    def _take_over(self, grant: Grant) -> None:
-        """A serial line has one viewer, the last that came; the host does the same for those of other processes."""
-        for session in self.live:
-            if (session.grant.instance_id, session.grant.console_type) == (grant.instance_id, grant.console_type):
-                session.end("Somebody else has opened this console.")
+    def check_room(self, grant: Grant) -> None:
+        """Raises ``TooMany``."""
+        if sum(s.grant.user_id == grant.user_id for s in self.live) >= self.options.max_sessions_of_user:
+            raise TooMany("Too many consoles of this user are open.")
+        if sum(s.grant.instance_id == grant.instance_id for s in self.live) >= self.options.max_sessions_of_server:
+            raise TooMany("Too many consoles of this server are open.")
+
+    def take_over(self, new: Session) -> None:
+        """A serial line and a SPICE screen have one viewer, the last that came; the guest does the same for those of other processes."""
+        for session in self.live - {new}:
+            if _line(session.grant) == _line(new.grant):
+                same = session.grant.user_id == new.grant.user_id
+                session.end(TAKEN_BY_SELF if same else TAKEN.format(new.grant.user_id[:64]))
 
     def end_overdue(self) -> None:
         now = self.world.monotonic()
@@ -86,3 +94,8 @@ class Sessions:
         for session in asked:
             if (session.grant.instance_id, session.grant.generation) not in holding:
                 session.end("The server was stopped, moved or deleted.")
+
+
+def _line(grant: Grant) -> tuple[str, str]:
+    """What has one viewer at a time: a server's consoles of one protocol."""
+    return grant.instance_id, PROTOCOLS[grant.console_type]

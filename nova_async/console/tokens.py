@@ -20,10 +20,19 @@ from nova_async.world import World
 ASK_SECONDS = 10.0
 TOKENS_OF_A_SERVER = 100
 TOKEN_LENGTH = 64
+ENDED = {
+    "deleted": "The server was deleted.",
+    "moved": "The server was moved or rebuilt since this address was made.",
+    "stopped": "The server is not running.",
+    "over": "The time of this address is over.",
+}
+ANEW = "The server was started anew since this address was made."
+UNHEARD = "The server's host does not answer; try again later."
+UNKNOWN = "The address of a console serves for a short time, and only while the server runs as it did."
 
 
 class ConsoleTokens:
-    """Gives and checks tokens; the database knows their hashes only."""
+    """Gives and checks tokens, and says why they do not hold; the database knows their hashes only."""
 
     def __init__(self, config: Config, world: World, database: Database, bus: Bus) -> None:
         self.config, self.world, self.database, self.bus = config, world, database, bus
@@ -58,13 +67,31 @@ class ConsoleTokens:
 
     async def find(self, token: str) -> Grant:
         """What the token allows, by the database alone; to be confirmed. Raises ``NotFound``."""
-        if len(token) != TOKEN_LENGTH or not token.isascii():
-            raise unknown()
-        async with self.database.connection() as conn:
-            grant = await console_tokens.find(conn, _hash(token))
-        if grant is None:
-            raise unknown()
+        grant = await self._kept(token)
+        if grant is None or grant.ended:
+            raise unknown(grant.ended if grant else None)
         return grant
+
+    async def why(self, token: str) -> str:
+        """What whoever has the token may know of its end, in a sentence; empty while it holds."""
+        grant = await self._kept(token)
+        if grant is None:
+            return UNKNOWN
+        if grant.ended:
+            return ENDED[grant.ended]
+        try:
+            address = await self._ask(grant.host, grant.instance_id, grant.generation, grant.console_type)
+        except Unavailable:
+            return UNHEARD
+        except Error:
+            return ENDED["stopped"]
+        return "" if _is_at(grant, address) else ANEW
+
+    async def _kept(self, token: str) -> Grant | None:
+        if len(token) != TOKEN_LENGTH or not token.isascii():
+            return None
+        async with self.database.connection() as conn:
+            return await console_tokens.find(conn, _hash(token))
 
     async def confirm(self, grant: Grant) -> ConsoleAddress:
         """The host still offers this console of this guest at this address, which is returned. Raises ``NotFound``.
@@ -75,7 +102,7 @@ class ConsoleTokens:
             address = await self._ask(grant.host, grant.instance_id, grant.generation, grant.console_type)
         except Error as error:
             raise unknown(error.message) from None
-        if (address.host, address.port) != (grant.address, grant.port):
+        if not _is_at(grant, address):
             raise unknown("the guest was started anew")
         return address
 
@@ -92,6 +119,10 @@ def not_ready(instance_id: str, error: Error | None = None) -> Conflict:
 
 def unknown(detail: str | None = None) -> NotFound:
     return NotFound("Token not found", detail=detail)
+
+
+def _is_at(grant: Grant, address: ConsoleAddress) -> bool:
+    return (address.host, address.port) == (grant.address, grant.port)
 
 
 def _hash(token: str) -> bytes:

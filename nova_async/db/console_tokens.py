@@ -9,7 +9,10 @@ from nova_async.model.consoles import ConsoleAddress
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a token allows: one type of console of one placement of a server, at the address that its host gave."""
+    """What a token allows: one type of console of one placement of a server, at the address that its host gave.
+
+    ``ended``: why it does not any more, one of ``deleted``, ``moved``, ``stopped``, ``over``; empty while it holds.
+    """
 
     instance_id: str
     console_type: str
@@ -19,6 +22,7 @@ class Grant(msgspec.Struct, frozen=True):
     address: str
     port: int
     tls_port: int | None
+    ended: str = ""
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ async def insert(
 
 
 async def find(conn: Connection, hash: bytes) -> Grant | None:
-    """None for a token that is unknown or over, or whose server was stopped, moved or deleted since."""
+    """None for a token that is unknown, or has been over for long."""
     return await FIND.maybe(conn, hash)
 
 

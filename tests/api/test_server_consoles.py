@@ -154,6 +154,8 @@ async def test_a_token_dies_when_its_time_is_over_and_only_its_hash_was_kept(api
         assert token not in str(dict(row)) + row["hash"].hex()
         await conn.execute("UPDATE console_tokens SET expires_at = now()")
     assert (await api.get(f"/os-console-auth-tokens/{token}", "admin", "2.99")).status == 404
+    async with api.database.connection() as conn:
+        await conn.execute("UPDATE console_tokens SET expires_at = now() - interval '25 hours'")
     await opened(api, server, "vnc", "novnc")
     async with api.database.connection() as conn:
         assert await conn.fetchval("SELECT count(*) FROM console_tokens") == 1

@@ -73,10 +73,11 @@ def opened(browser: Browser, urls: dict[str, str]) -> dict[str, Page]:
     return pages
 
 
-def refused(browser: Browser, urls: dict[str, str]) -> None:
+def refused(browser: Browser, urls: dict[str, str], why: str) -> None:
+    """Each page says so, and what to do."""
     for url in urls.values():
         page = browser.open(url)
-        assert "ask for a new one" in page.status("Refused.")
+        assert f"{why} To open the console, ask for a new one." in page.status("Refused.")
         page("close")
 
 
@@ -93,7 +94,7 @@ async def test_a_live_migration_and_a_delete_cut_what_is_open_and_end_its_addres
         page("close")
     await cluster.reaches(server, "ACTIVE")
     assert await cluster.host_of(server) == TWO
-    refused(browser, before)
+    refused(browser, before, "The server was moved or rebuilt since this address was made.")
     after = await addresses(cluster, server)
     pages = opened(browser, after)
     pages["serial"].type("echo Over'-'There", "Enter")
@@ -102,17 +103,17 @@ async def test_a_live_migration_and_a_delete_cut_what_is_open_and_end_its_addres
     for page in pages.values():
         page.status("Disconnected.")
         page("close")
-    refused(browser, after)
+    refused(browser, after, "The server was deleted.")
 
 
 async def test_an_address_leads_to_no_other_server(cluster: Cluster, browser: Browser, test_guest: Path) -> None:
     """SEC-043: whatever guest has the port by now, and whatever the books say."""
     mine, other = await boot(cluster, test_guest), await boot(cluster, test_guest)
-    for column in ("port", "instance_id"):
+    for column, why in (("port", "The server was started anew since this address was made."), ("instance_id", "")):
         urls, others = await addresses(cluster, mine), await addresses(cluster, other)
         await swap(cluster, column, mine, other)
-        refused(browser, urls)
-        refused(browser, others)
+        refused(browser, urls, why)
+        refused(browser, others, why)
     for kind, page in opened(browser, await addresses(cluster, mine)).items():
         page("close")
         assert kind in KINDS
@@ -146,7 +147,7 @@ async def test_an_address_expires_and_what_it_opened_before_stays_open(cluster: 
         urls = await addresses(cluster, server)
         pages = opened(browser, urls)
         await expired(cluster, urls["serial"].rpartition("token=")[2])
-        refused(browser, urls)
+        refused(browser, urls, "The time of this address is over.")
         pages["novnc"].type("echo Still-Here > /dev/ttyS0", "Enter")
         until(pages["serial"].terminal, "Still-Here")
         for page in pages.values():

@@ -51,6 +51,13 @@ class Consoles:
             await self.connect(token, origin, **options)
         return refused.value.status
 
+    async def why(self, token: str, origin: str | None = ORIGIN) -> tuple[int, str]:
+        """What its page is told of a token that opens nothing."""
+        async with self.client.post(f"/console/?token={token}", headers={"Origin": origin} if origin is not None else {}) as answer:
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert "Access-Control-Allow-Origin" not in answer.headers
+            return answer.status, await answer.text()
+
     async def serial(self, server: str, user: str = "user") -> aiohttp.ClientWebSocketResponse:
         """A serial console that shows its prompt."""
         socket = await self.connect(await self.token(server, user=user))

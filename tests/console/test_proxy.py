@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from nova_async.config import load
 from nova_async.console.proxy import MESSAGE_BYTES, origins
+from nova_async.console.tokens import ANEW, ENDED, UNHEARD, UNKNOWN
 from nova_async.db import console_tokens
 from nova_async.errors import Forbidden, Unavailable
 
@@ -162,6 +163,47 @@ async def test_the_list_of_sites_does_not_learn_from_requests(consoles: Consoles
     assert consoles.proxy.origins is before
 
 
+async def test_a_page_is_told_what_became_of_its_token_and_who_has_none_learns_nothing(consoles: Consoles) -> None:
+    server, cloud = await consoles.boot(), consoles.cloud
+    token = await consoles.token(server)
+    assert await consoles.why(token) == (200, "")
+    assert await consoles.why("0" * 64) == await consoles.why("x") == await consoles.why("x" * 5_000) == (200, UNKNOWN)
+    for origin in ("http://evil.test", None if consoles.proxy.config.console.require_origin else "null"):
+        assert await consoles.why(token, origin) == (403, "Consoles are not opened from this site; see console.origins.")
+    async with cloud.database.connection() as conn:
+        await conn.execute("UPDATE console_tokens SET expires_at = now()")
+        assert await consoles.why(token) == (200, ENDED["over"])
+        await conn.execute("UPDATE console_tokens SET expires_at = now() + interval '1 hour', port = port + 1")
+        assert await consoles.why(token) == (200, ANEW)
+        await conn.execute("UPDATE instances SET generation = generation + 1 WHERE uuid = $1", server)
+        assert await consoles.why(token) == (200, ENDED["moved"])
+        await conn.execute("UPDATE instances SET generation = generation - 1 WHERE uuid = $1", server)
+    for verb, words in (("stop", ENDED["stopped"]), ("delete", ENDED["deleted"])):
+        await cloud.begin(verb, server)
+        await cloud.settle()
+        assert await consoles.refusal(token) == 404
+        assert await consoles.why(token) == (200, words)
+
+
+async def test_a_page_is_told_that_there_is_no_room_or_that_a_host_is_silent(hosts, monkeypatch) -> None:
+    async with proxied(hosts, console__max_sessions=2, console__max_sessions_of_server=1) as consoles:
+        server, other = await consoles.boot(), await consoles.boot()
+        screen = await consoles.screen(server)
+        token = await consoles.token(server)
+        assert await consoles.why(token) == (429, "Too many consoles of this server are open.")
+        beside = await consoles.screen(other)
+        assert await consoles.why(token) == (429, "Too many consoles are open.")
+        for socket in (screen, beside):
+            await socket.close()
+        await hosts.until(lambda: not consoles.proxy.sessions.live)
+
+        async def silent(*_):
+            raise Unavailable("nobody")
+
+        monkeypatch.setattr(consoles.tokens, "_ask", silent)
+        assert await consoles.why(token) == (200, UNHEARD)
+
+
 async def test_another_sub_protocol_is_refused(consoles: Consoles) -> None:
     token = await consoles.token(await consoles.boot())
     assert await consoles.refusal(token, protocols=("base64",)) == 400
@@ -278,8 +320,10 @@ async def test_a_serial_line_goes_to_whoever_opens_it_last_and_a_screen_to_all(c
     server, other = await consoles.boot(), await consoles.boot()
     first, beside, screens = await consoles.serial(server), await consoles.serial(other), [await consoles.screen(server) for _ in range(2)]
     second = await consoles.serial(server)
-    assert (await closing(first)).extra == "Somebody else has opened this console."
-    for socket in (second, beside):
+    assert (await closing(first)).extra == "You have opened this console once more, elsewhere."
+    third = await consoles.serial(server, "colleague")
+    assert (await closing(second)).extra == "Somebody else has opened this console: the user colleague."
+    for socket in (third, beside):
         await socket.send_bytes(b"x")
         await until(socket, b"x")
         await socket.close()
@@ -287,6 +331,35 @@ async def test_a_serial_line_goes_to_whoever_opens_it_last_and_a_screen_to_all(c
         await screen.send_bytes(b"RFB 003.008\n")
         await until(screen, b"\x01\x01")
         await screen.close()
+
+
+async def test_a_spice_screen_goes_to_whoever_opens_it_last_with_all_channels_of_theirs(consoles: Consoles) -> None:
+    server = await consoles.boot()
+    mine, theirs = await consoles.token(server, "spice-html5"), await consoles.token(server, "spice-html5", "colleague")
+    link = struct.Struct("<4sIIIIBBIIIII")
+
+    async def channel(token: str, connection: int, kind: int):
+        socket = await consoles.connect(token)
+        words = link.pack(b"REDQ", 2, 2, 26, connection, kind, 0, 1, 1, 18, 11, 9)
+        await socket.send_bytes(words[:7])
+        await socket.send_bytes(words[7:])
+        assert (await until(socket, b"REDQ")).startswith(b"REDQ")
+        return socket
+
+    channels = [await channel(mine, 0, 1), await channel(mine, 7, 2), await channel(mine, 7, 3)]
+    later = await channel(theirs, 0, 1)
+    for socket in channels:
+        assert (await closing(socket)).extra == "Somebody else has opened this console: the user colleague."
+    more = await channel(theirs, 8, 2)
+    assert len(consoles.proxy.sessions.live) == 2
+    for socket in (later, more):
+        await socket.close()
+
+
+async def test_a_spice_viewer_that_is_silent_is_left(consoles: Consoles, monkeypatch) -> None:
+    monkeypatch.setattr("nova_async.console.proxy.GREETING_SECONDS", 0.3)
+    socket = await consoles.connect(await consoles.token(await consoles.boot(), "spice-html5"))
+    assert (await closing(socket)).extra == "The greeting took too long."
 
 
 async def test_a_viewer_that_does_not_read_holds_up_the_guest_and_nobody_else(consoles: Consoles) -> None:

@@ -91,7 +91,7 @@ def _lab(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
     environment = os.environ | SETTINGS | {"LAB_STATE": str(state)}
     command = [sys.executable, "-m", "tests.lab"]
     try:
-        subprocess.run([*command, "up", "--hosts", str(options.hosts)], env=environment, check=True)
+        subprocess.run([*command, "up", "--hosts", str(options.hosts), "--consoles", "vnc,spice,serial"], env=environment, check=True)
         subprocess.run(["ip", "route", "replace", Network().external_cidr, "via", hosts.address(1)], check=True)
         yield state / "clouds.yaml"
     finally:
@@ -118,6 +118,8 @@ def _test(options: argparse.Namespace, folder: Path, clouds: Path) -> int:
     guest = folder / "testguest" / testguest.IMAGE if options.virt == "libvirt" else None
     asyncio.run(conf.write(workspace / "etc" / "tempest.conf", clouds, options.hosts, options.min_microversion, guest))
     environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    if root := conf.authority(clouds):
+        environment["SSL_CERT_FILE"] = root  # its test of noVNC opens the page with what the system trusts
     run = [TOOLS / "tempest", "run", "--regex", options.regex, "--concurrency", options.concurrency]
     subprocess.run(run, cwd=workspace, env=environment, stdout=subprocess.DEVNULL)
     last = subprocess.run([TOOLS / "stestr", "last", "--subunit"], cwd=workspace, env=environment, stdout=subprocess.PIPE)

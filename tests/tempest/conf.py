@@ -126,6 +126,11 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
     _store(path, sections)
 
 
+def authority(clouds: Path) -> str:
+    """The file of the authority that vouches for the cloud; empty without TLS."""
+    return _login(clouds)[2]
+
+
 def _login(clouds: Path) -> tuple[str, dict[str, str], str]:
     """The cloud's address, who its administrator is, and the file of the authority that vouches for it (empty without TLS)."""
     import yaml

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from xml.etree import ElementTree as Tree
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,7 +108,12 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("host", [KVM, QEMU, xml.Host(virt_type="kvm", cpu_model="host-passthrough")], ids=["kvm", "qemu", "passthrough"])
+SCREENS = xml.Host(virt_type="qemu", consoles=("vnc", "spice", "serial"))
+CLIPBOARD = xml.Host(virt_type="qemu", consoles=("vnc",), vnc_clipboard=True)
+PASSTHROUGH = xml.Host(virt_type="kvm", cpu_model="host-passthrough")
+
+
+@pytest.mark.parametrize("host", [KVM, QEMU, PASSTHROUGH, SCREENS, CLIPBOARD], ids=["kvm", "qemu", "passthrough", "screens", "clipboard"])
 @pytest.mark.parametrize("guest", EVERYTHING.values(), ids=EVERYTHING.keys())
 def test_libvirts_schema_accepts_it(guest: GuestSpec, host: xml.Host, tmp_path: Path) -> None:
     if shutil.which("virt-xml-validate") is None or shutil.which("xmllint") is None:
@@ -116,6 +122,20 @@ def test_libvirts_schema_accepts_it(guest: GuestSpec, host: xml.Host, tmp_path: 
     file.write_text(domain(guest, host))
     checked = subprocess.run(["virt-xml-validate", str(file), "domain"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_an_agent_in_the_guest_shares_its_clipboard_by_one_channel() -> None:
+    def channels(host: xml.Host) -> list[str | None]:
+        root = Tree.fromstring(domain(spec(), host))
+        return [
+            channel.get("type")
+            for channel in root.iterfind("devices/channel")
+            if channel.find("target[@name='com.redhat.spice.0']") is not None
+        ]
+
+    assert channels(SCREENS) == channels(msgspec.structs.replace(SCREENS, vnc_clipboard=True)) == ["spicevmc"]
+    assert channels(CLIPBOARD) == ["qemu-vdagent"]
+    assert channels(msgspec.structs.replace(CLIPBOARD, vnc_clipboard=False)) == []
 
 
 @given(name=st.text(), generation=st.integers(0, 2**63), project=st.text(min_size=1))

@@ -23,7 +23,7 @@ export function* keysOf(text) {
   }
 }
 
-/** How long to wait between two keys, in milliseconds: guests' keyboards keep 16 bytes or so. */
-export const PAUSE = 20;
+/** How long to wait between two keys, in milliseconds: guests' keyboards keep 16 bytes, about four keys with Shift, and lose what is more. */
+export const PAUSE = 50;
 
 export const pause = () => new Promise((go) => { setTimeout(go, PAUSE); });

@@ -17,17 +17,36 @@ export function socketBeside() {
   return socketAt(`${folder}?token=${encodeURIComponent(token)}`);
 }
 
-const REFUSED = "Refused. The address of a console serves for a short time, and only while the server runs as it did; ask for a new one.";
+const ASK = "To open the console, ask for a new one.";
+const BUSY = "The console did not open; try again.";
+const AWAY = "The consoles' server does not answer.";
 const BROKEN = "The connection broke.";
 const LASTING = 1;
+const LATER = 3000;  // milliseconds until it is known what became of a server whose console ended
 
 /** Show how a WebSocket goes: refused is one that never opened, and what ends one is its own word. */
 export function watch(socket) {
   let opened = socket.readyState === LASTING;
   socket.addEventListener("open", () => { opened = true; });
-  socket.addEventListener("close", (event) => {
-    show("closed", opened ? `Disconnected. ${event.reason || BROKEN}` : REFUSED);
+  socket.addEventListener("close", async (event) => {
+    if (!opened) show("closed", `Refused. ${await why(socket.url, BUSY)}`);
+    else {
+      show("closed", `Disconnected. ${event.reason || BROKEN}`);
+      setTimeout(async () => { document.getElementById("status").append(` ${await why(socket.url, "")}`); }, LATER);
+    }
   });
+}
+
+/** Why the address of a WebSocket opens no console, and what to do; `nothing` where it would. */
+async function why(url, nothing) {
+  try {
+    const answer = await fetch(url.replace(/^ws/, "http"), { method: "POST" });
+    const words = await answer.text();
+    if (!words) return nothing;
+    return answer.ok ? `${words} ${ASK}` : words;
+  } catch {
+    return AWAY;
+  }
 }
 
 /** `state`: open or closed. What was closed first stays. */

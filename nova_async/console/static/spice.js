@@ -1,27 +1,35 @@
 import { Constants } from "./vendor/spice-html5-0.3.0/enums.js";
-import { SpiceMainConn } from "./vendor/spice-html5-0.3.0/main.js";
 import { SpiceConn } from "./vendor/spice-html5-0.3.0/spiceconn.js";
 import { SpiceMiniData, SpiceMsgcKeyDown } from "./vendor/spice-html5-0.3.0/spicemsg.js";
+import { SharingConnection } from "./clipboard.js";
 import { keysOf, pause } from "./keyboard.js";
 import { buttons, on, show, socketBeside, watch } from "./page.js";
 
 const CONTROL = 0x1d, ALT = 0x38, SHIFT = 0x2a, DELETE = 0x53, RELEASED = 0x80;  // scan codes
-const LOOK = 50;  // milliseconds
+const LOOK = 50, LAST_WORD = 1000;  // milliseconds
 
 // Screen, keyboard and the rest are connections of their own, which the library makes without anybody who hears of their errors.
+// What ends all of them ends one first; the main one says why.
 SpiceConn.prototype.onerror = (error) => {
-  if (error instanceof Error && socket.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
-  connection.stop();
+  if (socket.readyState === WebSocket.OPEN) setTimeout(stop, LAST_WORD, error);
+  else connection.stop();
 };
 
-const connection = new SpiceMainConn({
+function stop(error) {
+  if (error instanceof Error && socket.readyState === WebSocket.OPEN) show("closed", `Disconnected. ${error.message}`);
+  connection.stop();
+}
+
+const connection = new SharingConnection({
   uri: socketBeside(),
   screen_id: "screen",
   dump_id: "dumps",
   message_id: "messages",
   password: "",
   onsuccess: () => connected(),
+  onagent: () => { document.getElementById("text-copy").hidden = false; },
 });
+connection.oncopied = (text) => { document.getElementById("text").value = text; };
 const socket = connection.ws;  // the library forgets it when it stops
 watch(socket);
 
@@ -59,4 +67,5 @@ async function type(text) {
 }
 
 buttons({ type, focus });
+on("text-copy", () => { connection.offer(document.getElementById("text").value); focus(); });
 on("ctrl-alt-del", () => { strike(CONTROL, ALT, DELETE); focus(); });

@@ -122,6 +122,7 @@ class LibvirtBase:
                 cpu_features=options.cpu_features,
                 shared_cpus=options.cpu_shared_set,
                 consoles=options.consoles,
+                vnc_clipboard=options.vnc_clipboard,
                 tpm=await self._files.run(shutil.which, "swtpm") is not None,
             )
         if self._config.compute.libvirt_uri == SYSTEM_URI or self._mock:

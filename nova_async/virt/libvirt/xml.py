@@ -39,6 +39,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cpu_model: str = ""
     shared_cpus: str = ""  # where guests without CPUs of their own run; empty: anywhere
     consoles: tuple[str, ...] = ()  # vnc, spice, serial
+    vnc_clipboard: bool = False  # by QEMU itself, for screens that are not had by SPICE
     cpu_features: tuple[str, ...] = ()  # beside the model's; -name: without it
     tpm: bool = False  # guests can be given one
     tuning: bool = True  # shares of processor time can be set
@@ -260,6 +261,7 @@ def _devices(root: Element, guest: GuestSpec, files: Files, host: Host, ways: tu
     if Wishes(guest).yes("", "hw_qemu_guest_agent"):
         channel = SubElement(devices, "channel", type="unix")
         SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
+    _clipboard(devices, host)
     SubElement(devices, "memballoon", model="virtio")
 
 
@@ -269,6 +271,18 @@ def _serial(devices: Element, guest: GuestSpec, files: Files, host: Host) -> Non
         SubElement(serial, "source", mode="bind", path=f"{SERIAL_SOCKETS}/{guest.name}")
     SubElement(serial, "log", file=str(files.console), append="on")
     SubElement(serial, "target", type="isa-serial", port="0")
+
+
+def _clipboard(devices: Element, host: Host) -> None:
+    """Where an agent in the guest (spice-vdagent) shares the clipboard with who looks at the screen; it knows one channel alone."""
+    if SPICE in host.consoles:
+        channel = SubElement(devices, "channel", type="spicevmc")
+    elif VNC in host.consoles and host.vnc_clipboard:
+        channel = SubElement(devices, "channel", type="qemu-vdagent")
+        SubElement(SubElement(channel, "source"), "clipboard", copypaste="yes")
+    else:
+        return
+    SubElement(channel, "target", type="virtio", name="com.redhat.spice.0")
 
 
 def _controllers(devices: Element, guest: GuestSpec, files: Files) -> None:

@@ -35,7 +35,7 @@ class Api(Section):
 
 class DatabaseSection(Section):
     url: str = ""  # empty: embedded PostgreSQL under state_dir
-    pool_size: int = 12
+    pool_size: int = 8
     statement_seconds: float = 15.0
 
 

@@ -34,7 +34,7 @@ class Database:
         self._acquire_seconds = acquire_seconds
 
     @classmethod
-    async def connect(cls, url: str, *, size: int = 12, statement_seconds: float = 15.0, schemas: str = "cell,api") -> "Database":
+    async def connect(cls, url: str, *, size: int = 8, statement_seconds: float = 15.0, schemas: str = "cell,api") -> "Database":
         try:
             pool = await asyncpg.create_pool(
                 **await asyncio.to_thread(secured, url),

@@ -134,7 +134,7 @@ class Driver(Protocol):
         ...
 
     async def unrescue(self, guest: GuestSpec, generation: int, *, power_on: bool) -> None:
-        """Boot from the own disk again (or leave it off). A guest that is not in rescue is left as it is."""
+        """Boot from the own disk again (or leave it off). A guest that is not in rescue is only started, if it is off and ``power_on``."""
         ...
 
     # Moves of a guest that is off. A driver that cannot raises ``Unsupported`` before anything is changed.

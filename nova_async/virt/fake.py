@@ -234,6 +234,8 @@ class FakeDriver:
         if known.rescued:
             known.rescued = False
             await self._set_power(known, power_on)
+        elif power_on and known.power_state is PowerState.SHUTDOWN:
+            await self._set_power(known, True)
         self.faults.done("unrescue")
 
     # -- moves

@@ -179,6 +179,15 @@ async def test_a_guest_that_is_off_or_suspended_or_paused_is_rebooted_hard(lab: 
     assert (found.power_state, found.generation) == (ON, 2)
 
 
+async def test_a_guest_that_a_failed_rescue_left_off_is_started_by_the_undo(lab: Lab) -> None:
+    guest = await lab.spawn()
+    await lab.driver.power_off(guest.instance_id, timeout=0, retry=1)
+    await lab.driver.unrescue(guest, 1, power_on=False)
+    assert await lab.state(guest) is PowerState.SHUTDOWN
+    await lab.driver.unrescue(guest, 1, power_on=True)
+    assert await lab.state(guest) is PowerState.RUNNING
+
+
 async def test_the_console_shows_the_last_lines(lab: Lab) -> None:
     guest = await lab.spawn()
     await lab.wrote(guest)

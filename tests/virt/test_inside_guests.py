@@ -29,9 +29,11 @@ def with_image(lab: QemuLab, guest: GuestSpec, **properties: str) -> GuestSpec:
 
 
 async def test_a_guest_in_rescue_boots_the_rescue_image_and_sees_its_own_disk_second(qemu_lab: MakeLab) -> None:
+    """Its volume, which has the name that its own disk has now, is there again afterwards."""
     lab = await qemu_lab()
-    guest = await lab.spawn(root_gib=2)
+    guest = await lab.spawn(root_gib=2, volumes=(lab.volume(),))
     await lab.printed(guest, "TESTGUEST data dev=vda2 boots=1")
+    await lab.printed(guest, f"TESTGUEST disk name=vdb bytes={2**30}")
     image = image_of(lab.folder / "test.qcow2", "qcow2")  # boots from its own disk
     await lab.driver.rescue(guest, 2, image, quiet)
     console = await lab.printed(guest, "TESTGUEST data dev=vdb2 boots=2")
@@ -42,21 +44,24 @@ async def test_a_guest_in_rescue_boots_the_rescue_image_and_sees_its_own_disk_se
 
     await lab.driver.unrescue(guest, 2, power_on=True)
     await lab.printed(guest, "TESTGUEST data dev=vda2 boots=3")  # its own disk, first again
+    await lab.printed(guest, f"TESTGUEST disk name=vdb bytes={2**30}", times=2)
     assert not (await lab.driver.guest(guest.instance_id)).rescued
     assert not list((lab.folder / "instances" / guest.instance_id).glob("*.rescue"))
 
 
 @pytest.mark.hosts
-async def test_a_stable_rescue_leaves_the_own_disks_their_names(qemu_lab: MakeLab) -> None:
+@pytest.mark.parametrize(("bus", "name"), [("scsi", "sda"), ("virtio", "vdc")])
+async def test_a_stable_rescue_leaves_own_disks_and_volumes_their_names(qemu_lab: MakeLab, bus: str, name: str) -> None:
     lab = await qemu_lab()
-    guest = await lab.spawn(root_gib=2)
+    guest = await lab.spawn(root_gib=2, volumes=(lab.volume(),))
     await lab.printed(guest, "TESTGUEST ready")
-    image = image_of(lab.folder / "test.qcow2", "qcow2", properties={"hw_rescue_device": "disk", "hw_rescue_bus": "scsi"})
+    image = image_of(lab.folder / "test.qcow2", "qcow2", properties={"hw_rescue_device": "disk", "hw_rescue_bus": bus})
     await lab.driver.rescue(guest, 2, image, quiet)
     console = await lab.printed(guest, "TESTGUEST ready", times=2)
     second = console.rpartition("TESTGUEST init")[2]
     assert f"TESTGUEST disk name=vda bytes={2 * 2**30}" in second
-    assert f"TESTGUEST disk name=sda bytes={128 * 2**20}" in second
+    assert f"TESTGUEST disk name=vdb bytes={2**30}" in second
+    assert f"TESTGUEST disk name={name} bytes={128 * 2**20}" in second
     await lab.driver.destroy(guest.instance_id)
     assert await lab.left() == []
 

@@ -2,7 +2,7 @@
 
 The domain's mark says that the guest is in rescue; its rescue files are ``disk.rescue``, ``kernel.rescue`` and ``ramdisk.rescue``.
 An image that names ``hw_rescue_bus`` or ``hw_rescue_device`` is a stable rescue: the guest's own disks keep their names, and the
-rescue disk comes last. Otherwise the rescue disk is the first one and the others move up.
+rescue disk comes last. Otherwise the rescue disk is the first one, the others move up, and volumes are not there, as in Nova.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ class Rescue(LibvirtBase):
     """The methods of ``virt.driver.Driver`` for rescue."""
 
     async def rescue(self, guest: GuestSpec, generation: int, image: ImageRef, progress: Progress) -> None:
-        files = layout(self._disks.layout(guest), image)
+        files = layout(self._disks.layout(guest), image, tuple(volume.device.removeprefix("/dev/") for volume in guest.volumes))
         async with self._alone(guest.instance_id):
             known = await self.guest(guest.instance_id)
             if known.rescued and known.generation >= generation:
@@ -39,25 +39,36 @@ class Rescue(LibvirtBase):
             await self._domain(guest.instance_id, domains.cut_power, deadline=START_SECONDS)
             await self._domain(guest.instance_id, domains.forget_saved)
             await self._plugs.plug(guest.instance_id, guest.ports)
-            await self._define_and_start(guest, generation, files)
+            shown = guest if is_stable(image) else msgspec.structs.replace(guest, volumes=())
+            await self._define_and_start(shown, generation, files)
 
     async def unrescue(self, guest: GuestSpec, generation: int, *, power_on: bool) -> None:
         async with self._alone(guest.instance_id):
-            if (await self.guest(guest.instance_id)).rescued:
+            known = await self.guest(guest.instance_id)
+            if known.rescued:
                 await self._domain(guest.instance_id, domains.cut_power, deadline=START_SECONDS)
                 await self._domain(guest.instance_id, domains.forget_saved)
                 await self._define_off(guest, generation, self._disks.layout(guest))
                 if power_on:
                     await self._start(guest)
+            elif power_on and known.power_state is not PowerState.RUNNING:  # a rescue had gone as far as to stop it
+                await self._bring_up(guest, generation)
             if not self._mock:
                 await self._disks.forget_rescue(guest.instance_id)
 
 
-def layout(own: Files, image: ImageRef) -> Files:
-    """What a guest in rescue refers to. Raises ``Unsupported`` for a rescue device that guests cannot be given."""
+def is_stable(image: ImageRef) -> bool:
+    return "hw_rescue_bus" in image.properties or "hw_rescue_device" in image.properties
+
+
+def layout(own: Files, image: ImageRef, taken: tuple[str, ...] = ()) -> Files:
+    """What a guest in rescue refers to; ``taken``: names that its volumes have.
+
+    Raises ``Unsupported`` for a rescue device that guests cannot be given.
+    """
     folder = own.console.parent
     properties = image.properties
-    stable = "hw_rescue_bus" in properties or "hw_rescue_device" in properties
+    stable = is_stable(image)
     device = properties.get("hw_rescue_device", "disk")
     if device not in DEVICES:
         raise Unsupported(f"A rescue device {device} is not supported; set the image's hw_rescue_device to one of {', '.join(DEVICES)}.")
@@ -67,7 +78,7 @@ def layout(own: Files, image: ImageRef) -> Files:
     rescue = Disk(
         path=folder / "disk.rescue",
         format="qcow2",
-        target=_free_target(bus, own.disks) if stable else target(bus, 0),
+        target=_free_target(bus, {*taken, *(disk.target for disk in own.disks)}) if stable else target(bus, 0),
         bus=bus,
         device=device,
         boot=True,
@@ -93,6 +104,5 @@ def _beside(folder: Path, name: str, image: ImageRef | None) -> Path | None:
     return folder / f"{name}.rescue" if image else None
 
 
-def _free_target(bus: str, disks: tuple[Disk, ...]) -> str:
-    taken = {disk.target for disk in disks}
+def _free_target(bus: str, taken: set[str]) -> str:
     return next(name for number in range(25) if (name := target(bus, number)) not in taken)

@@ -16,7 +16,7 @@ CLOUD ?=
 
 # make test-openstack: the real services, of one release, and what they need of the machine.
 OPENSTACK := .venv-openstack
-OPENSTACK_PACKAGES := mariadb-server iptables ebtables conntrack haproxy dnsmasq-utils
+OPENSTACK_PACKAGES := mariadb-server iptables ebtables conntrack haproxy dnsmasq-utils nfs-common
 
 # make test-horizon: the dashboard, and a browser that looks at it.
 HORIZON := .venv-horizon

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nova_async.policy import Policy
     from nova_async.services.identity.bootstrap import Secrets
     from nova_async.services.image.builtin import BuiltinImages
-    from nova_async.services.volume.builtin import BuiltinVolumes
+    from nova_async.services.volume import VolumeService
     from nova_async.virt.libvirt.base import VolumeFetcher
 
 logger = log.get("app")
@@ -75,7 +75,7 @@ class App:
         self.bus: Bus
         self.database: Database
         self.policy: Policy
-        self.volumes: BuiltinVolumes
+        self.volumes: VolumeService
         self.secrets: Secrets | None = None
         self.builtin_images: BuiltinImages | None = None
         self.workers: list[Worker] = []
@@ -180,10 +180,8 @@ class App:
         stack.push_async_callback(database.close)
         self.say("database is ready")
 
-        if config.volume.url:
-            raise Invalid(
-                "volume.url: the application has no client of a Cinder of its own yet; leave it empty, and name it to workers alone."
-            )
+        if config.volume.url and config.services.volume == "builtin":
+            raise Invalid("volume.url: the application has a volume service of its own; leave it empty, or set services.volume to cinder.")
         authority = await Authority.open(config, world, database, broker_accounts(config, world))
         services = await open_services(config, database, world, stack, authority)
         images, networks, volumes = services.images, services.networks, services.volumes
@@ -194,7 +192,9 @@ class App:
         conductor = self.conductor = Conductor(
             config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url
         )
-        volumes.jobs.on_grown = conductor.volume_grown
+        if services.builtin_volumes:
+            services.builtin_volumes.jobs.on_grown = conductor.volume_grown
+            group.create_task(services.builtin_volumes.run(), name="volumes")
         if services.builtin_networks:
             services.builtin_networks.on_change = conductor.desk.ports_changed
             services.builtin_networks.on_router_change = conductor.routers.changed
@@ -210,6 +210,7 @@ class App:
             images=images,
             networks=networks,
             volumes=volumes,
+            callers=services.callers,
             hosts=conductor.table,
             vouch=authority.vouch if config.certs.sign_key_pairs else None,
         )
@@ -236,7 +237,6 @@ class App:
             config,
         )
         serving = asyncio.Event()
-        group.create_task(volumes.run(), name="volumes")
         group.create_task(conductor.run(serving), name="conductor")
         await serving.wait()
         self.say("conductor is ready")
@@ -388,15 +388,16 @@ class App:
         return driver_for(config.compute.libvirt_uri)(config, self.world, ImagesForWorker(images, self.world), plugs, host, volumes, own)
 
     async def _remote_volumes(self, stack: AsyncExitStack) -> "VolumeFetcher | None":
+        from nova_async.app_services import VOLUME_TYPES, endpoint
         from nova_async.services.identity.remote import TokenSource
-        from nova_async.services.volume.worker import RemoteConnections
+        from nova_async.services.volume.remote import RemoteVolumes
 
         config = self.config
-        if not config.volume.url:
+        if not (config.volume.url or config.services.volume == "cinder"):
             return None
         tokens = TokenSource(config.identity, self.world)
         stack.push_async_callback(tokens.close)
-        volumes = RemoteConnections(config.volume.url, tokens, self.world.trust)
+        volumes = RemoteVolumes(endpoint(config.volume.url, tokens, *VOLUME_TYPES), tokens, self.world)
         stack.push_async_callback(volumes.close)
         return volumes
 

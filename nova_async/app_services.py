@@ -10,12 +10,12 @@ from aiohttp import web
 
 from nova_async.config import Config
 from nova_async.db import Database
-from nova_async.services.client import TokenSource
+from nova_async.services.callers import CallersTokens
 from nova_async.services.identity.remote import RemoteTokens
 from nova_async.services.identity.remote import TokenSource as KeystoneSource
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
-from nova_async.services.volume.builtin import BuiltinVolumes
+from nova_async.services.volume import VolumeService
 from nova_async.services.web import Identity
 from nova_async.world import World
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from nova_async.services.identity.bootstrap import Secrets
     from nova_async.services.image.builtin import BuiltinImages
     from nova_async.services.network.builtin import BuiltinNetworks
+    from nova_async.services.volume.builtin import BuiltinVolumes
+    from nova_async.services.volume.remote import TokenSource
+
+VOLUME_TYPES = ("block-storage", "volumev3")  # in a catalog
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,11 +37,13 @@ class Services:
     identity: Identity
     images: ImageService
     networks: NetworkService
-    volumes: BuiltinVolumes
+    volumes: VolumeService
     sites: dict[str, web.Application] = field(default_factory=dict)
     secrets: "Secrets | None" = None
     builtin_images: "BuiltinImages | None" = None
     builtin_networks: "BuiltinNetworks | None" = None
+    builtin_volumes: "BuiltinVolumes | None" = None
+    callers: CallersTokens | None = None  # where a service wants to know them
 
 
 async def open_services(
@@ -54,6 +60,8 @@ async def open_services(
     from nova_async.services.network.builtin import BuiltinNetworks
     from nova_async.services.network.remote import RemoteNetworks
     from nova_async.services.volume import http as volume_http
+    from nova_async.services.volume.builtin import BuiltinVolumes
+    from nova_async.services.volume.remote import RemoteVolumes
 
     sites: dict[str, web.Application] = {}
     own: TokenSource
@@ -90,9 +98,16 @@ async def open_services(
         networks = builtin_networks = await BuiltinNetworks.open(database, config, world)
         sites["/network"] = network_http.application(builtin_networks, identity, world, config)
 
-    volumes = await BuiltinVolumes.open(database, config, world, images, authority)
-    stack.push_async_callback(volumes.close)
-    sites["/volume"] = volume_http.application(volumes, identity, world, config)
+    volumes: VolumeService
+    builtin_volumes = callers = None
+    if config.services.volume == "cinder":
+        callers = CallersTokens(world)
+        volumes = cinder = RemoteVolumes(endpoint(config.volume.url, keystone, *VOLUME_TYPES), own, world, callers)
+        stack.push_async_callback(cinder.close)
+    else:
+        volumes = builtin_volumes = await BuiltinVolumes.open(database, config, world, images, authority)
+        stack.push_async_callback(builtin_volumes.close)
+        sites["/volume"] = volume_http.application(builtin_volumes, identity, world, config)
     return Services(
         identity=identity,
         images=images,
@@ -102,6 +117,8 @@ async def open_services(
         secrets=secrets,
         builtin_images=builtin_images,
         builtin_networks=builtin_networks,
+        builtin_volumes=builtin_volumes,
+        callers=callers,
     )
 
 

@@ -77,6 +77,7 @@ class Compute(Section):
     transfer_address: str = ""  # empty: the address of api.listen
     transfer_ports: tuple[int, int] = (16_600, 16_699)  # first and last that disks from other hosts are taken on
     files_dir: str = ""  # empty: state_dir
+    nfs_mount_dir: str = ""  # where shares with volumes are mounted; empty: <state_dir>/mnt
     live_migrations_at_once: int = 1
     live_migration_mib_per_second: int = 0  # 0: as fast as it goes
     live_migration_seconds_per_gib: float = 800.0  # 0: no limit
@@ -200,6 +201,7 @@ class Services(Section):
     identity: Literal["builtin", "keystone"] = "builtin"
     image: Literal["builtin", "glance"] = "builtin"
     network: Literal["builtin", "neutron"] = "builtin"
+    volume: Literal["builtin", "cinder"] = "builtin"
 
 
 class Identity(Section):
@@ -239,7 +241,7 @@ class Network(Section):
 
 
 class VolumeSection(Section):
-    url: str = ""  # for workers: where the volume service is
+    url: str = ""  # of a Cinder; for workers: where the volume service is; empty: as the catalog says
     backend: str = "file"
     store_dir: str = ""  # empty: volumes, beside guests' disks
     export_address: str = ""  # empty: the address of api.listen

@@ -102,6 +102,8 @@ class Edge:
         if not token:
             raise Unauthorized()
         caller = await self.parts.tokens.validate(token)
+        if self.parts.callers and http.method in WITH_BODY:
+            self.parts.callers.remember(request_id, token)
         outer = http.headers.get("X-OpenStack-Request-ID")
         if outer is not None and not (outer.startswith("req-") and len(outer) == 40 and outer.isascii()):
             outer = None

@@ -12,6 +12,7 @@ from nova_async.keys import Vouch
 from nova_async.model.hosts import Liveness
 from nova_async.notifications.outbox import Outbox
 from nova_async.policy import RULES, Policy
+from nova_async.services.callers import CallersTokens
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
 from nova_async.services.volume import VolumeService
@@ -34,6 +35,7 @@ class Parts:
     networks: NetworkService
     volumes: VolumeService
     hosts: Liveness
+    callers: CallersTokens | None = None  # for services that want the caller's token
     vouch: Vouch | None = None  # for certificates of users; None: they vouch for themselves
     policy: Policy = field(init=False)
     turns: "Turns" = field(init=False)

@@ -55,7 +55,10 @@ async def hold(run: Run, device: Device, host: str | None) -> Device:
 
 
 async def bring_to(run: Run, host: str) -> None:
-    """Let another host reach the server's volumes, or ("") none. The row follows where the volume service renames what it holds."""
+    """Let another host reach the server's volumes, or ("") none. The row follows where the volume service renames what it holds.
+
+    Safe to repeat: what the row does not name any more is freed by whoever comes next.
+    """
     instance = await instance_of(run)
     before = held(instance.block_devices)
     if not before:
@@ -76,6 +79,15 @@ async def bring_to(run: Run, host: str) -> None:
         async with run.parts.database.transaction() as conn:
             await server_volumes.set_devices(conn, run.subject_id, devices)
         instance.block_devices = devices
+    await _free_doubles(run, held(instance.block_devices))
+
+
+async def _free_doubles(run: Run, devices: list[Device]) -> None:
+    """Second attachments of volumes that the server has."""
+    known = {device["volume_id"]: device["attachment_id"] for device in devices}
+    for one in await run.parts.volumes.attachments(run.ctx, run.subject_id):
+        if one.volume_id in known and one.id != known[one.volume_id]:
+            await run.parts.volumes.free(run.ctx, one.id)
 
 
 async def join_at(run: Run, host: str) -> dict[str, str]:

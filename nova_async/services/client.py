@@ -4,7 +4,7 @@
 |---|---|
 | deadline | every question has one; a transfer lives as long as bytes flow |
 | repeats | what may be asked twice is asked up to ``TRIES`` times, after pauses that grow; the rest only where nothing was sent |
-| our token | renewed once where the service does not take it any more |
+| our token | renewed once where the service does not take it any more; beside a caller's it says that a service asks on their behalf |
 | request id | that of the request or workflow which asks goes along, so that both logs tell of it under one name |
 | breaker | a service that did not answer ``BREAK_AFTER`` times in a row is left alone for a while; then one question tries it |
 
@@ -57,10 +57,21 @@ class TokenSource(Protocol):
 
 
 class ServiceClient:
-    """``name`` is what messages call the service; ``url`` its address, or how to find it. Made without I/O; ``close`` it."""
+    """``name`` is what messages call the service; ``url`` its address, or how to find it. Made without I/O; ``close`` it.
 
-    def __init__(self, name: str, url: str | Callable[[], Awaitable[str]], world: World, tokens: TokenSource | None = None) -> None:
-        self.name = name
+    ``as_service``: it does for services what it does for nobody else, and is shown our token as a service's, too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str | Callable[[], Awaitable[str]],
+        world: World,
+        tokens: TokenSource | None = None,
+        *,
+        as_service: bool = False,
+    ) -> None:
+        self.name, self._as_service = name, as_service
         self._url, self._world, self._tokens = url, world, tokens
         self._breaker = Breaker(world)
         self._session: ClientSession | None = None
@@ -90,8 +101,13 @@ class ServiceClient:
 
     @asynccontextmanager
     async def asked(self, method: str, path: str, **options: Any) -> AsyncIterator[ClientResponse]:
-        """The response to what was done; a refusal as the kind of error that it means, else ``Unavailable``."""
+        """The response to what was done; a refusal as the kind of error that it means, else ``Unavailable``.
+
+        ``Unauthorized`` only of a caller's token.
+        """
         async with self.answered(method, path, **options) as response:
+            if response.status == 401 and options.get("caller"):
+                raise errors.Unauthorized()
             if response.status not in DONE:
                 raise await self._refusal(response)
             yield response
@@ -105,10 +121,12 @@ class ServiceClient:
         repeat: bool | None = None,
         headers: dict[str, str] | None = None,
         timeout: ClientTimeout = QUESTION,
+        caller: str = "",
         **options: Any,
     ) -> AsyncIterator[ClientResponse]:
         """Whatever the service says, unless that it cannot: then ``Unavailable``, after repeats.
 
+        ``caller``: the token of whoever it is asked for, in place of ours.
         ``repeat`` says whether it may be asked again; by default as HTTP has it. What the block raises is not repeated.
         """
         may_repeat = method in REPEATABLE if repeat is None else repeat
@@ -117,7 +135,7 @@ class ServiceClient:
         number = 1
         while True:
             own = await self._tokens.token() if self._tokens else ""
-            asked = await self._ask(method, path, self._headers(own, headers), timeout, options)
+            asked = await self._ask(method, path, self._headers(own, caller, headers), timeout, options)
             try:
                 response = await asked.__aenter__()
             except (ClientError, OSError, TimeoutError) as error:
@@ -162,10 +180,12 @@ class ServiceClient:
             raise errors.Unavailable(f"The {self.name} service does not answer.", detail="it did not lately; it is asked again soon")
         return self._session.request(method, url + path, headers=headers, timeout=timeout, allow_redirects=False, **options)
 
-    def _headers(self, own: str, headers: dict[str, str] | None) -> dict[str, str]:
+    def _headers(self, own: str, caller: str, headers: dict[str, str] | None) -> dict[str, str]:
         made = {"Accept": "application/json"}
         if own:
-            made["X-Auth-Token"] = own
+            made["X-Auth-Token"] = caller or own
+            if self._as_service:
+                made["X-Service-Token"] = own
         if request_id := log.request_id():
             made["X-Openstack-Request-Id"] = request_id
         return made | (headers or {})

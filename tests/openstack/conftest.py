@@ -12,7 +12,7 @@ from openstack.connection import Connection
 
 from tests.e2e.conftest import real_guests_can_run
 from tests.e2e.running import RealHost, RunningCloud, real_cloud
-from tests.openstack import neutron
+from tests.openstack import cinder, neutron
 from tests.openstack.programs import TOOLS, Programs
 from tests.openstack.services import PASSWORD, REGION, RealServices
 from tests.virt.conftest import test_guest
@@ -54,6 +54,14 @@ class Site:
             assert time.monotonic() < end, list(admin.network.agents())
             time.sleep(1)
 
+    def wait_for_cinder(self) -> None:
+        """Until its volume service is up: before that nothing is made."""
+        end = time.monotonic() + AGENTS_SECONDS
+        admin = self.connect("admin", "admin")
+        while not any(each.binary == "cinder-volume" and each.state == "up" for each in admin.block_storage.services()):
+            assert time.monotonic() < end, list(admin.block_storage.services())
+            time.sleep(1)
+
     def prepare_keystone(self) -> None:
         """Users, projects and the catalog, as an operator makes them."""
         admin = self.connect("admin", "admin")
@@ -65,7 +73,9 @@ class Site:
                 admin.identity.assign_project_role_to_user(admin.identity.find_project(project), user, admin.identity.find_role(role))
         own = self.cloud.url
         catalog = {"compute": f"{own}/compute/v2.1", "image": f"{own}/image", "network": f"{own}/network", "volumev3": f"{own}/volume/v3"}
-        catalog |= {kind: self.services.url(kind) for kind in self.services.kinds if kind != "identity"}
+        catalog |= {kind: self.services.url(kind) for kind in self.services.kinds & {"image", "network"}}
+        if "volume" in self.services.kinds:
+            catalog["volumev3"] = f"{self.services.url('volume')}/v3"
         for kind, url in catalog.items():
             service = admin.identity.create_service(type=kind, name=kind)
             for interface in ("public", "internal"):
@@ -83,9 +93,9 @@ def installed() -> None:
 def site(test_guest: Path, *kinds: str, **options: str) -> Iterator[Site]:
     """All of it running; nothing is left afterwards."""
     os.environ.setdefault("OS_CLIENT_CONFIG_FILE", os.devnull)
-    with real_cloud(test_guest, "--no-first-guest") as (cloud, host):
+    with cinder.share() as mounts, real_cloud(test_guest, "--no-first-guest") as (cloud, host):
         programs = Programs(cloud.state.parent / "services", host.address, host.inside)
-        services = RealServices(programs, frozenset(kinds), cloud.url)
+        services = RealServices(programs, frozenset(kinds), cloud.url, mounts)
         made = Site(cloud, host, services)
         try:
             services.start()
@@ -94,6 +104,8 @@ def site(test_guest: Path, *kinds: str, **options: str) -> Iterator[Site]:
             cloud.start(**services.options(), **options)
             if "network" in kinds:
                 made.wait_for_agents()
+            if "volume" in kinds:
+                made.wait_for_cinder()
             yield made
         except BaseException:
             _show(programs)

@@ -3,45 +3,25 @@
 import socket
 from typing import TYPE_CHECKING, Any
 
-from tests.openstack.programs import TOOLS, Programs
+from tests.openstack import rabbitmq
+from tests.openstack.programs import TOOLS
 
 if TYPE_CHECKING:
     from tests.openstack.services import RealServices
 
 METADATA_PORT, METADATA_SECRET = 8775, "shared-for-tests"
-AMQP_PORT = 5672
 AGENTS = 3
 AS_WE_ARE = "env"  # in place of sudo: the agents are root already
 
 
 def start(services: "RealServices", port: int) -> None:
     programs = services.programs
-    broker(programs)
     files = configuration(services, port)
     common = [word for path in files for word in ("--config-file", path)]
     programs.run("neutron-db-manage", *common, "upgrade", "head")
     programs.start("neutron", "neutron-server", *common, port=port)
     for agent in ("linuxbridge", "dhcp", "metadata"):
         programs.start(f"neutron-{agent}", f"neutron-{agent}-agent", *common)
-
-
-def broker(programs: Programs) -> None:
-    """RabbitMQ, which the agents and the server need between them."""
-    folder = programs.folder / "rabbitmq"
-    folder.mkdir()
-    (folder / "plugins").write_text("[].\n")
-    environment = {
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODENAME": "neutron@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODE_PORT": str(AMQP_PORT),
-        "RABBITMQ_MNESIA_BASE": str(folder / "db"),
-        "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
-    }
-    programs.start("rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmq-server", **environment)
 
 
 def configuration(services: "RealServices", port: int) -> list[str]:
@@ -52,7 +32,7 @@ def configuration(services: "RealServices", port: int) -> list[str]:
         "DEFAULT": {
             "core_plugin": "ml2",
             "service_plugins": "",
-            "transport_url": f"rabbit://guest:guest@127.0.0.1:{AMQP_PORT}/",
+            "transport_url": rabbitmq.URL,
             "bind_host": programs.address,
             "bind_port": port,
             "host": socket.gethostname(),

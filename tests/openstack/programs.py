@@ -51,7 +51,7 @@ class Programs:
 
     def serve(self, name: str, application: str, port: int, **environment: str) -> None:
         """An API: ``application`` is ``module:function``."""
-        self.start(name, "python", str(SERVE), application, self.address, str(port), port=port, **environment)
+        self.start(name, "python", "-P", str(SERVE), application, self.address, str(port), port=port, **environment)
 
     def stop(self, name: str) -> None:
         program = self.running.pop(name)

@@ -1,22 +1,23 @@
 """Real OpenStack services, each started from nothing: what an operator would write into their files, and no more."""
 
+from pathlib import Path
 from typing import Any
 
-from tests.openstack import neutron
+from tests.openstack import cinder, neutron, rabbitmq
 from tests.openstack.mariadb import MariaDB
 from tests.openstack.programs import TOOLS, Programs
 
 PASSWORD = "for-tests"
 REGION = "RegionOne"
-PORTS = {"identity": 5000, "image": 9292, "network": 9696}
-NAMES = {"identity": "keystone", "image": "glance", "network": "neutron"}
+PORTS = {"identity": 5000, "image": 9292, "network": 9696, "volume": 8776}
+NAMES = {"identity": "keystone", "image": "glance", "network": "neutron", "volume": "cinder"}
 
 
 class RealServices:
-    """Those of ``kinds``; ``identity_url`` is the built-in service's where there is no Keystone among them."""
+    """Those of ``kinds``; ``own_url``: of the built-in ones; ``mounts``: where Cinder's share is."""
 
-    def __init__(self, programs: Programs, kinds: frozenset[str], own_url: str) -> None:
-        self.programs, self.kinds, self.own_url = programs, kinds, own_url
+    def __init__(self, programs: Programs, kinds: frozenset[str], own_url: str, mounts: Path) -> None:
+        self.programs, self.kinds, self.own_url, self.mounts = programs, kinds, own_url, mounts
         self.region = REGION
         self.database = MariaDB(programs)
         self.auth_url = f"{self.url('identity')}/v3" if "identity" in kinds else f"{own_url}/identity/v3"
@@ -30,8 +31,12 @@ class RealServices:
             self._keystone()
         if "image" in self.kinds:
             self._glance()
+        if self.kinds & {"network", "volume"}:
+            rabbitmq.start(self.programs)
         if "network" in self.kinds:
             neutron.start(self, PORTS["network"])
+        if "volume" in self.kinds:
+            cinder.start(self, PORTS["volume"], self.mounts, rabbitmq.URL)
 
     def options(self) -> dict[str, str]:
         """What nova_async is told of them."""
@@ -41,6 +46,8 @@ class RealServices:
         if "network" in self.kinds:
             listen = f"{self.programs.address}:{neutron.METADATA_PORT}"
             told |= {"METADATA_LISTEN": listen, "METADATA_SHARED_SECRET": neutron.METADATA_SECRET}
+        if "volume" in self.kinds:
+            told["COMPUTE_NFS_MOUNT_DIR"] = str(self.mounts)
         return {f"NOVA_ASYNC_{name.upper()}": value for name, value in told.items()}
 
     # -- each service

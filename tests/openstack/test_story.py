@@ -1,5 +1,6 @@
 """The same story of a guest with each real service in place of ours, and with all of them."""
 
+import base64
 import re
 import time
 from pathlib import Path
@@ -12,7 +13,29 @@ from tests.openstack.conftest import Site, site
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::Warning")]
 ACTIVE_SECONDS, BOOT_SECONDS = 120, 240
-CHOICES = [("identity",), ("image",), ("network",), ("identity", "image", "network")]
+GIB = 2**30
+WATCH = base64.b64encode(b"""#!/bin/sh
+echo watching
+while :; do
+    if [ -b /dev/vdb ]; then
+        if [ -z "$size" ]; then
+            found=$(head -c 15 /dev/vdb | tr -d '\\0')
+            echo "volume holds ${found:-nothing}"
+            echo "from the $(hostname)" > /dev/vdb
+            sync
+            echo "volume written"
+        fi
+        now=$(cat /sys/block/vdb/size)
+        [ "$now" = "$size" ] || echo "volume has $now sectors"
+        size=$now
+    elif [ -n "$size" ]; then
+        size=
+        echo "volume gone"
+    fi
+    sleep 1
+done
+""").decode()
+CHOICES = [("identity",), ("image",), ("network",), ("volume",), ("identity", "image", "network", "volume")]
 
 
 @pytest.mark.parametrize("kinds", CHOICES, ids="+".join)
@@ -39,12 +62,49 @@ def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: 
         for server in (first, second):
             user.compute.wait_for_delete(server, interval=0.5, wait=ACTIVE_SECONDS)
         user.image.delete_image(copy.id, ignore_missing=False)
+        if "volume" in kinds:
+            volumes_come_grow_and_go(user, image.id)
         leaves_nothing(place, user)
+
+
+def volumes_come_grow_and_go(user: Connection, image: str) -> None:
+    volume = user.block_storage.create_volume(size=1, name="data")
+    user.block_storage.wait_for_status(volume, "available", interval=0.5, wait=ACTIVE_SECONDS)
+    writer = booted(user, "writer", image, config_drive=False, user_data=WATCH)
+    said(user, writer, "USERDATA watching")
+    user.compute.create_volume_attachment(writer, volume_id=volume.id)
+    user.block_storage.wait_for_status(volume, "in-use", interval=0.5, wait=ACTIVE_SECONDS)
+    assert "USERDATA volume holds nothing" in said(user, writer, "USERDATA volume written")
+    user.block_storage.extend_volume(volume, 2)
+    said(user, writer, f"USERDATA volume has {2 * GIB // 512} sectors")
+    user.compute.delete_volume_attachment(writer, volume.id)
+    said(user, writer, "USERDATA volume gone")
+    user.block_storage.wait_for_status(volume, "available", interval=0.5, wait=ACTIVE_SECONDS)
+
+    root = {"uuid": image, "source_type": "image", "destination_type": "volume", "volume_size": 1, "boot_index": 0}
+    data = {"uuid": volume.id, "source_type": "volume", "destination_type": "volume", "boot_index": -1}
+    disks = [root | {"delete_on_termination": True}, data]
+    reader = booted(user, "reader", "", config_drive=False, user_data=WATCH, block_device_mapping=disks)
+    assert "USERDATA volume holds from the writer" in said(user, reader, "USERDATA volume written")
+    assert {each.name for each in user.block_storage.volumes() if each.status == "in-use"} == {"", "data"}
+    user.compute.reboot_server(reader, "HARD")
+    user.compute.wait_for_server(reader, interval=0.5, wait=ACTIVE_SECONDS)
+    assert "boots=2" in said(user, reader, "boots=2"), "it did not boot from the same volume"
+
+    for server in (writer, reader):
+        user.compute.delete_server(server)
+    for server in (writer, reader):
+        user.compute.wait_for_delete(server, interval=0.5, wait=ACTIVE_SECONDS)
+    user.block_storage.wait_for_status(volume, "available", interval=0.5, wait=ACTIVE_SECONDS)
+    user.block_storage.delete_volume(volume)
+    for one in list(user.block_storage.volumes()):
+        user.block_storage.wait_for_delete(one, interval=0.5, wait=ACTIVE_SECONDS)
 
 
 def booted(user: Connection, name: str, image: str, **fields: Any) -> Any:
     flavor = user.compute.find_flavor("m1.nano")
-    server = user.compute.create_server(name=name, image_id=image, flavor_id=flavor.id, networks="auto", config_drive=True, **fields)
+    fields = {"networks": "auto", "config_drive": True} | fields
+    server = user.compute.create_server(name=name, image_id=image, flavor_id=flavor.id, **fields)
     return user.compute.wait_for_server(server, interval=0.5, wait=ACTIVE_SECONDS)
 
 

@@ -1,14 +1,17 @@
 """Rebuild a server from the image that its row names: same host, same ports, same placement, new disks."""
 
+from nova_async import log
 from nova_async.bus.messages.compute import PowerOff, Rebuild
 from nova_async.conductor.parts import Run
 from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error
-from nova_async.conductor.volumes import look_again
+from nova_async.conductor.volumes import bring_to, look_again
 from nova_async.db import Connection, placements
-from nova_async.errors import Conflict, Invalid
+from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model import states
 from nova_async.model.power import PowerState
 from nova_async.workflow.steps import Definition, Wait, step, steps
+
+logger = log.get("conductor.rebuild")
 
 
 async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
@@ -28,6 +31,7 @@ async def begin_image(run: Run) -> None:
     """The image is written over the volume, which no running guest may have open."""
     instance = await instance_of(run)
     await run.parts.commands.run(run, await host_of(run), PowerOff, generation=instance.generation, timeout_seconds=0)
+    await bring_to(run, "")
     assert instance.root_volume is not None
     await run.parts.volumes.reimage(run.ctx, instance.root_volume["volume_id"], run.input["image_id"])
 
@@ -40,7 +44,18 @@ async def await_image(run: Run) -> Wait | None:
         return look_again(run)
     if volume.status.startswith("error"):
         raise Invalid(f"The image could not be written to volume {volume.id}.")
+    await bring_to(run, await host_of(run))
     return None
+
+
+async def reach_again(run: Run) -> None:
+    """The undo: the server has its volumes, but one that the image spoilt is nobody's any more."""
+    instance = await instance_of(run)
+    if instance.host and not keeps_volume(run):
+        try:
+            await bring_to(run, instance.host)
+        except (Conflict, Invalid, NotFound) as error:
+            logger.warning("rebuild.volume_lost", server=instance.uuid, error=error.message)
 
 
 async def rebuild_guest(run: Run) -> None:
@@ -68,7 +83,7 @@ REBUILD = Definition(
     kind="rebuild",
     steps=steps(
         step(remember_state, task_state=states.REBUILDING, deadline=120, in_transaction=True),
-        step(begin_image, task_state=states.REBUILDING, deadline=300, skip=keeps_volume),
+        step(begin_image, undo=reach_again, task_state=states.REBUILDING, deadline=300, skip=keeps_volume),
         step(await_image, task_state=states.REBUILDING, deadline=3600, skip=keeps_volume),
         step(rebuild_guest, task_state=states.REBUILD_SPAWNING, deadline=1800),
         step(settle, task_state=states.REBUILD_SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),

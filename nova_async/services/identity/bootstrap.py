@@ -11,6 +11,7 @@ from nova_async.db import Connection, Database
 from nova_async.db import identity as db
 from nova_async.kept import keep
 from nova_async.services.identity.passwords import Passwords
+from nova_async.services.volume.remote import root
 from nova_async.world import World
 
 DOMAIN = db.Project(id="default", name="Default", description="The default domain", is_domain=True)
@@ -150,7 +151,7 @@ async def _grants(conn: Connection) -> None:
 
 async def _catalog(conn: Connection, config: Config) -> None:
     elsewhere = {"identity": config.identity.url, "image": config.image.url, "network": config.network.url}
-    elsewhere |= dict.fromkeys(("block-storage", "volumev3"), config.volume.url)
+    elsewhere |= dict.fromkeys(("block-storage", "volumev3"), config.volume.url and f"{root(config.volume.url)}/v3")
     await db.region_ensure(conn, config.identity.region)
     for type_, name, path in SERVICES:
         service_id = _fixed_id(type_)

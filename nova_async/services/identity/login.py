@@ -105,10 +105,9 @@ async def login(identity: BuiltinIdentity, auth: Auth, address: str) -> Token:
         return await _token(identity, conn, auth, proofs)
 
 
-async def login_as(identity: BuiltinIdentity, username: str, project: str) -> Token:
+async def login_as(identity: BuiltinIdentity, username: str, project: ProjectRef) -> Token:
     """A token for this process's own user, which its own process believes. Raises ``Unauthorized`` when there is none with a role there."""
-    scope = Scope(project=ProjectRef(name=project, domain=DomainRef(id="default")))
-    auth = Auth(identity=IdentityPart(methods=["password"]), scope=scope)
+    auth = Auth(identity=IdentityPart(methods=["password"]), scope=Scope(project=project))
     async with identity.database.connection() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         user = await db.user_login(conn, db.Ref(name=username, domain_id="default"))
         if user is None:

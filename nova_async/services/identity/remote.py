@@ -108,6 +108,16 @@ class TokenSource:
                 await self._renew(now)
             return self._token
 
+    async def token_for(self, project_id: str) -> str:
+        """One for another project. Raises ``Unauthorized`` where our user has no role there, ``Unavailable``."""
+        credentials = self._credentials({"id": project_id})
+        status, headers, _ = await self._keystone.ask("POST", "/auth/tokens?nocatalog", json=credentials, repeat=True)
+        if status in (401, 403):
+            raise Unauthorized()
+        if status != 201:
+            raise Unavailable("The identity service does not give this process a token.", detail=f"HTTP {status}")
+        return str(headers["X-Subject-Token"])
+
     def forget(self, token: str) -> None:
         """A service refused this token: get another next time."""
         if token == self._token:
@@ -149,7 +159,7 @@ class TokenSource:
 
     async def _login(self) -> tuple[str, float]:
         """A token and the seconds that it lives, by Keystone's own clock."""
-        status, headers, body = await self._keystone.ask("POST", "/auth/tokens", json=self._credentials(), repeat=True)
+        status, headers, body = await self._keystone.ask("POST", "/auth/tokens", json=self._credentials(self._own_project()), repeat=True)
         text = headers.get("X-Subject-Token", "")
         if status != 201 or not text:
             raise Unavailable("The identity service refuses the user that identity.username names.", detail=f"HTTP {status}")
@@ -157,11 +167,12 @@ class TokenSource:
         self._catalog = token.catalog
         return text, (token.expires_at - token.issued_at).total_seconds()
 
-    def _credentials(self) -> dict[str, Any]:
-        domain = {"id": "default"}
-        user = {"name": self._options.username, "domain": domain, "password": self._options.password}
-        scope = {"project": {"name": self._options.project, "domain": domain}}
-        return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+    def _own_project(self) -> dict[str, Any]:
+        return {"name": self._options.project, "domain": {"id": "default"}}
+
+    def _credentials(self, project: dict[str, Any]) -> dict[str, Any]:
+        user = {"name": self._options.username, "domain": {"id": "default"}, "password": self._options.password}
+        return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": {"project": project}}}
 
 
 class RemoteTokens:

@@ -118,7 +118,8 @@ class VolumeService(Protocol):
     async def connect(self, ctx: Context, attachment_id: str, connector: dict[str, Any], mountpoint: str) -> str:
         """Let a host reach the volume: ``connector`` is what it tells of itself (host, ip ...). Safe to repeat.
 
-        Returns the attachment's id: a new one when the service makes one for another host than before.
+        Returns the attachment's id: a new one when the service makes one for another host than before, which stands beside the old one
+        until that is freed.
         """
         ...
 
@@ -161,5 +162,5 @@ class VolumeService(Protocol):
         ...
 
     async def reimage(self, ctx: Context, volume_id: str, image_id: str) -> None:
-        """Begin to write an image over a volume; done when its status is what it was before. Safe to repeat."""
+        """Begin to write an image over a volume that no host reaches; done when its status is what it was before. Safe to repeat."""
         ...

@@ -145,6 +145,8 @@ class Attachments:
             volume = await self._volume(conn, ctx, row.volume_id)
             _check_letting_go(ctx, row)
             await rows.delete_attachment(conn, row.id)
+            for other in await rows.attachments(conn, volumes=[volume.id], servers=[row.instance_id] if row.instance_id else []):
+                await rows.settle_attachment(conn, other.id)  # the server has moved
             await self._follow(conn, volume.id)
         await self._exports.end_unwanted(row.id)
         return row

@@ -34,6 +34,7 @@ from nova_async.virt.libvirt.image_cache import ImageCache, ImageFetcher
 from nova_async.virt.libvirt.probe import choose_virt_type
 from nova_async.virt.libvirt.resize import Resizer
 from nova_async.virt.libvirt.sending import Sender
+from nova_async.virt.libvirt.shares import Shares
 from nova_async.world import World
 
 T = TypeVar("T")
@@ -92,6 +93,7 @@ class LibvirtBase:
         options = config.compute
         address = options.transfer_address or config.own_address
         self._bridges = Bridges(config.state / "ways", world, self._files, config.certificate_dir if config.bus.tls else None)
+        self._shares = Shares(Path(options.nfs_mount_dir).absolute() if options.nfs_mount_dir else config.state / "mnt", self._files)
         self._arrivals = Arrivals(files / "instances", self._cache, self._files, world, address, options.transfer_ports, identity)
         self._sender = Sender(files / "image-cache", self._files, world, identity)
         self._resizer = Resizer(self._disks, self._files)
@@ -204,6 +206,8 @@ class LibvirtBase:
         if kind == "nbd":
             socket = await self._bridges.open(guest.instance_id, volume.attachment_id, data, anew=anew)
             data = {"name": data["name"], "socket": str(socket)}
+        elif kind == "nfs":
+            kind, data = "file", data | {"device_path": str(await self._shares.file(data))}
         return xml.Way(volume=volume, kind=kind, data=data)
 
     def _check_wishes(self, guest: GuestSpec) -> None:

@@ -53,8 +53,13 @@ class AttachmentHandlers(Handlers):
         if mode not in ("rw", "ro"):
             raise Invalid("Invalid input for field/attribute mode: it is rw or ro.")
         ctx, holders = context_of(request), self.service.holders
-        row = await holders.reserve(ctx, asked["volume_uuid"], asked.get("instance_uuid"), mode)
-        if connector := _connector(asked.get("connector")):
+        row, connector = (
+            await holders.reserve(ctx, asked["volume_uuid"], asked.get("instance_uuid"), mode),
+            _connector(asked.get("connector")),
+        )
+        if row.connector and row.connector.get("host") != connector.get("host"):
+            row = await holders.reserve_for_move(ctx, row.id)
+        if connector:
             row = await holders.connect(ctx, row.id, connector, connector.get("mountpoint"))
         return await self._answer(request, row)
 

@@ -1,0 +1,126 @@
+"""One story for every ``VolumeService``: our own, and the client of a remote one against ours over real HTTP.
+
+``tests/openstack`` tells it with a real Cinder.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from nova_async.context import Context
+from nova_async.errors import Conflict, Error, Forbidden, NotFound, TooLarge, Unauthorized
+from nova_async.services.callers import CallersTokens
+from nova_async.services.volume import VolumeService
+from nova_async.services.volume.remote import RemoteVolumes, root
+from nova_async.world import RealWorld
+from tests.volume import conformance as stories
+from tests.volume.conftest import PEOPLE, Service
+
+OWN = "admin"  # our own user, who sees all
+ANNA = Context(request_id="req-a", user_id="anna", project_id="p-a", roles=("member", "reader"))
+BEN = Context(request_id="req-b", user_id="ben", project_id="p-b", roles=("member", "reader"))
+
+
+class Tokens:
+    """Those of our own user, who has a role in no other project."""
+
+    async def token(self) -> str:
+        return OWN
+
+    async def token_for(self, project_id: str) -> str:
+        raise Unauthorized
+
+    def forget(self, token: str) -> None:
+        return None
+
+
+@pytest.fixture
+async def remote(service: Service, world: RealWorld) -> AsyncIterator[RemoteVolumes]:
+    callers = CallersTokens(world)
+    callers.remember(ANNA.request_id, "anna")
+    callers.remember(BEN.request_id, "ben")
+    made = RemoteVolumes(f"{service.url}/v3", Tokens(), world, callers)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(params=["builtin", "remote"])
+def place(request: pytest.FixtureRequest, service: Service, remote: RemoteVolumes) -> stories.Place:
+    volumes: VolumeService = service.volumes if request.param == "builtin" else remote
+
+    async def settled() -> None:
+        await service.idle()
+        await asyncio.sleep(0)
+
+    return stories.Place(volumes, ANNA, BEN, settled, hosts=("one", "two"))
+
+
+@pytest.mark.parametrize("story", stories.ALL, ids=lambda story: story.__name__)
+async def test_volumes_are(story: stories.Story, place: stories.Place) -> None:
+    await story(place)
+
+
+async def test_what_was_made_is_its_callers(remote: RemoteVolumes, service: Service) -> None:
+    made = await remote.create(ANNA, "key", stories.Wanted(size=1, name="mine"))
+    await service.idle()
+    row = await service.volumes.volumes.get(ANNA, made.id)
+    assert (row.project_id, row.user_id, row.name) == ("p-a", "anna", "mine")
+    shown = await remote.get(ANNA, made.id)
+    own = await service.volumes.get(ANNA, made.id)
+    assert (shown.id, shown.size, shown.project_id, shown.status) == (own.id, own.size, own.project_id, own.status)
+    assert shown.metadata == {}, "the key is nothing of the owner's"
+
+
+async def test_without_the_callers_token_nothing_is_made(remote: RemoteVolumes) -> None:
+    lost = Context(request_id="req-of-another-process", user_id="anna", project_id="p-a", roles=("member",))
+    with pytest.raises(Forbidden, match="role in the caller's project"):
+        await remote.create(lost, "key", stories.Wanted(size=1))
+    assert await remote.find(ANNA) == []
+
+
+async def test_quotas_are_the_callers(remote: RemoteVolumes) -> None:
+    with pytest.raises(TooLarge):
+        await remote.create(ANNA, "too large", stories.Wanted(size=21))
+
+
+async def test_a_type_of_others_is_none(remote: RemoteVolumes, service: Service) -> None:
+    admin = service.client("admin")
+    for name, public in (("open", True), ("closed", False)):
+        await admin("POST", "/types", 200, {"volume_type": {"name": name, "os-volume-type-access:is_public": public}})
+    assert [await remote.has_type(ANNA, name) for name in ("open", "closed", "none")] == [True, False, False]
+    assert await remote.has_type(PEOPLE["admin"], "closed")
+
+
+async def test_where_no_host_was_let_to_a_volume_there_is_no_way(remote: RemoteVolumes, service: Service) -> None:
+    volume = await service.client("anna").volume()
+    attachment = await remote.reserve(ANNA, volume, stories.SERVER)
+    with pytest.raises(Conflict):
+        await remote.connection(attachment)
+
+
+async def test_strange_ids_name_nothing(remote: RemoteVolumes) -> None:
+    for id in ("nonsense", "../types", "a" * 300):
+        with pytest.raises(NotFound):
+            await remote.get(ANNA, id)
+        with pytest.raises(Error):
+            await remote.tell_snapshot(ANNA, id, "available")
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v3", "/v3/", "/v3/0123456789abcdef0123456789abcdef"])
+def test_an_endpoint_is_the_same_with_or_without_version_and_project(path: str) -> None:
+    assert root(f"http://cinder:8776{path}") == "http://cinder:8776"
+    assert root(f"http://cinder/volume{path}") == "http://cinder/volume"
+
+
+async def test_tokens_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = RealWorld()
+    now = 1000.0
+    monkeypatch.setattr(RealWorld, "monotonic", lambda self: now)
+    known = CallersTokens(world)
+    known.remember("req-1", "secret")
+    assert (known.of("req-1"), known.of("req-2")) == ("secret", "")
+    now += 7201.0
+    assert known.of("req-1") == ""
+    known.remember("req-3", "another")
+    assert len(known._known) == 1

@@ -669,6 +669,15 @@ CREATE TABLE network_quotas (
     CONSTRAINT network_quotas_pkey PRIMARY KEY (project_id, resource)
 );
 
+CREATE TABLE port_bindings (
+    port_id  uuid NOT NULL,
+    host     text NOT NULL,
+    vif_type text NOT NULL,
+    profile  jsonb NOT NULL,
+    CONSTRAINT port_bindings_key PRIMARY KEY (port_id, host),
+    CONSTRAINT port_bindings_port_id_fkey FOREIGN KEY (port_id) REFERENCES ports(id) ON DELETE CASCADE
+);
+
 CREATE OR REPLACE FUNCTION identity_reach(who text)
  RETURNS TABLE(project_id text, domain_id text, role_id text)
  LANGUAGE sql

@@ -31,7 +31,9 @@ FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
 -- unbind --
 -- Where they were, and the routers that sent floating IPs to deleted ones. $1 server, $2 port or null for all of them
-WITH freed AS (
+WITH unready AS (
+    DELETE FROM port_bindings b USING ports p WHERE p.id = b.port_id AND p.bound_to = $1 AND ($2::uuid IS NULL OR p.id = $2)
+), freed AS (
     UPDATE ports SET bound_to = '', device_id = '', device_owner = '', host = '', tag = NULL, revision = revision + 1, updated_at = now()
     WHERE bound_to = $1 AND made_for IS DISTINCT FROM $1 AND ($2::uuid IS NULL OR id = $2) RETURNING network_id, project_id
 ), gone AS (
@@ -44,6 +46,7 @@ LEFT JOIN floating_ips f ON (f.fixed_subnet, f.fixed_address) = (a.subnet_id, a.
 
 -- move --
 -- The ports of a server are on another host. $1 server, $2 host, $3 device owner
+WITH ready AS (DELETE FROM port_bindings b USING ports p WHERE p.id = b.port_id AND p.bound_to = $1 AND b.host = $2)
 UPDATE ports SET host = $2, device_owner = $3, revision = revision + 1, updated_at = now()
 WHERE bound_to = $1 AND (host <> $2 OR device_owner <> $3)
 
@@ -105,6 +108,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8, mac_of($9)), $10, $11, $12, $13
 -- update_port --
 -- $1 id, $2 name, $3 description, $4 up, $5 port security, $6 MAC, $7 device, $8 device owner, $9 host, $10 DNS name, $11 address pairs,
 -- $12 profile
+WITH ready AS (DELETE FROM port_bindings WHERE port_id = $1 AND host = $9)
 UPDATE ports SET name = $2, description = $3, admin_state_up = $4, port_security_enabled = $5, mac = $6, device_id = $7,
        device_owner = $8, host = $9, dns_name = $10, allowed_address_pairs = $11, profile = $12, revision = revision + 1, updated_at = now()
 WHERE id = $1

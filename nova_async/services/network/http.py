@@ -13,6 +13,7 @@ from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound, Quo
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.collection import Collection, Query, with_fields
 from nova_async.services.network.collections import COLLECTIONS
+from nova_async.services.network.port_bindings import BindingApi
 from nova_async.services.network.quotas import QuotaApi
 from nova_async.services.network.router_interfaces import RouterInterfaces
 from nova_async.services.network.routers import Routers
@@ -36,6 +37,7 @@ EXTENSIONS = {
     "auto-allocated-topology": "Auto Allocated Topology Services",
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
+    "binding-extended": "Port Bindings Extended",
     "dns-integration": "DNS Integration",
     "external-net": "Neutron external network",
     "ext-gw-mode": "Neutron L3 Configurable external gateway mode",
@@ -64,7 +66,7 @@ EXTENSIONS = {
     "standard-attr-timestamp": "Resource timestamps",
     "stateful-security-group": "Stateful security group",
 }
-WRITERS = frozenset({"admin", "manager", "member"})
+WRITERS = frozenset({"admin", "manager", "member", "service"})
 ERROR_TYPES = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -97,6 +99,7 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
             web.get("/v2.0/extensions/{alias}", api.extension),
             web.get("/v2.0/availability_zones", api.zones),
             *QuotaApi(networks).routes(),
+            *BindingApi(networks).routes(),
             web.get("/v2.0/network-ip-availabilities", api.availabilities),
             web.get("/v2.0/auto-allocated-topology/{project}", api.topology),
             web.delete("/v2.0/auto-allocated-topology/{project}", api.remove_topology),

@@ -181,6 +181,9 @@ class ShelfOfImages:
 
 @dataclass
 class OneNetwork:
+    """Without ``offered`` there is none to choose, and one can be made."""
+
+    offered: bool = True
     checked: list[tuple[Any, list[str], int]] = field(default_factory=list)
 
     async def check(
@@ -192,7 +195,12 @@ class OneNetwork:
         for request in requests or []:
             if request.network_id not in (NETWORK, None):
                 raise Invalid(f"Network {request.network_id} could not be found.")
-        return [NetworkRequest(network_id=NETWORK)] if requests is None else requests
+        if requests is not None:
+            return requests
+        return [NetworkRequest(network_id=NETWORK)] if self.offered else []
+
+    async def check_auto(self, ctx: Context) -> None:
+        return None
 
     async def things(self, ctx: Context, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
         return []

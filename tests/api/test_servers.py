@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nova_async.db import query
+from nova_async.db import instances, query
 from nova_async.services.network import NetworkRequest
 from tests.api.conftest import IMAGE, NETWORK, PROJECT, QUEUED_IMAGE, SMALL_IMAGE
 
@@ -202,6 +202,18 @@ async def test_networks_none_and_auto(api) -> None:
         assert (await api.post("/servers", {"server": BODY | {"networks": word}}, version="2.37")).status == 202
     assert (await api.post("/servers", {"server": BODY | {"networks": []}}, version="2.37")).status == 202
     assert [asked for asked, _, _ in api.networks.checked] == [[], None, None]
+
+
+async def test_an_automatic_network_is_left_to_the_operation_that_makes_the_server(api) -> None:
+    """The stand-in cannot make one: the request itself must not ask for it, whatever else it is refused for."""
+    api.networks.offered = False
+    body = {"server": BODY | {"networks": "auto"}}
+    assert (await api.post("/servers", body, version="2.37")).status == 400  # there is no such flavor
+    await api.flavor("1")
+    made = (await api.post("/servers", body, version="2.37")).body["server"]
+    async with api.parts.database.connection() as conn:
+        [request] = (await instances.by_ids(conn, [made["id"]]))[made["id"]].network_requests
+    assert (request["auto"], request["network_id"]) == (True, None)
 
 
 async def test_several_servers_are_numbered_and_share_a_reservation(api) -> None:

@@ -10,7 +10,7 @@ from nova_async.db import Database, workflows
 from nova_async.errors import Error, Interrupted, Invalid
 from nova_async.model.power import PowerState
 from nova_async.model.states import REBOOT_OVER
-from tests.cloud import Cloud, cloud
+from tests.cloud import USER, Cloud, cloud
 
 
 @pytest.fixture
@@ -29,6 +29,16 @@ async def test_a_booted_server_is_active_on_a_host_that_runs_its_guest(two):
     assert len(row.ports) == 1
     guest = await two.drivers[row.host].guest(server)
     assert (guest.power_state, guest.generation) == (PowerState.RUNNING, 1)
+
+
+async def test_a_network_of_the_projects_own_is_made_for_the_server_that_wants_one(two):
+    await two.networks.check_auto(USER)
+    assert await two.networks.things(USER, "routers") == []
+    server = await two.boot(network_requests=[{"auto": True}])
+    await two.settle()
+    [port] = (await two.server(server)).ports
+    assert port["network_label"] == "auto_allocated_network"
+    assert len(await two.networks.things(USER, "routers")) == 1
 
 
 async def test_the_decision_is_kept_with_its_reasons(two):

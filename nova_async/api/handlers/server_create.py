@@ -63,7 +63,8 @@ async def create(request: Request) -> dict[str, Any]:
     image = None if root else image
     wish.networks = await request.parts.networks.check(request.ctx, wish.networks, wish.security_groups, wish.most)
     if not wish.networks and wish.body.get("networks") == "auto":
-        wish.networks = await request.parts.networks.auto(request.ctx)
+        await request.parts.networks.check_auto(request.ctx)
+        wish.networks = [NetworkRequest(auto=True)]
     password = wish.body.get("adminPass") or request.parts.world.secret(9)
     reservation = f"r-{request.parts.world.uuid()[:8]}"
     async with request.parts.turns.of(request.ctx.project_id), request.parts.database.transaction() as conn:

@@ -57,15 +57,18 @@ async def release_host(run: Run, conn: Connection) -> None:
 
 
 async def bind_ports(run: Run) -> list[dict[str, Any]]:
-    """Make the ports that the user asked for and bind all to the host."""
+    """Make the ports that the user asked for, and a network where there is none, and bind all to the host."""
     instance, claimed = await instance_of(run), run.results["claim_host"]
+    requests = [msgspec.convert(r, NetworkRequest) for r in instance.network_requests]
+    if any(request.auto for request in requests):
+        requests = await run.parts.networks.auto(run.ctx)
     ports = await run.parts.networks.bind(
         run.ctx,
         instance_id=instance.uuid,
         hostname=instance.hostname,
         host=claimed["host"],
         availability_zone=claimed["availability_zone"],
-        requests=[msgspec.convert(r, NetworkRequest) for r in instance.network_requests],
+        requests=requests,
         security_groups=instance.security_groups,
     )
     return [msgspec.to_builtins(p) for p in ports]

@@ -9,12 +9,16 @@ from nova_async.model.guests import PortSpec
 
 
 class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One network card that the user asked for: a network or an existing port, with an optional address."""
+    """One network card that the user asked for: a network or an existing port, with an optional address.
+
+    ``auto``: on a network that is made for the project when the card is (``NetworkService.auto``).
+    """
 
     network_id: str | None = None
     port_id: str | None = None
     fixed_ip: str | None = None
     tag: str | None = None
+    auto: bool = False
 
 
 class NetworkService(Protocol):
@@ -61,6 +65,10 @@ class NetworkService(Protocol):
 
     async def security_groups(self, ctx: Context, *, instance_id: str) -> list[str]:
         """Names of the groups on the server's ports."""
+        ...
+
+    async def check_auto(self, ctx: Context) -> None:
+        """Say whether ``auto`` could make a network for the caller's project, and make nothing. Raises ``Invalid``."""
         ...
 
     async def auto(self, ctx: Context) -> list[NetworkRequest]:

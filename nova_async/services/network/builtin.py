@@ -81,6 +81,13 @@ class BuiltinNetworks(Ground):
             raise QuotaExceeded("Maximum number of ports exceeded")
         return given
 
+    async def check_auto(self, ctx: Context) -> None:
+        """See ``NetworkService.check_auto``."""
+        try:
+            await self.auto_topology.check(ctx, ctx.project_id)
+        except (Conflict, NotFound) as error:
+            raise not_allocated(ctx.project_id, error) from None
+
     async def auto(self, ctx: Context) -> list[NetworkRequest]:
         """See ``NetworkService.auto``."""
         try:

@@ -111,13 +111,21 @@ class RemoteNetworks:
         found = await self._list("security-groups", id=ids) if ids else []
         return sorted({str(group["name"]) for group in found})
 
+    async def check_auto(self, ctx: Context) -> None:
+        """See ``NetworkService.check_auto``."""
+        await self._topology(ctx, "?fields=dry-run")
+
     async def auto(self, ctx: Context) -> list[NetworkRequest]:
         """See ``NetworkService.auto``."""
+        return [NetworkRequest(network_id=await self._topology(ctx))]
+
+    async def _topology(self, ctx: Context, query: str = "") -> str:
+        """The network's id. Raises ``Invalid``."""
         try:
-            body = await self._client.json("GET", f"/v2.0/auto-allocated-topology/{ctx.project_id}")
+            body = await self._client.json("GET", f"/v2.0/auto-allocated-topology/{ctx.project_id}{query}")
         except (Conflict, NotFound) as error:
             raise not_allocated(ctx.project_id, error) from None
-        return [NetworkRequest(network_id=str(body["auto_allocated_topology"]["id"]))]
+        return str(body["auto_allocated_topology"]["id"])
 
     # Neutron's own things
 

@@ -30,6 +30,7 @@ PEOPLE = {
     "anna": Context(request_id="", user_id="anna", project_id="p-a", roles=("member", "reader")),
     "ben": Context(request_id="", user_id="ben", project_id="p-b", roles=("member", "reader")),
     "rosa": Context(request_id="", user_id="rosa", project_id="p-a", roles=("reader",)),
+    "compute": Context(request_id="", user_id="compute", project_id="p-s", roles=("admin", "service", "member", "reader")),
     "nova": Context(request_id="", user_id="nova", project_id="p-s", roles=("service", "member")),
 }
 SERVER = "11111111-2222-4333-8444-555555555555"

@@ -17,7 +17,7 @@ from nova_async.world import RealWorld
 from tests.volume import conformance as stories
 from tests.volume.conftest import PEOPLE, Service
 
-OWN = "admin"  # our own user, who sees all
+OWN = "compute"  # our own user, an administrator and a service
 ANNA = Context(request_id="req-a", user_id="anna", project_id="p-a", roles=("member", "reader"))
 BEN = Context(request_id="req-b", user_id="ben", project_id="p-b", roles=("member", "reader"))
 

@@ -113,7 +113,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
             "min_microversion": "3.0",
             "max_microversion": "latest",
             "build_interval": 1,
-            "build_timeout": 60,
+            "build_timeout": 60 if guest is None else 240,  # a guest lets go of a volume once its system is up
             "volume_type_multiattach": multiattach,
             "vendor_name": "nova_async",
             "storage_protocol": "file",

@@ -121,7 +121,7 @@ DEFINITIONS = [
         kind="detach_interface",
         steps=steps(
             step(find_port, deadline=120),
-            step(unplug_port, undo=plug_again, deadline=120),
+            step(unplug_port, undo=plug_again, deadline=300),
             step(detached, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
             step(free_port, deadline=120),
         ),

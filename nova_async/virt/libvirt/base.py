@@ -47,6 +47,7 @@ EVENTS = {  # others (defined, undefined, shutting down) change no power state
     libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: PowerState.SUSPENDED,
 }
 START_SECONDS = 120.0
+LETTING_GO_SECONDS = 160.0  # as long as Nova waits for a disk or a card, which a guest whose system is not up yet cannot take out
 LOOK_SECONDS = 1.0  # while waiting for an event, so that a lost one costs only time
 SETTLE_SECONDS = 3.0  # of a libvirtd after its start
 WAIT_SECONDS = (0.1, 5.0)  # least and most time until a guest whose volume was out of reach tries again

@@ -3,9 +3,8 @@
 from nova_async.errors import Conflict, NotFound
 from nova_async.model.guests import GuestSpec, PortSpec
 from nova_async.virt.libvirt import domains, xml
-from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
+from nova_async.virt.libvirt.base import LETTING_GO_SECONDS, START_SECONDS, LibvirtBase
 
-LETTING_GO_SECONDS = 60.0  # a guest's system takes a card out by itself, or does not
 ASK_SECONDS = 5.0  # between two requests to it
 LOOK_SECONDS = 0.2
 

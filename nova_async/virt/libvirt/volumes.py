@@ -5,10 +5,9 @@ from nova_async.model.guests import GuestSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import domains, xml
-from nova_async.virt.libvirt.base import START_SECONDS, LibvirtBase
+from nova_async.virt.libvirt.base import LETTING_GO_SECONDS, START_SECONDS, LibvirtBase
 
 GIB = 2**30
-LETTING_GO_SECONDS = 60.0  # a guest's system takes a disk out by itself, or does not
 ASK_SECONDS = 5.0  # between two requests to it
 LOOK_SECONDS = 0.2
 REACH_TRIES = 50  # to connect to a bridge anew

@@ -30,6 +30,8 @@ COLLECTIONS = {
     "os-security-groups": "security_group",
     "os-security-group-rules": "rule",
     "os-floating-ips": "floating_ip",
+    "os-volumes": "volume",
+    "os-snapshots": "snapshot",
 }
 BELOW = {"os-extra_specs": "flavor", "metadata": "metadata"}
 # What a key of a body or a query names.
@@ -44,9 +46,20 @@ KEYS = {
     **dict.fromkeys(("group", "server_group"), "group"),
     **dict.fromkeys(("server_uuid", "instance_uuid", "same_host", "different_host"), "server"),
     **dict.fromkeys(("security_group", "group_id", "parent_group_id"), "security_group"),
+    **dict.fromkeys(("volumeId", "volume_id"), "volume"),
+    "snapshot_id": "snapshot",
+    "binary": "binary",
+    "group_name": "group_name",
+    "floating_address": "floating_address",
     "key_name": "keypair",
     "user_id": "user",
     "public_key": "public_key",
+}
+AROUND = {
+    ("networks", "uuid"): "net_id",
+    ("cache", "id"): "image_id",
+    **{(action, "name"): "group_name" for action in ("addSecurityGroup", "removeSecurityGroup")},
+    **{(action, "address"): "floating_address" for action in ("addFloatingIp", "removeFloatingIp")},
 }
 HIT, KNOWN_KEY, OPTIONAL, READY, OFTEN = 0.85, 0.8, 0.25, 0.8, 0.7
 
@@ -112,8 +125,16 @@ class Aim:
         return body
 
     def _sense(self, outer: str, name: str) -> str:
-        """``uuid`` of a network, and ``id`` of an image, are known by what is around them."""
-        return {"networks": "net_id", "cache": "image_id"}.get(outer, name) if name in ("uuid", "id") else name
+        """``uuid`` of a network, ``id`` of an image and the like are known by what is around them."""
+        return AROUND.get((outer, name), name)
+
+    def item(self, template: str, path: dict[str, Any], body: Any) -> Any:
+        """The same body, whose only inner key is the last word of the path, as those of metadata must be."""
+        if not template.endswith(("/metadata/{id}", "/os-extra_specs/{id}")) or not isinstance(body, dict):
+            return body
+        if isinstance(inner := body.get("meta"), dict) and inner:
+            return {"meta": {path["id"]: next(iter(inner.values()))}}
+        return {path["id"]: next(iter(body.values()))} if body and "meta" not in body else body
 
     def query(self, given: dict[str, Any] | None, version: int) -> dict[str, Any] | None:
         return None if given is None else {key: self.body(value, version, key) for key, value in given.items()}

@@ -15,7 +15,16 @@ from nova_async.model.states import LEGAL
 from tests.e2e.running import ADMIN, MEMBER, RunningCloud
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDIi0oYBmSGDAyLNoDgBkAhL0uRbSpsMsqVbFHNJIVAJ"
-SERVERS, MOST_SERVERS, MOST = 6, 24, 30
+SERVERS, MOST_SERVERS, MOST, VOLUMES = 14, 30, 30, 4
+# What brings an active server to a state from which other actions are legal.
+STATES: dict[str, dict[str, Any]] = {
+    "paused": {"pause": None},
+    "suspended": {"suspend": None},
+    "stopped": {"os-stop": None},
+    "resized": {"resize": {"flavorRef": "2"}},
+    "rescued": {"rescue": {}},
+    "shelved_offloaded": {"shelve": None},
+}
 LIMITS = {"instances": 1000, "cores": 4000, "ram": 4_000_000, "metadata_items": 128, "key_pairs": 100, "server_groups": 100}
 SECONDS = 60.0
 Thing = dict[str, Any]
@@ -62,6 +71,8 @@ class Ground:
         self._keep_going()
         self._small_things()
         self._servers()
+        self._spread()
+        self._volumes()
         self._hosts()
 
     def pick(self, kind: str, chance: random.Random, version: int) -> Any | None:
@@ -121,6 +132,8 @@ class Ground:
         for kind, path in (("network", "networks"), ("security_group", "security-groups"), ("floating_ip", "floatingips")):
             known = [thing for person in self.people for thing in self._network_things(person, path)]
             things[kind] = list(dict.fromkeys(thing["id"] for thing in known))
+        things["group_name"] = [g["name"] for person in self.people for g in self._network_things(person, "security-groups")]
+        things["floating_address"] = [ip["floating_ip_address"] for p in self.people for ip in self._network_things(p, "floatingips")]
         things["rule"] = [rule["id"] for person in self.people for rule in self._network_things(person, "security-group-rules")]
         self._keep_security_groups()
 
@@ -222,6 +235,41 @@ class Ground:
             moves.setdefault(move["instance_uuid"], []).append(str(move["id"]))
         self.below["migrations"] = moves
 
+    def _spread(self) -> None:
+        """One server at least in each state that takes an action to come to; known at the next look."""
+        active = [server for server, state in self.states.items() if state == "active"]
+        missing = [state for state in STATES if state not in self.states.values()]
+        for server, state in zip(active[2:], missing, strict=False):
+            self.admin.compute("POST", f"/servers/{server}/action", STATES[state])
+            self.changed(server)
+
+    def _volumes(self) -> None:
+        """Volumes and snapshots of both people; some that are attached."""
+        found: list[Thing] = []
+        for person in self.people:
+            root = f"/volume/v3/{person.project}"
+            own = self._listed(person, "/volumes/detail", "volumes", root)
+            for volume in own[MOST_SERVERS:]:
+                person.ask("DELETE", f"{root}/volumes/{volume['id']}?force=True")
+            for _ in range(VOLUMES - len([v for v in own if v["status"] == "available"])):
+                person.ask("POST", f"{root}/volumes", {"volume": {"size": 1}})
+            snapshots = self._listed(person, "/snapshots", "snapshots", root)
+            self.things.setdefault("snapshot", [])
+            self.things["snapshot"] = [*self.things["snapshot"], *(s["id"] for s in snapshots)][-MOST:]
+            free = [v["id"] for v in own if v["status"] == "available"]
+            if free and not snapshots:
+                person.ask("POST", f"{root}/snapshots", {"snapshot": {"volume_id": free[0], "force": True}})
+            if free and (active := [server for server, state in self.states.items() if state == "active"]):
+                person.compute("POST", f"/servers/{active[0]}/os-volume_attachments", {"volumeAttachment": {"volumeId": free[-1]}})
+                self.changed(active[0])
+            found += own
+        self.things["volume"] = [volume["id"] for volume in found]
+        held: dict[str, list[str]] = {}
+        for volume in found:
+            for attachment in volume["attachments"]:
+                held.setdefault(attachment["server_id"], []).append(volume["id"])
+        self.below["os-volume_attachments"] = held
+
     def _boot(self, person: Person) -> None:
         server = {
             "name": "fuzz",
@@ -241,4 +289,4 @@ class Ground:
         old, new = self.admin.compute("GET", "/os-hypervisors", version="2.52"), self.admin.compute("GET", "/os-hypervisors")
         known = {h["hypervisor_hostname"]: h["id"] for h in (new or {"hypervisors": []})["hypervisors"]}
         self.things["hypervisor"] = [(str(h["id"]), known[h["hypervisor_hostname"]]) for h in (old or {"hypervisors": []})["hypervisors"]]
-        self.things["host"], self.things["zone"] = list(known), ["nova"]
+        self.things["host"], self.things["zone"], self.things["binary"] = list(known), ["nova"], ["nova-compute"]

@@ -168,7 +168,8 @@ class Fuzz:
         if mode == GenerationMode.POSITIVE:
             case.query = self.aim.query(case.query, version)
             if isinstance(case.body, dict):
-                case.body = self.aim.bootable(self.aim.body(self._pruned(case, version), version), version)
+                body = self.aim.bootable(self.aim.body(self._pruned(case, version), version), version)
+                case.body = self.aim.item(case.operation.path, case.path_parameters, body)
 
     def _pruned(self, case: Case, version: int) -> Any:
         """Half of the bodies as they came, half without most of what they need not have."""

@@ -387,6 +387,7 @@ class Api:
             headers.setdefault("Content-Type", "application/json")
         root = more.pop("root", "/compute/v2.1")
         async with self.client.request(method, root + path, headers=headers, allow_redirects=False, **more) as response:
+            assert "Set-Cookie" not in response.headers, "SEC-050: nothing here knows anybody by a cookie"
             answer = Answer(response.status, response.headers, await response.read())
         if self.held and root == "/compute/v2.1":
             wrong = breach(method, path, version, body, answer.status, answer.raw)

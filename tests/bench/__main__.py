@@ -293,6 +293,7 @@ async def consoles_of_one_process() -> None:
         of = {"proxy": "the console proxy", "bare": "a bare relay of sockets"}[role]
         row(f"{of}: memory, CPU in a minute of an idle connection ({consoles.IDLE})", f"{kib:.0f} KiB, {idle:.1f} ms", "")
         row(f"{of}: {consoles.BUSY} busy connections, CPU for a GiB", f"{speed:.0f} MiB/s, {cpu:.2f} s", "")
+    row(f"the console proxy: memory after {consoles.STRANGERS:,} strangers", f"{await consoles.turned_away():.0f} KiB", "1,024 KiB")
 
 
 async def _hundred(cloud: Cloud) -> None:

@@ -29,6 +29,11 @@ IDLE, BUSY = 1000, 50
 IDLE_SECONDS, BUSY_SECONDS = 40.0, 5.0
 CHUNK = 64 * 1024
 PONG = b"\x8a\x80" + bytes(4)
+STRANGERS = 100_000
+FOREIGN = (
+    "GET /?token=x HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 GO = b"\x82\x81\x00\x00\x00\x00g"  # a masked WebSocket frame of one byte
 HANDSHAKE = (
     "GET /?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -160,6 +165,25 @@ class Relay:
         await self._end(opened)
         return moved / 2**20 / seconds, used / (moved / 2**30)
 
+    async def strangers(self) -> float:
+        """KiB that are not given back after so many handshakes from sites that are not let in, each of a name of its own (SEC-045)."""
+        await self._knock(STRANGERS // 10)  # as many at once as then
+        before = self.kib()
+        await self._knock(STRANGERS)  # the first of them by names that it has heard
+        return self.kib() - before
+
+    async def _knock(self, times: int) -> None:
+        async def some(first: int) -> None:
+            for number in range(first, times, BUSY):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.write(FOREIGN.format(host=f"host{number}.test").encode())
+                head = await reader.readuntil(b"\r\n\r\n")
+                if not head.startswith(b"HTTP/1.1 403"):
+                    raise RuntimeError(head.decode())
+                writer.transport.abort()
+
+        await asyncio.gather(*(some(first) for first in range(BUSY)))
+
     async def _end(self, opened: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
         for _, writer in opened:
             writer.transport.abort()
@@ -193,6 +217,11 @@ async def measure() -> dict[str, tuple[float, float, float, float]]:
             async with running(role, source.port) as relay:
                 found[role] = (*await relay.idle(), *await relay.busy())
     return found
+
+
+async def turned_away() -> float:
+    async with running("proxy") as relay:
+        return await relay.strangers()
 
 
 if __name__ == "__main__":

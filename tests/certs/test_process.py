@@ -91,6 +91,30 @@ async def test_an_impostor_over_https_is_not_believed(authority, certificates, w
     await runner.cleanup()
 
 
+async def test_no_token_is_taken_over_plain_http_where_there_is_tls(certificates: Certificates) -> None:
+    """SEC-050: neither is one led from there to HTTPS, by when it would have been told."""
+    heard = []
+
+    async def hear(request: web.Request) -> web.Response:
+        heard.append(request.headers["X-Auth-Token"])
+        return web.Response()
+
+    site = web.Application()
+    site.router.add_get("/{path:.*}", hear)
+    runner, url = await served(site, await certificates.https())
+    for path in ("/compute/v2.1/servers", "/console/?token=canary", "//x"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: canary\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            assert b"HTTP" not in await reader.read()
+        writer.close()
+    assert heard == []
+    trust = ssl.create_default_context(cafile=str(certificates.config.certificate_dir / ROOT))
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=trust, headers={"X-Auth-Token": "ours"}) as response:
+        assert (response.status, heard) == (200, ["ours"])
+    await runner.cleanup()
+
+
 async def test_https_goes_on_with_a_renewed_certificate(certificates: Certificates, https: str, config) -> None:
     async def shown() -> str:
         trust = ssl.create_default_context(cafile=str(config.certificate_dir / ROOT))

@@ -52,7 +52,7 @@ async def test_a_page_and_all_that_it_loads_are_served_from_here(client: TestCli
             assert answer.content_type == expected, url
             assert answer.headers["Referrer-Policy"] == "no-referrer"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert "Set-Cookie" not in answer.headers  # SEC-050
+            assert "Set-Cookie" not in answer.headers, "SEC-050"
         found = LOADED.findall(text) if expected == "text/html" else IMPORT.findall(text) if expected == "text/javascript" else []
         waiting += [url.join(URL(name)) for name in found]
     assert len(seen) > 3

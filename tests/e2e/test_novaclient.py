@@ -1,7 +1,11 @@
 """Every method of every manager of python-novaclient, called once at least on a cloud of two hosts, and what came of it."""
 
+import subprocess
+import urllib.request
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +118,35 @@ def test_key_pairs(nova: Managers) -> None:
     assert [key.name for key in nova.keypairs.list()] == ["mine"]
     nova.keypairs.delete("mine")
     assert nova.keypairs.list() == []
+
+
+def test_x509_key_pairs(nova: Managers, old: Managers, cloud: RunningCloud, tmp_path: Path) -> None:
+    """Made before 2.92 and signed by the cloud's root, which is had at its address; imported since."""
+    made = old.keypairs.create("made", key_type="x509")
+    (tmp_path / "made.pem").write_text(made.public_key)
+    (tmp_path / "made.p12").write_bytes(b64decode(made.private_key))
+    assert (old.keypairs.get("made").type, made.fingerprint) == ("x509", sha1_of(tmp_path / "made.pem"))
+    openssl("pkcs12", "-in", f"{tmp_path}/made.p12", "-passin", "pass:", "-nokeys", "-cacerts", "-out", f"{tmp_path}/above.pem")
+    with urllib.request.urlopen(f"{cloud.url}/certs/root.pem", timeout=30) as answer:
+        (tmp_path / "root.pem").write_bytes(answer.read())
+    openssl("verify", "-x509_strict", "-CAfile", f"{tmp_path}/root.pem", "-untrusted", f"{tmp_path}/above.pem", f"{tmp_path}/made.pem")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=me", "-keyout", f"{tmp_path}/key", "-out", f"{tmp_path}/own.pem")
+    certificate = (tmp_path / "own.pem").read_text()
+    given = nova.keypairs.create("given", certificate, key_type="x509")
+    assert (given.type, given.public_key, given.fingerprint) == ("x509", certificate, sha1_of(tmp_path / "own.pem"))
+    with pytest.raises(exceptions.BadRequest):
+        nova.keypairs.create("another", certificate)
+    for name in ("made", "given"):
+        nova.keypairs.delete(name)
+
+
+def sha1_of(certificate: Path) -> str:
+    """As OpenSSL tells it, in Nova's letters."""
+    return openssl("x509", "-in", str(certificate), "-noout", "-fingerprint", "-sha1").partition("=")[2].strip().lower()
+
+
+def openssl(*words: str) -> str:
+    return subprocess.run(["openssl", *words], check=True, capture_output=True, text=True).stdout
 
 
 def test_hypervisors_services_and_agents(nova: Managers, old: Managers) -> None:

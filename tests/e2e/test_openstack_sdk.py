@@ -19,6 +19,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::Warning"),  # much of it is deprecated
 ]
 SOON: dict[str, Any] = {"interval": 0.05, "wait": 30}
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBcTCCARegAwIBAgIUWqhFNGEtj9tLDHTC/1LwDibOARwwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCbWUwIBcNMjYxMTI5MDM0OTE5WhgPMjEyNjExMDUwMzQ5MTla
+MA0xCzAJBgNVBAMMAm1lMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEO9MeuSK0
+kTGd8PcksCLIqo3+not5ZPzTe3w4fpmzo6GT2fGCHpXIuYOoJGf6Mzy/HnejSBp5
+C3ttUTzbETpNj6NTMFEwHQYDVR0OBBYEFLDv0XFk+8x+oT09U9QOCRH3XoTbMB8G
+A1UdIwQYMBaAFLDv0XFk+8x+oT09U9QOCRH3XoTbMA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDSAAwRQIhAPB7Eh5qAnA6KtsIF7EHqalqz8oW9SZYiJYPCpby
+KrPIAiAm7PzC3tL3sFR6/u4lOsdt5cPbTvtUljwQyXm7WL4J8g==
+-----END CERTIFICATE-----
+"""
+FINGERPRINT = "86:90:26:35:21:a4:6f:89:26:1e:e8:96:91:57:8e:ab:42:de:a5:ea"  # openssl x509 -fingerprint -sha1
 
 
 class Compute:
@@ -120,6 +133,10 @@ def test_key_pairs_and_groups(compute: Compute) -> None:
     assert compute.get_keypair("mine").fingerprint == compute.find_keypair("mine").fingerprint == made.fingerprint
     assert [k.name for k in compute.keypairs()] == ["mine"]
     compute.delete_keypair("mine", ignore_missing=False)
+    theirs = compute.create_keypair(name="theirs", type="x509", public_key=CERTIFICATE)
+    assert (theirs.type, theirs.fingerprint) == ("x509", FINGERPRINT)
+    assert compute.get_keypair("theirs").public_key == CERTIFICATE
+    compute.delete_keypair("theirs", ignore_missing=False)
     assert list(compute.keypairs()) == []
 
     group = compute.create_server_group(name="apart", policy="anti-affinity", rules={"max_server_per_host": 2})

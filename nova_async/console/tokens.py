@@ -22,13 +22,13 @@ TOKENS_OF_A_SERVER = 100
 TOKEN_LENGTH = 64
 ENDED = {
     "deleted": "The server was deleted.",
-    "moved": "The server was moved or rebuilt since this address was made.",
+    "moved": "The server was moved or rebuilt since; ask for a new address.",
     "stopped": "The server is not running.",
-    "over": "The time of this address is over.",
+    "over": "The time of this address is over; ask for a new one.",
 }
-ANEW = "The server was started anew since this address was made."
+ANEW = "The server was started anew since; ask for a new address."
 UNHEARD = "The server's host does not answer; try again later."
-UNKNOWN = "The address of a console serves for a short time, and only while the server runs as it did."
+UNKNOWN = "The address of a console serves for a short time, and only while the server runs as it did; ask for a new one."
 
 
 class ConsoleTokens:

@@ -309,7 +309,7 @@ def test_a_page_says_why_its_connection_ended_and_its_token_is_dead(consoles: Co
     consoles.openstack("server stop first")
     for kind, page in pages.items():
         assert "The guest ended the connection" in page.status("Disconnected."), kind
-        page.status("The server is not running. To open the console, ask for a new one.")
+        page.status("The server is not running.")
         if kind == "novnc":
             page("screenshot", file=str(SHOTS / "ended.png"))
         page("close")

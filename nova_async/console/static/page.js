@@ -17,7 +17,6 @@ export function socketBeside() {
   return socketAt(`${folder}?token=${encodeURIComponent(token)}`);
 }
 
-const ASK = "To open the console, ask for a new one.";
 const BUSY = "The console did not open; try again.";
 const AWAY = "The consoles' server does not answer.";
 const BROKEN = "The connection broke.";
@@ -37,13 +36,11 @@ export function watch(socket) {
   });
 }
 
-/** Why the address of a WebSocket opens no console, and what to do; `nothing` where it would. */
+/** Why the address of a WebSocket opens no console, and what to do, as its server says; `nothing` where it would open one. */
 async function why(url, nothing) {
   try {
     const answer = await fetch(url.replace(/^ws/, "http"), { method: "POST" });
-    const words = await answer.text();
-    if (!words) return nothing;
-    return answer.ok ? `${words} ${ASK}` : words;
+    return (await answer.text()) || nothing;
   } catch {
     return AWAY;
   }

@@ -1,67 +1,143 @@
-"""Bindings of ports to hosts, as a compute service asks for them around a live migration."""
+"""Ports of a server that moves, at a Neutron with bindings for several hosts, which these lines play. The real one: tests/openstack."""
 
-from tests.network.test_network_http import Api, api, networks
+from collections.abc import AsyncIterator
+from typing import Any
 
-__all__ = ["api", "networks"]
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from nova_async.config import load
+from nova_async.errors import NoCapacity, Unsupported
+from nova_async.services.network.neutron_ports import CARD
+from nova_async.services.network.remote import RemoteNetworks
+from nova_async.world import RealWorld
+from tests.network.test_network_remote import ADMIN, Words
 
-async def a_port(api: Api, **fields: object) -> str:
-    [private] = (await api("alice", "GET", "/v2.0/networks?name=private"))[1]["networks"]
-    values = {"network_id": private["id"], "project_id": "alice", "device_owner": "compute:nova", "binding:host_id": "h1", **fields}
-    return str((await api.make("admin", "/v2.0/ports", **values))["id"])
-
-
-async def test_a_port_is_got_ready_for_a_host_and_moves_there(api: Api) -> None:
-    port = await a_port(api)
-    path = f"/v2.0/ports/{port}/bindings"
-    ready = {"host": "h2", "vnic_type": "normal", "profile": {"migrating_to": "h2"}}
-
-    status, body = await api("admin", "POST", path, {"binding": ready})
-
-    shown = ready | {"vif_type": "bridge", "vif_details": {"port_filter": True}, "status": "INACTIVE"}
-    assert (status, body) == (201, {"binding": shown})
-    assert (await api("admin", "POST", path, {"binding": ready}))[0] == 409
-    assert (await api("admin", "POST", path, {"binding": {"host": "h1"}}))[0] == 409
-    _, listed = await api("admin", "GET", path)
-    assert [(b["host"], b["status"]) for b in listed["bindings"]] == [("h1", "ACTIVE"), ("h2", "INACTIVE")]
-    assert (await api("admin", "GET", f"{path}?status=INACTIVE"))[1]["bindings"] == [shown]
-    assert (await api("admin", "GET", f"/v2.0/ports/{port}"))[1]["port"]["binding:host_id"] == "h1"
-
-    status, body = await api("admin", "PUT", f"{path}/h2/activate")
-
-    assert (status, body["binding"]["status"], body["binding"]["profile"]) == (200, "ACTIVE", {"migrating_to": "h2"})
-    assert (await api("admin", "PUT", f"{path}/h2/activate"))[0] == 409
-    assert (await api("admin", "GET", f"/v2.0/ports/{port}"))[1]["port"]["binding:host_id"] == "h2"
-    _, old = await api("admin", "GET", f"{path}/h1")
-    assert (old["binding"]["status"], old["binding"]["vif_type"]) == ("INACTIVE", "unbound")
-    assert (await api("admin", "DELETE", f"{path}/h1"))[0] == 204
-    assert [(await api("admin", method, f"{path}/h1"))[0] for method in ("DELETE", "GET")] == [404, 404]
-    assert (await api("admin", "DELETE", f"{path}/h2"))[0] == 204
-    assert (await api("admin", "GET", f"/v2.0/ports/{port}"))[1]["port"]["binding:host_id"] == ""
+PORT, NETWORK, SERVER = (f"{n}0000000-0000-4000-8000-000000000000" for n in (1, 2, 3))
+PROFILE = {CARD: {"position": 0, "tag": "a", "brought": False}}
+FULL, STRANGE = "full", "strange"  # hosts: no agent takes the port; another kind of agent does
 
 
-async def test_a_ports_first_binding_is_active_at_once_and_its_profile_can_be_changed(api: Api) -> None:
-    port = await a_port(api, **{"binding:host_id": ""})
-    path = f"/v2.0/ports/{port}/bindings"
+class Neutron:
+    """One port and its bindings, by host. ``extended``: whether it knows of more than one."""
 
-    assert (await api("admin", "GET", path))[1] == {"bindings": []}
-    assert (await api("admin", "POST", path, {"binding": {"host": "h1"}}))[1]["binding"]["status"] == "ACTIVE"
-    assert (await api("admin", "POST", path, {"binding": {"host": "h2"}}))[1]["binding"]["status"] == "INACTIVE"
-    for host in ("h1", "h2"):
-        _, body = await api("admin", "PUT", f"{path}/{host}", {"binding": {"profile": {"of": host}}})
-        assert body["binding"]["profile"] == {"of": host}
-    assert (await api("admin", "PUT", f"/v2.0/ports/{port}", {"port": {"binding:host_id": "h2"}}))[0] == 200
-    _, listed = await api("admin", "GET", path)
-    assert [(b["host"], b["status"]) for b in listed["bindings"]] == [("h2", "ACTIVE")]
+    def __init__(self) -> None:
+        self.extended = True
+        self.bindings: dict[str, dict[str, Any]] = {"one": {"host": "one", "status": "ACTIVE", "vif_type": "bridge", "profile": PROFILE}}
+        self.put: list[dict[str, Any]] = []
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/v2.0/ports", self.ports)
+        app.router.add_put("/v2.0/ports/{port}", self.change)
+        app.router.add_get("/v2.0/{others}", self.nothing)
+        app.router.add_get("/v2.0/ports/{port}/bindings", self.index)
+        app.router.add_post("/v2.0/ports/{port}/bindings", self.create)
+        app.router.add_delete("/v2.0/ports/{port}/bindings/{host}", self.delete)
+        app.router.add_put("/v2.0/ports/{port}/bindings/{host}/activate", self.activate)
+        return app
+
+    def port(self) -> dict[str, Any]:
+        active = next(b for b in self.bindings.values() if b["status"] == "ACTIVE")
+        told = {"id": PORT, "network_id": NETWORK, "mac_address": "fa:16:3e:00:00:01", "device_id": SERVER, "device_owner": "compute:nova"}
+        return told | {"binding:host_id": active["host"], "binding:profile": active["profile"], "binding:vif_type": active["vif_type"]}
+
+    async def ports(self, request: web.Request) -> web.Response:
+        return web.json_response({"ports": [self.port()]})
+
+    async def nothing(self, request: web.Request) -> web.Response:
+        return web.json_response({request.match_info["others"]: []})
+
+    async def change(self, request: web.Request) -> web.Response:
+        asked = (await request.json())["port"]
+        self.put.append(asked)
+        if host := asked.get("binding:host_id"):
+            self.bindings = {host: {"host": host, "status": "ACTIVE", "vif_type": "bridge", "profile": self.port()["binding:profile"]}}
+        return web.json_response({"port": self.port()})
+
+    async def index(self, request: web.Request) -> web.Response:
+        self._check()
+        return web.json_response({"bindings": list(self.bindings.values())})
+
+    async def create(self, request: web.Request) -> web.Response:
+        self._check()
+        asked = (await request.json())["binding"]
+        if asked["host"] in self.bindings:
+            raise web.HTTPConflict
+        if asked["host"] == FULL:
+            raise web.HTTPInternalServerError
+        made = {**asked, "status": "INACTIVE", "vif_type": "ovs" if asked["host"] == STRANGE else "bridge"}
+        self.bindings[asked["host"]] = made
+        return web.json_response({"binding": made}, status=201)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        self._check()
+        if self.bindings.pop(request.match_info["host"], None) is None:
+            raise web.HTTPNotFound
+        return web.Response(status=204)
+
+    async def activate(self, request: web.Request) -> web.Response:
+        self._check()
+        for host, binding in self.bindings.items():
+            binding["status"] = "ACTIVE" if host == request.match_info["host"] else "INACTIVE"
+        return web.json_response(self.bindings[request.match_info["host"]])
+
+    def _check(self) -> None:
+        if not self.extended:
+            raise web.HTTPNotFound
 
 
-async def test_bindings_are_for_services_and_ports_of_servers(api: Api) -> None:
-    port, free = await a_port(api), await a_port(api, device_owner="")
-    for who, asked, status in (("alice", port, 403), ("looker", port, 403), ("admin", free, 400), ("admin", "f" * 32, 404)):
-        assert (await api(who, "GET", f"/v2.0/ports/{asked}/bindings"))[0] == status, who
-    path = f"/v2.0/ports/{port}/bindings"
-    for body in ({}, {"binding": {}}, {"binding": {"host": "h2", "vnic_type": "direct"}}, {"binding": {"host": "h2", "colour": "red"}}):
-        assert (await api("admin", "POST", path, body))[0] == 400, body
-    status, body = await api("admin", "PUT", f"{path}/nowhere/activate")
-    assert (status, body["NeutronError"]["message"]) == (404, f"Binding for port {port} for host nowhere could not be found.")
-    assert (await api("admin", "GET", "/v2.0/extensions/binding-extended"))[0] == 200
+@pytest.fixture
+def neutron() -> Neutron:
+    return Neutron()
+
+
+@pytest.fixture
+async def networks(neutron: Neutron, world: RealWorld) -> AsyncIterator[RemoteNetworks]:
+    async with TestServer(neutron.application()) as server:
+        made = RemoteNetworks(str(server.make_url("")), Words(), load(None, {}, compute__driver="fake"), world)
+        yield made
+        await made.close()
+
+
+async def test_a_second_host_is_asked_before_and_has_the_port_afterwards(networks: RemoteNetworks, neutron: Neutron) -> None:
+    for _ in range(2):
+        await networks.join(ADMIN, instance_id=SERVER, host="two")
+    assert {host: binding["status"] for host, binding in neutron.bindings.items()} == {"one": "ACTIVE", "two": "INACTIVE"}
+    for _ in range(2):
+        [port] = await networks.move(ADMIN, instance_id=SERVER, host="two", availability_zone="nova")
+    assert (list(neutron.bindings), port.tag) == (["two"], "a"), "the card's place went along"
+    assert neutron.put == [], "it changed hosts by its bindings alone"
+
+
+async def test_what_was_interrupted_is_settled(networks: RemoteNetworks, neutron: Neutron) -> None:
+    await networks.join(ADMIN, instance_id=SERVER, host="two")
+    neutron.bindings["one"]["status"], neutron.bindings["two"]["status"] = "INACTIVE", "ACTIVE"
+    await networks.move(ADMIN, instance_id=SERVER, host="two", availability_zone="nova")
+    assert list(neutron.bindings) == ["two"]
+
+
+async def test_who_does_not_come_leaves_nothing(networks: RemoteNetworks, neutron: Neutron) -> None:
+    await networks.join(ADMIN, instance_id=SERVER, host="two")
+    for host in ("two", "two", "one"):
+        await networks.part(ADMIN, instance_id=SERVER, host=host)
+    assert list(neutron.bindings) == ["one"]
+
+
+@pytest.mark.parametrize(("host", "kind"), [(FULL, NoCapacity), (STRANGE, Unsupported)])
+async def test_a_host_that_cannot_have_the_port_is_known_before(
+    networks: RemoteNetworks, neutron: Neutron, host: str, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match=PORT):
+        await networks.join(ADMIN, instance_id=SERVER, host=host)
+    await networks.part(ADMIN, instance_id=SERVER, host=host)
+    assert list(neutron.bindings) == ["one"]
+
+
+async def test_a_neutron_of_one_binding_each_is_told_in_one_go(networks: RemoteNetworks, neutron: Neutron) -> None:
+    neutron.extended = False
+    await networks.join(ADMIN, instance_id=SERVER, host="two")
+    await networks.part(ADMIN, instance_id=SERVER, host="three")
+    await networks.move(ADMIN, instance_id=SERVER, host="two", availability_zone="nova")
+    assert (list(neutron.bindings), len(neutron.put)) == (["two"], 1)

@@ -77,6 +77,7 @@ def configuration(services: "RealServices", mounts: Path, transport: str) -> Non
         "nova": {**user, "region_name": services.region},
         "service_user": {**user, "send_service_user_token": "true"},
         "oslo_concurrency": {"lock_path": folder / "locks"},
+        "cinder_sys_admin": {"helper_command": TOOLS / "privsep-helper"},  # in place of sudo: we are root already
     }
     (folder / "state").mkdir()
     programs.write(".cinder/cinder.conf", sections)

@@ -10,6 +10,7 @@ import pytest
 from openstack.connection import Connection
 
 from tests.openstack.conftest import Site, site
+from tests.openstack.volumes import is_a_volume_service
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::Warning")]
 ACTIVE_SECONDS, BOOT_SECONDS = 120, 240
@@ -64,6 +65,7 @@ def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: 
         user.image.delete_image(copy.id, ignore_missing=False)
         if "volume" in kinds:
             volumes_come_grow_and_go(user, image.id)
+            is_a_volume_service(place, user)
         leaves_nothing(place, user)
 
 

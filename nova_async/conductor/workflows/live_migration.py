@@ -67,6 +67,17 @@ async def part_volumes(run: Run) -> None:
         await stay(run)
 
 
+async def join_ports(run: Run) -> None:
+    """The destination can have the server's ports, and is made ready for them."""
+    await run.parts.networks.join(run.ctx, instance_id=run.subject_id, host=run.results["claim_destination"]["host"])
+
+
+async def part_ports(run: Run) -> None:
+    """The undo: they stay where they are, unless the guest has arrived."""
+    if not await _has_moved(run):
+        await run.parts.networks.part(run.ctx, instance_id=run.subject_id, host=run.results["claim_destination"]["host"])
+
+
 async def prepare(run: Run) -> dict[str, Any]:
     claimed = run.results["claim_destination"]
     fields = {"from_host": claimed["source"]["host"], "block": run.input.get("block_migration")}
@@ -199,6 +210,7 @@ LIVE_MIGRATION = Definition(
     steps=steps(
         step(claim_destination, undo=settle_where_it_is, task_state=states.MIGRATING, deadline=120, in_transaction=True),
         step(join_volumes, undo=part_volumes, task_state=states.MIGRATING, deadline=120),
+        step(join_ports, undo=part_ports, task_state=states.MIGRATING, deadline=120),
         step(prepare, undo=clear_or_keep, task_state=states.MIGRATING, deadline=600),
         step(migrate, undo=call_off, task_state=states.MIGRATING, deadline=86_400),
         step(arrive, task_state=states.MIGRATING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),

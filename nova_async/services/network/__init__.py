@@ -55,6 +55,17 @@ class NetworkService(Protocol):
         """Delete the ports that ``bind`` made, and set free those that the user had brought (or one of both). Safe to repeat."""
         ...
 
+    async def join(self, ctx: Context, *, instance_id: str, host: str) -> None:
+        """See that a second host can have the server's ports, while it moves there: ``move`` follows, or ``part``. Safe to repeat.
+
+        Raises ``NoCapacity`` where nobody on that host takes one of them.
+        """
+        ...
+
+    async def part(self, ctx: Context, *, instance_id: str, host: str) -> None:
+        """What ``join`` did there is done for nothing; a host that has the ports keeps them. Safe to repeat."""
+        ...
+
     async def move(self, ctx: Context, *, instance_id: str, host: str, availability_zone: str) -> list[PortSpec]:
         """Bind all ports that the server has to another host, or ("") to none. Safe to repeat."""
         ...

@@ -130,6 +130,14 @@ class BuiltinNetworks(Ground):
         self.moved(left)
         await self.tell_routers(sorted({port.router_id for port in left if port.router_id}))
 
+    async def join(self, ctx: Context, *, instance_id: str, host: str) -> None:
+        """See ``NetworkService.join``. Every host of ours plugs every port: there is nothing to ask of it before."""
+        return
+
+    async def part(self, ctx: Context, *, instance_id: str, host: str) -> None:
+        """See ``NetworkService.part``. ``join`` leaves nothing."""
+        return
+
     async def move(self, ctx: Context, *, instance_id: str, host: str, availability_zone: str) -> list[PortSpec]:
         """See ``NetworkService.move``."""
         async with self.db.transaction() as conn:

@@ -8,6 +8,7 @@ from nova_async.services.network.port_specs import device_name
 
 CARD = "nova_async"  # our entry in binding:profile
 WIRED = frozenset({"bridge", "tap", "unbound", "", None})  # vif types that a tap on a Linux bridge is, or no type yet
+FAILED = "binding_failed"
 LAST = 10_000
 
 

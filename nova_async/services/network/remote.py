@@ -18,7 +18,8 @@ from nova_async.services.client import ServiceClient, TokenSource, versioned
 from nova_async.services.network import NetworkRequest
 from nova_async.services.network.checks import is_uuid, judged, not_allocated, well_formed
 from nova_async.services.network.ground import plugs_ports
-from nova_async.services.network.neutron_ports import CARD, card_of, fits, spec
+from nova_async.services.network.neutron_bindings import RemoteBindings
+from nova_async.services.network.neutron_ports import CARD, FAILED, card_of, fits, spec
 from nova_async.world import World
 
 Thing = dict[str, Any]
@@ -34,6 +35,7 @@ class RemoteNetworks:
     def __init__(self, url: str | Callable[[], Awaitable[str]], tokens: TokenSource, config: Config, world: World) -> None:
         base = versioned(url, "v2.0").removesuffix("/v2.0") if isinstance(url, str) else url
         self._client = ServiceClient("network", base, world, tokens)
+        self._bindings = RemoteBindings(self._client)
         self.plug = plugs_ports(config)
 
     async def close(self) -> None:
@@ -95,8 +97,21 @@ class RemoteNetworks:
             except NotFound:
                 continue
 
+    async def join(self, ctx: Context, *, instance_id: str, host: str) -> None:
+        """See ``NetworkService.join``."""
+        for port in await self._of(instance_id):
+            await self._bindings.join(port, host)
+
+    async def part(self, ctx: Context, *, instance_id: str, host: str) -> None:
+        """See ``NetworkService.part``."""
+        for port in await self._of(instance_id):
+            await self._bindings.part(port, host)
+
     async def move(self, ctx: Context, *, instance_id: str, host: str, availability_zone: str) -> list[PortSpec]:
         """See ``NetworkService.move``."""
+        if host:
+            for port in await self._of(instance_id):
+                await self._bindings.settle(port, host)
         binding = {"binding:host_id": host, "device_owner": f"compute:{availability_zone or 'nova'}"}
         for port in await self._of(instance_id):
             if any(port.get(name) != value for name, value in binding.items()):
@@ -267,7 +282,7 @@ def _surveyed(network: Thing, ctx: Context, subnets: list[Thing], taken: list[Th
 
 def _accept(port: Thing) -> None:
     """Raises ``NoCapacity`` where no agent of the host took the port, ``Unsupported`` for a way of wiring that workers do not know."""
-    if port.get("binding:vif_type") == "binding_failed":
+    if port.get("binding:vif_type") == FAILED:
         raise NoCapacity(f"Binding failed for port {port['id']}, please check neutron logs for more information.")
     if not fits(port):
         raise Unsupported(f"Port {port['id']} is wired as {port.get('binding:vif_type')}, which this cloud's hosts do not know.")

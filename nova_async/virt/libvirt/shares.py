@@ -6,7 +6,6 @@ as Cinder and Nova name theirs, so that all of them may share one.
 
 import asyncio
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from nova_async.errors import Invalid
 from nova_async.virt.libvirt.files import FileThreads
 
 MOUNT_SECONDS = 90.0
+MOUNTS = Path("/proc/self/mounts")
 EXPORT = re.compile(r"^[^\s:-][^\s]*:/[^\s]*$")  # host:/path
 NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
 OPTIONS = re.compile(r"^[A-Za-z0-9_.,=:/-]*$")
@@ -36,11 +36,17 @@ class Shares:
             raise Invalid("The volume service names no file on an NFS share.", detail=f"{export[:200]!r} {name[:200]!r}")
         folder = self._folder / hashlib.md5(export.encode(), usedforsecurity=False).hexdigest()
         async with self._alone:
-            await self._files.run(_make, folder)
-            if not await self._files.run(os.path.ismount, folder):
+            if not await self._files.run(mounted, folder):
+                await self._files.run(_make, folder)
                 await processes.run("mount", "-t", "nfs", "-o", options, export, str(folder), deadline=MOUNT_SECONDS)
                 logger.info("share.mounted", share=export, folder=str(folder))
         return folder / name
+
+
+def mounted(folder: Path) -> bool:
+    """As the kernel lists it: to look at the folder itself would wait for a server that is away."""
+    name = re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", str(folder))
+    return any(line.split(" ")[1] == name for line in MOUNTS.read_text().splitlines())
 
 
 def _make(folder: Path) -> None:

@@ -201,6 +201,7 @@ class EmbeddedPostgres:
                 timeout=INITDB_SECONDS,
                 cwd="/",
                 env=_environment(),
+                start_new_session=True,  # a Ctrl-C is for us, who are gone a moment later; it would be told as a failure
                 **_identity(launcher, account),
             )
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -33,7 +33,8 @@ class Cluster:
     async def ask(self, method: str, path: str, body: Any = None, *, admin: bool = True) -> Any:
         """As any client behind a balancer: what got no answer is asked again when that does no harm."""
         client = self.admin if admin else self.member
-        for _ in range(100):
+        end = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < end:
             try:
                 return await client.ask(method, path, body)
             except Error:

@@ -21,7 +21,7 @@ from tests.lab.cluster import COMPUTE, HOSTS, Cluster
 pytestmark = [pytest.mark.qemu, pytest.mark.hosts, pytest.mark.rabbitmq, pytest.mark.timeout(400), pytest.mark.xdist_group("qemu")]
 
 OWN = f"https://{hosts.OURS}:{CONSOLE_PORT}"
-WAIT_SECONDS = 60.0
+WAIT_SECONDS, AGAIN_SECONDS = 120.0, 5.0
 KINDS = {"novnc": "vnc", "serial": "serial"}
 
 
@@ -74,6 +74,20 @@ async def until(socket: aiohttp.ClientWebSocketResponse, words: bytes) -> bytes:
     return seen
 
 
+async def says(socket: aiohttp.ClientWebSocketResponse, typed: bytes, words: bytes) -> None:
+    """Until the guest's shell answers; what is typed before it listens is lost."""
+    seen = b""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while words not in seen:
+            await socket.send_bytes(typed)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_SECONDS):
+                    while words not in seen:
+                        message = await socket.receive()
+                        assert message.type is WSMsgType.BINARY, (message, seen)
+                        seen += message.data
+
+
 async def ending(socket: aiohttp.ClientWebSocketResponse) -> Any:
     """Why the connection was closed, in the words of whoever did it."""
     async with asyncio.timeout(WAIT_SECONDS):
@@ -95,28 +109,24 @@ async def test_a_guest_is_seen_and_typed_to(cluster: Cluster, server: str) -> No
     async with opened(cluster, await token(cluster, server, "novnc")) as screen:
         assert b"QEMU (instance-" in await screen_of(screen)
     async with opened(cluster, await token(cluster, server, "serial")) as line:
-        await line.send_bytes(b"echo ty''ped\n")
-        await until(line, b"\r\ntyped\r\n")
+        await says(line, b"echo ty''ped\n", b"\r\ntyped\r\n")
     both = await token(cluster, server, "serial")
     async with opened(cluster, both, f"{URL}/console") as line:  # the application carries consoles as well
-        await line.send_bytes(b"echo el''sewhere\n")
-        await until(line, b"\r\nelsewhere\r\n")
+        await says(line, b"echo el''sewhere\n", b"\r\nelsewhere\r\n")
 
 
 async def test_it_lives_without_the_application_and_a_new_one_takes_the_same_tokens(cluster: Cluster, server: str) -> None:
     known = await token(cluster, server, "serial")
     async with opened(cluster, known) as line:
         cluster.kill("serve")
-        await line.send_bytes(b"echo on''ward\n")
-        await until(line, b"\r\nonward\r\n")
+        await says(line, b"echo on''ward\n", b"\r\nonward\r\n")
         cluster.kill("console")
         assert not await ending(line)
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             try:
                 async with opened(cluster, known) as line:
-                    await line.send_bytes(b"echo ba''ck\n")
-                    await until(line, b"\r\nback\r\n")
+                    await says(line, b"echo ba''ck\n", b"\r\nback\r\n")
                 break
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.3)

@@ -1,17 +1,29 @@
 """The only place that runs qemu-img. The format of an image is always said, never guessed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from nova_async.errors import Invalid
 from nova_async.processes import run
 
+SECRET = ("--object", "secret,id=key,file=/dev/stdin")  # what the tool is told
 FORMATS = frozenset({"raw", "qcow2"})
 CONVERT_SECONDS = 1800.0
 CHANGE_SECONDS = 120.0
+LUKS_MILLISECONDS = 100  # of making a key of a passphrase hard to guess: ours are 256 bits of chance
 CONVERT_BYTES = 2 * 2**30  # address space: 64 threads with stacks of 8 MiB, and their buffers
+
+
+class Luks(NamedTuple):
+    """What opens and what makes an encrypted volume. ``bits`` of its AES key."""
+
+    passphrase: str
+    bits: int
+
+    def __repr__(self) -> str:
+        return f"Luks({self.bits} bits)"
 
 
 async def check_base(path: Path, disk_format: str) -> int:
@@ -54,6 +66,21 @@ async def convert(source: Path, source_format: str, target: Path, target_format:
         memory_bytes=CONVERT_BYTES,
         cpu_seconds=int(CONVERT_SECONDS),
     )
+
+
+async def make_luks(path: Path, size: int, luks: Luks) -> None:
+    """An encrypted volume that shows ``size`` bytes: of nothing in particular, as long as nobody has written them."""
+    how = f"key-secret=key,cipher-alg=aes-{luks.bits},cipher-mode=xts,ivgen-alg=plain64,hash-alg=sha256,iter-time={LUKS_MILLISECONDS}"
+    words = ("create", "-q", *SECRET, "-f", "luks", "-o", how, "--", _file(path), str(size))
+    await run("qemu-img", *words, deadline=CHANGE_SECONDS, told=luks.passphrase.encode())
+
+
+async def convert_into_luks(source: Path, source_format: str, target: Path, luks: Luks) -> None:
+    """Write an image over the beginning of an encrypted volume."""
+    place = f"driver=luks,key-secret=key,file.driver=file,file.filename={_file(target).replace(',', ',,')}"
+    words = ("convert", *SECRET, "-n", "-f", _known(source_format), "-t", "none", "--target-image-opts", "--", _file(source), place)
+    limits = {"memory_bytes": CONVERT_BYTES, "cpu_seconds": int(CONVERT_SECONDS)}
+    await run("qemu-img", *words, deadline=CONVERT_SECONDS, told=luks.passphrase.encode(), **limits)
 
 
 async def resize(path: Path, size: int) -> None:

@@ -478,6 +478,7 @@ CREATE TABLE volumes (
     source_volume_id  uuid,
     created_at        timestamp with time zone NOT NULL DEFAULT now(),
     updated_at        timestamp with time zone,
+    sealed_key        bytea,
     CONSTRAINT volumes_pkey PRIMARY KEY (id),
     CONSTRAINT volumes_size_positive CHECK (size > 0),
     CONSTRAINT volumes_type_fkey FOREIGN KEY (type_id) REFERENCES volume_types(id)
@@ -648,6 +649,19 @@ CREATE TABLE volume_exports (
     CONSTRAINT volume_exports_pkey PRIMARY KEY (attachment_id),
     CONSTRAINT volume_exports_port UNIQUE (exporter, port),
     CONSTRAINT volume_exports_attachment_id_fkey FOREIGN KEY (attachment_id) REFERENCES volume_attachments(id) ON DELETE CASCADE
+);
+
+CREATE TABLE volume_type_encryptions (
+    type_id          uuid NOT NULL,
+    id               uuid NOT NULL,
+    provider         text NOT NULL,
+    control_location text NOT NULL,
+    cipher           text,
+    key_size         integer,
+    created_at       timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at       timestamp with time zone,
+    CONSTRAINT volume_type_encryptions_pkey PRIMARY KEY (type_id),
+    CONSTRAINT volume_type_encryptions_type_id_fkey FOREIGN KEY (type_id) REFERENCES volume_types(id) ON DELETE CASCADE
 );
 
 CREATE TABLE volume_transfers (

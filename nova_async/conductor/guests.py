@@ -86,6 +86,7 @@ def volume_spec(device: dict[str, Any]) -> VolumeSpec:
         read_only=bool(device.get("read_only")),
         shared=bool(device.get("shared")),
         tag=device.get("tag"),
+        serial=device.get("serial") or "",
     )
 
 

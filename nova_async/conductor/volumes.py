@@ -2,7 +2,8 @@
 
 A block device of the kind ``volume`` in a server's row: ``id`` (its own), ``source`` (volume, image, snapshot, blank), ``volume_id`` once
 there is one, ``attachment_id`` while the volume service holds it for the server, ``device`` (/dev/vdb), ``size`` (GiB), ``boot_index``,
-``delete_on_termination``, ``tag``, ``bus``, ``shared``, and, for one that is made, ``image_id``, ``snapshot_id``, ``volume_type``.
+``delete_on_termination``, ``tag``, ``bus``, ``shared``, ``serial`` (the id of the volume that it was first), and, for one that is made,
+``image_id``, ``snapshot_id``, ``volume_type``.
 """
 
 from typing import Any

@@ -22,6 +22,19 @@ class TypeRow(msgspec.Struct, kw_only=True):
     projects: list[str]
 
 
+class EncryptionRow(msgspec.Struct, kw_only=True):
+    """How the volumes of a type are encrypted."""
+
+    type_id: str
+    id: str
+    provider: str
+    control_location: str  # front-end, back-end
+    cipher: str | None
+    key_size: int | None  # bits
+    created_at: datetime
+    updated_at: datetime | None
+
+
 class QuotaRow(msgspec.Struct):
     resource: str
     hard_limit: int
@@ -43,6 +56,10 @@ _types = Query("volume_types", "types", TypeRow)
 _insert_type = Query[Any]("volume_types", "insert_type")
 _change_type = Query[Any]("volume_types", "change_type")
 _delete_type = Query[Any]("volume_types", "delete_type")
+_encryption = Query("volume_types", "encryption", EncryptionRow)
+_put_encryption = Query[Any]("volume_types", "put_encryption")
+_delete_encryption = Query[Any]("volume_types", "delete_encryption")
+_is_used = Query[bool]("volume_types", "is_used", bool)
 _quotas = Query("volume_types", "quotas", QuotaRow)
 _set_quota = Query[Any]("volume_types", "set_quota")
 _delete_quotas = Query[Any]("volume_types", "delete_quotas")
@@ -73,6 +90,23 @@ async def change_type(conn: Connection, row: TypeRow) -> None:
 
 async def delete_type(conn: Connection, type_id: str) -> None:
     await _delete_type.run(conn, type_id)
+
+
+async def encryption(conn: Connection, type_id: str) -> EncryptionRow | None:
+    return await _encryption.maybe(conn, type_id)
+
+
+async def put_encryption(conn: Connection, row: EncryptionRow) -> None:
+    await _put_encryption.run(conn, *msgspec.structs.astuple(row))
+
+
+async def delete_encryption(conn: Connection, type_id: str) -> bool:
+    return await _delete_encryption.run(conn, type_id) == 1
+
+
+async def is_used(conn: Connection, type_id: str) -> bool:
+    """Whether there are volumes of it. None is made until the transaction ends."""
+    return await _is_used.one(conn, type_id)
 
 
 async def quotas(conn: Connection, project_id: str) -> dict[str, int]:

@@ -33,6 +33,7 @@ class VolumeRow(msgspec.Struct, kw_only=True):
     source_volume_id: str | None
     created_at: datetime
     updated_at: datetime | None
+    encrypted: bool
     attachments: list[dict[str, Any]]
 
 
@@ -54,6 +55,7 @@ class NewVolume(msgspec.Struct, kw_only=True):
     image_metadata: dict[str, str]
     snapshot_id: str | None
     source_volume_id: str | None
+    sealed_key: bytes | None
 
 
 class AttachmentRow(msgspec.Struct, kw_only=True):
@@ -87,6 +89,7 @@ class ExportRow(msgspec.Struct, kw_only=True):
     mode: str
     moving: bool
     volume_size: int  # GiB
+    encrypted: bool
 
 
 class SnapshotRow(msgspec.Struct, kw_only=True):
@@ -123,6 +126,8 @@ _lock_project = Query[bool]("volumes", "lock_project", bool)
 _usage = Query("volumes", "usage", Usage)
 _insert = Query[Any]("volumes", "insert")
 _list = Query("volumes", "list", VolumeRow)
+_sealed_key = Query[bytes]("volumes", "sealed_key", bytes)
+_any_encrypted = Query[bool]("volumes", "any_encrypted", bool)
 _lock = Query[str]("volumes", "lock")
 _change = Query[Any]("volumes", "change")
 _delete = Query[Any]("volumes", "delete")
@@ -173,6 +178,15 @@ async def get(conn: Connection, volume_id: str, *, lock: bool = False) -> Volume
         return None
     found = await _list.all(conn, None, [volume_id], None)
     return found[0] if found else None
+
+
+async def sealed_key(conn: Connection, volume_id: str) -> bytes | None:
+    """None for a volume that is not encrypted."""
+    return await _sealed_key.maybe(conn, volume_id)
+
+
+async def any_encrypted(conn: Connection) -> bool:
+    return await _any_encrypted.one(conn)
 
 
 async def change(conn: Connection, volume_id: str, **columns: Any) -> None:

@@ -103,6 +103,12 @@ class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     shared: bool = False  # several guests may have it
     tag: str | None = None
+    serial: str = ""  # by which the guest knows the disk; empty: the volume's id
+
+    @property
+    def known_as(self) -> tuple[str, str]:
+        """The disk's name and serial number in the guest, which stay when another volume takes this one's place."""
+        return self.device.removeprefix("/dev/"), self.serial or self.volume_id
 
 
 class DiskMeasures(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,25 @@ WHERE id = $1
 -- $1 id
 DELETE FROM volume_types WHERE id = $1
 
+-- encryption --
+-- $1 type
+SELECT e.type_id, e.id, e.provider, e.control_location, e.cipher, e.key_size, e.created_at, e.updated_at
+FROM volume_type_encryptions e WHERE e.type_id = $1
+
+-- put_encryption --
+-- $1 type, $2 id, $3 provider, $4 control location, $5 cipher or null, $6 bits of the key or null, $7 when it was made, $8 or changed, or null
+INSERT INTO volume_type_encryptions (type_id, id, provider, control_location, cipher, key_size, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (type_id) DO UPDATE SET provider = $3, control_location = $4, cipher = $5, key_size = $6, updated_at = $8
+
+-- delete_encryption --
+-- $1 type
+DELETE FROM volume_type_encryptions WHERE type_id = $1
+
+-- is_used --
+-- Whether there are volumes of a type, of which none is made until the transaction ends. $1 id
+SELECT EXISTS (SELECT FROM volumes v WHERE v.type_id = t.id) FROM volume_types t WHERE t.id = $1 FOR UPDATE OF t
+
 -- quotas --
 -- Limits that somebody set. $1 project or class
 SELECT q.resource, q.hard_limit FROM volume_quotas q WHERE q.project_id = $1

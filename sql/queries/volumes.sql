@@ -11,23 +11,31 @@ SELECT (SELECT count(*) FROM volumes v WHERE v.project_id = $1) AS volumes,
 
 -- insert --
 -- $1 id, $2 project, $3 user, $4 name, $5 description, $6 size in GiB, $7 status, $8 zone, $9 type, $10 bootable, $11 multiattach,
--- $12 metadata, $13 image metadata, $14 snapshot or null, $15 source volume or null
+-- $12 metadata, $13 image metadata, $14 snapshot or null, $15 source volume or null, $16 sealed key or null
 INSERT INTO volumes (id, project_id, user_id, name, description, size, status, availability_zone, type_id, bootable, multiattach,
-                     metadata, image_metadata, snapshot_id, source_volume_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                     metadata, image_metadata, snapshot_id, source_volume_id, sealed_key)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT (id) DO NOTHING
 
 -- list --
 -- Newest first. $1 project, or null for all; $2 ids or null; $3 names or null
 SELECT v.id, v.project_id, v.user_id, v.name, v.description, v.size, v.status, v.status_before, v.availability_zone, v.type_id,
        t.name AS type_name, v.bootable, v.multiattach, v.read_only, v.metadata, v.image_metadata, v.snapshot_id, v.source_volume_id,
-       v.created_at, v.updated_at,
+       v.created_at, v.updated_at, v.sealed_key IS NOT NULL AS encrypted,
        coalesce((SELECT jsonb_agg(jsonb_build_object('id', a.id, 'instance_id', a.instance_id, 'status', a.status,
                         'mountpoint', a.mountpoint, 'host', a.connector ->> 'host', 'attached_at', a.attached_at) ORDER BY a.created_at)
                  FROM volume_attachments a WHERE a.volume_id = v.id), '[]') AS attachments
 FROM volumes v JOIN volume_types t ON t.id = v.type_id
 WHERE ($1::text IS NULL OR v.project_id = $1) AND ($2::uuid[] IS NULL OR v.id = ANY ($2)) AND ($3::text[] IS NULL OR v.name = ANY ($3))
 ORDER BY v.created_at DESC, v.id
+
+-- sealed_key --
+-- What opens an encrypted volume. $1 id
+SELECT v.sealed_key FROM volumes v WHERE v.id = $1 AND v.sealed_key IS NOT NULL
+
+-- any_encrypted --
+-- Whether there is any encrypted volume.
+SELECT EXISTS (SELECT FROM volumes v WHERE v.sealed_key IS NOT NULL)
 
 -- lock --
 -- Hold a volume's row until the transaction ends. $1 id
@@ -87,7 +95,8 @@ ON CONFLICT DO NOTHING RETURNING attachment_id
 
 -- exports --
 -- $1 exporter, or null for all; $2 attachments or null; $3 volumes or null
-SELECT e.attachment_id, a.volume_id, e.exporter, e.address, e.port, e.peer, e.party, e.size, a.secret, a.mode, a.moving, v.size AS volume_size
+SELECT e.attachment_id, a.volume_id, e.exporter, e.address, e.port, e.peer, e.party, e.size, a.secret, a.mode, a.moving, v.size AS volume_size,
+       v.sealed_key IS NOT NULL AS encrypted
 FROM volume_exports e JOIN volume_attachments a ON a.id = e.attachment_id JOIN volumes v ON v.id = a.volume_id
 WHERE ($1::text IS NULL OR e.exporter = $1) AND ($2::uuid[] IS NULL OR e.attachment_id = ANY ($2))
   AND ($3::uuid[] IS NULL OR a.volume_id = ANY ($3))

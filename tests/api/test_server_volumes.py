@@ -71,7 +71,6 @@ async def test_what_cannot_be_attached_is_refused_and_stays_free(api) -> None:
         ({"status": "error"}, 400, "Currently in 'error'"),
         ({"project_id": "somebody"}, 404, "could not be found"),
         ({"holders": {server: None}}, 400, "already attached"),
-        ({"encrypted": True}, 400, "is encrypted"),
     ):
         api.volumes.shelf[VOLUME] = msgspec.structs.replace(volume(VOLUME), **change)
         answer = await attach(api, server, {"volumeId": VOLUME})

@@ -103,6 +103,9 @@ async def test_a_volume_is_detaching_while_it_is_taken_away_and_in_use_when_the_
         await one.settle()
         assert (await one.volumes.get(USER, old)).status == ("in-use" if wanted == "in-use" else "available")
     assert (await one.volumes.get(USER, other)).status == ("in-use" if kind == "swap_volume" else "available")
+    if kind == "swap_volume":
+        held = (await one.server(server)).volumes[1]
+        assert (held["volume_id"], held["serial"]) == (other, old), "the guest knows the disk as it was first"
 
 
 async def test_an_image_of_a_server_on_volumes_maps_snapshots(one: Cloud) -> None:

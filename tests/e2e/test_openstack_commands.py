@@ -322,6 +322,23 @@ def test_volumes_come_and_go(openstack: OpenStack, ground: str) -> None:
     openstack("volume delete data")
 
 
+def test_volumes_are_encrypted_where_their_type_says_so(openstack: OpenStack, ground: str) -> None:
+    how = "--encryption-provider luks --encryption-cipher aes-xts-plain64 --encryption-key-size 256 --encryption-control-location front-end"
+    openstack(f"{ground} three")
+    assert openstack.reaches("three", "ACTIVE")
+    assert openstack.show(f"volume type create {how} secret")["encryption"]["provider"] == "luks"
+    assert openstack.show("volume type show --encryption-type secret")["encryption"]["key_size"] == 256
+    openstack("volume create --size 1 --type secret data")
+    assert has_volume_status(openstack, "available")
+    assert openstack.show("volume show data")["encrypted"] is True
+    openstack("server add volume three data")
+    assert has_volume_status(openstack, "in-use")
+    openstack("volume type delete secret", refused="existing volumes")
+    openstack("server delete --force --wait three")
+    assert has_volume_status(openstack, "available")
+    openstack("volume delete data")
+
+
 def test_what_is_not_there_is_refused_by_name(openstack: OpenStack, ground: str) -> None:
     openstack(f"{ground} two")
     assert openstack.reaches("two", "ACTIVE")

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from nova_async.virt import testguest
 from tests.lab.cluster import HOSTS, Cluster, no_twins
+from tests.lab.test_deaths import fenced
 from tests.lab.test_volume_deaths import until_daemons_are
 from tests.lab.test_volumes import VOLUMES, attach, daemons, detach, make, on, volume_is
 
@@ -92,7 +94,7 @@ async def test_a_guest_migrates_there_and_back_while_it_writes_to_its_volumes(cl
 
 
 async def test_a_server_with_volumes_goes_where_it_is_told_while_it_is_off(cluster: Cluster, test_guest: Path) -> None:
-    """Migrated and sent back, resized, shelved and brought back elsewhere, rescued, rebuilt."""
+    """Migrated and sent back, resized, shelved and brought back elsewhere."""
     others = daemons(cluster)
     large = await cluster.flavor("lab.large.vol", ram=192)
     for server in (await on(cluster, test_guest, HOSTS[0]), await from_a_volume(cluster, test_guest, HOSTS[0])):
@@ -127,6 +129,54 @@ async def test_a_server_with_volumes_goes_where_it_is_told_while_it_is_off(clust
         await detach(cluster, server, volume)
         await cluster.delete(server)
         await volume_is(cluster, volume, "available")
+        await cluster.ask("DELETE", f"{VOLUMES}/{volume}")
+    await until_daemons_are(cluster, others)
+    await cluster.all_is_well()
+
+
+async def rescuing(cluster: Cluster, folder: Path) -> str:
+    """The test guest as an image that a server is rescued with, all its disks in their places."""
+    kernel = await cluster.image("kernel", (folder / testguest.KERNEL).read_bytes(), "aki")
+    ramdisk = await cluster.image("ramdisk", (folder / testguest.RAMDISK).read_bytes(), "ari")
+    data = (folder / testguest.IMAGE).read_bytes()
+    stable = {"hw_rescue_device": "disk", "hw_rescue_bus": "virtio"}
+    return await cluster.image("rescuing", data, kernel_id=kernel, ramdisk_id=ramdisk, **stable)
+
+
+async def test_a_server_with_volumes_is_rescued_rebuilt_and_evacuated(cluster: Cluster, test_guest: Path) -> None:
+    """What is on the volumes is there after each; a root volume keeps its data but for the rebuilding."""
+    others, image, rescue = daemons(cluster), await cluster.test_image(test_guest), await rescuing(cluster, test_guest)
+    for boots_from_volume in (False, True):
+        make_one = from_a_volume if boots_from_volume else on
+        server = await make_one(cluster, test_guest, HOSTS[0])
+        volume = await make(cluster)
+        await attach(cluster, server, volume)
+        await cluster.inside(server, "echo from the volume > /dev/vdb; echo kept > /data/mark; sync")
+        had = len(daemons(cluster))
+        await cluster.act(server, rescue={"rescue_image_ref": rescue})
+        await cluster.reaches(server, "RESCUE")
+        assert await cluster.inside(server, "head -c 15 /dev/vdb", 180) == "from the volume"
+        await cluster.act(server, unrescue=None)
+        await cluster.reaches(server, "ACTIVE")
+        assert await cluster.inside(server, "cat /data/mark; head -c 15 /dev/vdb", 180) == "kept\nfrom the volume"
+        await cluster.act(server, rebuild={"imageRef": image})
+        await cluster.reaches(server, "ACTIVE")
+        assert await cluster.inside(server, "ls /data/mark 2>/dev/null; head -c 15 /dev/vdb", 180) == "from the volume"
+        await cluster.inside(server, "echo again > /data/mark; sync")
+        await until_there_are(cluster, had)
+        home = await cluster.host_of(server)
+        async with fenced(cluster, server):
+            await cluster.act(server, evacuate={})
+            row = await cluster.reaches(server, "SHUTOFF")
+            assert row["OS-EXT-SRV-ATTR:host"] == cluster.other(home)
+            await cluster.act(server, **{"os-start": None})
+            await cluster.reaches(server, "ACTIVE")
+            assert await cluster.inside(server, "head -c 15 /dev/vdb", 180) == "from the volume"
+            assert await cluster.inside(server, "cat /data/mark 2>/dev/null || true") == ("again" if boots_from_volume else "")
+        await cluster.until_is_on(server, {cluster.other(home): True})
+        await until_there_are(cluster, had)
+        await detach(cluster, server, volume)
+        await cluster.delete(server)
         await cluster.ask("DELETE", f"{VOLUMES}/{volume}")
     await until_daemons_are(cluster, others)
     await cluster.all_is_well()

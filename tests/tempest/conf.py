@@ -50,7 +50,7 @@ COMPUTE_FEATURES = {
     "personality": True,
     "shelve_migrate": True,
     "hostname_fqdn_sanitization": True,
-    "attach_encrypted_volume": False,
+    "attach_encrypted_volume": True,
     "scheduler_enabled_filters": ",".join(FILTERS),
     "nova_policy_roles": "admin,manager,member,reader",
 }
@@ -118,7 +118,13 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
             "vendor_name": "nova_async",
             "storage_protocol": "file",
         },
-        "volume-feature-enabled": {"backup": False, "manage_volume": False, "manage_snapshot": False},
+        "volume-feature-enabled": {
+            "backup": False,
+            "manage_volume": False,
+            "manage_snapshot": False,
+            "extend_attached_volume": True,
+            "extend_attached_encrypted_volume": True,
+        },
         "placement": {"min_microversion": "1.0", "max_microversion": "latest"},
         "service_available": {"nova": True, "neutron": True, "glance": True, "cinder": volumes, "swift": False, "horizon": False},
         "validation": LOGIN | {"connect_method": "floating" if routers else "fixed", "run_validation": guest is not None},

@@ -85,11 +85,21 @@ def test_ways_to_volumes() -> None:
     assert "readonly" in xml.volume(way(volume={"read_only": True}), guest, QEMU)
     for refused in (
         way("fibre_channel"),
-        way(encrypted=True),
+        way("rbd", name="pool/v", hosts=[], ports=[], encrypted=True),
         way("iscsi", target_portal="x:1", target_iqn="i", target_lun=1, auth_method="CHAP"),
     ):
         with pytest.raises(Unsupported):
             xml.volume(refused, guest, QEMU)
+
+
+def test_what_opens_an_encrypted_volume_is_named_and_not_told() -> None:
+    volume = "0b8a6a0e-5c1f-4d6c-9d0a-5f3f0f8b7a11"
+    known = way(volume={"volume_id": volume}, encrypted=True, passphrase="sesame")
+    guest = spec(volumes=(known.volume,))
+    text = xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (known,))
+    (secret,) = Tree.fromstring(text).iterfind("devices/disk/source/encryption[@format='luks']/secret")
+    assert secret.attrib == {"type": "passphrase", "uuid": volume}
+    assert "sesame" not in text
 
 
 KERNEL = ImageRef(id="kernel", disk_format="aki", size_bytes=1, sha512="")
@@ -226,6 +236,17 @@ def test_a_guest_that_moves_has_its_volumes_by_the_destinations_ways() -> None:
         assert "a-1" not in Tree.tostring(moved, encoding="unicode")
     with pytest.raises(Error, match="no way to a volume"):
         target.described_for(text, guest, 2, FOLDER, Place(folder="/other"))
+
+
+def test_a_disk_keeps_its_name_and_serial_number_when_another_volume_takes_its_place() -> None:
+    """A running guest cannot be told a new one; the first volume may come back beside it."""
+    swapped = way("nbd", volume={"volume_id": "v-2", "serial": "v-1"}, name="a-2", socket="/s")
+    back = way("nbd", volume={"device": "/dev/vdc"}, name="a-3", socket="/t")
+    guest = spec(volumes=(swapped.volume, back.volume))
+    root = Tree.fromstring(xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (swapped, back)))
+    found = {xml.known_as(disk): disk.find("source").get("name") for disk in root.iterfind("devices/disk") if disk.findtext("serial")}  # type: ignore[union-attr]
+    assert found == {("vdb", "v-1"): "a-2", ("vdc", "v-1"): "a-3"}
+    assert [each.known_as for each in guest.volumes] == list(found)
 
 
 WISHES = {  # what is asked for -> what the domain has

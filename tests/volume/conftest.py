@@ -96,7 +96,7 @@ class Service:
         return Client(self, token)
 
     async def idle(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await self.volumes.jobs.idle()
 
     def path(self, volume: str) -> Path:

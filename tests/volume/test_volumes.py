@@ -167,7 +167,6 @@ async def test_flags_types_and_states(service: Service, anna: Client, admin: Cli
     assert (await anna.show(volume))["multiattach"] is True
     assert "existing volumes" in await admin.refused("DELETE", f"/types/{shared['id']}", 400)
     assert "does not have" in await admin.refused("POST", f"/volumes/{volume}/action", 501, {"os-migrate_volume": {"host": "x"}})
-    assert "encrypts no volumes" in await admin.refused("POST", f"/types/{shared['id']}/encryption", 400, {"encryption": {}})
 
 
 async def test_limits_hold_and_are_told(anna: Client, admin: Client) -> None:

@@ -171,8 +171,6 @@ def check_attachable(request: Request, volume: Volume, server_id: str) -> None:
     wanted = ("available", "in-use", "reserved", "attaching") if volume.multiattach else ("available",)
     if volume.status not in wanted:
         raise Invalid(f"Invalid volume: volume '{volume.id}' status must be '{' or '.join(wanted)}'. Currently in '{volume.status}'")
-    if volume.encrypted:
-        raise Invalid(f"Volume {volume.id} is encrypted; hosts of this cloud cannot open encrypted volumes.")
 
 
 async def _check_legal(request: Request, action: str) -> None:

@@ -128,7 +128,8 @@ async def hold_new(run: Run) -> dict[str, Any]:
     if not instance.host:
         raise errors.Conflict("The server is on no host.")
     await run.parts.volumes.begin_detaching(run.ctx, old["attachment_id"])
-    facts = {"volume_id": run.input["new_volume_id"], "size": run.input["new_size"], "attachment_id": None}
+    serial = old.get("serial") or old["volume_id"]  # which no running guest can be told anew
+    facts = {"volume_id": run.input["new_volume_id"], "size": run.input["new_size"], "attachment_id": None, "serial": serial}
     new = await hold(run, old | facts, instance.host)
     return {"old": old, "new": new}
 
@@ -217,7 +218,7 @@ def _others(run: Run, instance: Instance) -> list[Device]:
 
 def _swapped(instance: Instance, new: Device) -> list[Device]:
     """The same device, with another volume behind it."""
-    facts = {name: new[name] for name in ("volume_id", "attachment_id", "size")}
+    facts = {name: new[name] for name in ("volume_id", "attachment_id", "size", "serial")}
     return [d | facts if d.get("id") == new["id"] else d for d in instance.block_devices]
 
 

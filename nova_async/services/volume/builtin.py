@@ -10,13 +10,16 @@ from nova_async.certs.authority import Authority
 from nova_async.config import Config
 from nova_async.context import Context, service_context
 from nova_async.db import Database
-from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
+from nova_async.db import volumes as rows
+from nova_async.db.volumes import SnapshotRow, VolumeRow
 from nova_async.errors import Invalid, NotFound
 from nova_async.services.image import ImageService
 from nova_async.services.volume import Attachment, Snapshot, Volume, Wanted
 from nova_async.services.volume.attachments import Attachments
+from nova_async.services.volume.encryption import Encryptions
 from nova_async.services.volume.exports import Exports, shared_key
 from nova_async.services.volume.jobs import Jobs
+from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.snapshots import Snapshots
 from nova_async.services.volume.store import VolumeStore
 from nova_async.services.volume.transfers import Transfers
@@ -36,10 +39,12 @@ class BuiltinVolumes:
         self.database, self.config, self.world, self.store = database, config, world, store
         self.host = config.compute.host or socket.gethostname()
         self.exports = Exports(database, config, world, store, self.host, authority)
-        self.jobs = Jobs(database, world, store, images, self.exports)
+        self.keys = Keys(config.state / "volume.key")
+        self.jobs = Jobs(database, world, store, images, self.exports, self.keys)
         self.quotas = Quotas(database, config)
         self.types = Types(database, world)
-        self.volumes = Volumes(database, config, world, images, self.jobs, self.quotas)
+        self.encryptions = Encryptions(database, world)
+        self.volumes = Volumes(database, config, world, images, self.jobs, self.quotas, self.keys)
         self.snapshots = Snapshots(database, world, self.jobs, self.quotas)
         self.transfers = Transfers(database, world, self.quotas)
         self.holders = Attachments(database, world, self.exports)
@@ -167,8 +172,8 @@ class BuiltinVolumes:
         await self.holders.free(self._own(ctx), attachment_id)
 
     async def attachments(self, ctx: Context, instance_id: str) -> list[Attachment]:
-        rows = await self.holders.listing(self._own(ctx), all_projects=True, servers=[instance_id])
-        return [Attachment(id=row.id, volume_id=row.volume_id, instance_id=row.instance_id or "", status=row.status) for row in rows]
+        found = await self.holders.listing(self._own(ctx), all_projects=True, servers=[instance_id])
+        return [Attachment(id=row.id, volume_id=row.volume_id, instance_id=row.instance_id or "", status=row.status) for row in found]
 
     async def connection(self, attachment_id: str) -> dict[str, Any]:
         """A host that is this machine opens the file itself; others get at it through a process that hands it out to them alone.
@@ -179,13 +184,20 @@ class BuiltinVolumes:
         row = await self.holders.get(ctx, attachment_id)
         if row.connector is None:
             raise Invalid(f"Attachment {row.id} has no connector yet.")
+        volume = await self.volumes.get(ctx, row.volume_id)
+        of_all = {"access_mode": row.mode, "qos_specs": None, **await self._opened_by(volume)}
         if row.connector.get("host") == self.host and not row.moving:
             told: dict[str, Any] = {"device_path": str(self.store.path(row.volume_id)), "format": "raw"}
-            return {"driver_volume_type": "file", "data": told | _of_all(row)}
-        export = await self.exports.open(row, (await self.volumes.get(ctx, row.volume_id)).size)
+            return {"driver_volume_type": "file", "data": told | of_all}
+        export = await self.exports.open(row, volume)
         key = {} if export.party else {"key": shared_key(export.secret)}
         told = {"address": export.address, "port": export.port, "name": row.id, **key}
-        return {"driver_volume_type": "nbd", "data": told | _of_all(row)}
+        return {"driver_volume_type": "nbd", "data": told | of_all}
+
+    async def _opened_by(self, volume: VolumeRow) -> dict[str, Any]:
+        async with self.database.connection() as conn:
+            sealed = await rows.sealed_key(conn, volume.id)
+        return {"encrypted": True, "passphrase": await self.keys.open(sealed, volume.id)} if sealed else {"encrypted": False}
 
     async def reimage(self, ctx: Context, volume_id: str, image_id: str) -> None:
         await self.volumes.reimage(ctx, volume_id, image_id)
@@ -193,10 +205,6 @@ class BuiltinVolumes:
     def _own(self, ctx: Context) -> Context:
         """What is done on a server's behalf is done with the service's own rights."""
         return service_context(ctx.request_id, ctx.project_id, ctx.user_id)
-
-
-def _of_all(row: AttachmentRow) -> dict[str, Any]:
-    return {"access_mode": row.mode, "encrypted": False, "qos_specs": None}
 
 
 def volume_of(row: VolumeRow) -> Volume:
@@ -211,6 +219,7 @@ def volume_of(row: VolumeRow) -> Volume:
         volume_type=row.type_name,
         bootable=row.bootable,
         multiattach=row.multiattach,
+        encrypted=row.encrypted,
         read_only=row.read_only,
         image_metadata=row.image_metadata,
         metadata=row.metadata,

@@ -46,8 +46,8 @@ class Exports:
         self.daemons = StorageDaemons(config.state / "exports", world)
         self._own = config.state / "exports" / "own"
 
-    async def open(self, attachment: AttachmentRow, size: int) -> ExportRow:
-        """The way for the host in the attachment's connector; safe to repeat. ``size``: the volume's, in GiB.
+    async def open(self, attachment: AttachmentRow, volume: VolumeRow) -> ExportRow:
+        """The way for the host in the attachment's connector; safe to repeat.
 
         Raises ``NoCapacity`` when all ports are taken, ``Unavailable`` while the file's machine does not hand it out.
         """
@@ -69,11 +69,12 @@ class Exports:
                 port=port,
                 peer=peer,
                 party=str(party) if party else None,
-                size=size,
+                size=volume.size,
                 secret=attachment.secret,
                 mode=attachment.mode,
                 moving=attachment.moving,
-                volume_size=size,
+                volume_size=volume.size,
+                encrypted=volume.encrypted,
             )
             async with self._database.connection() as conn:
                 if not await rows.insert_export(conn, row):
@@ -173,7 +174,8 @@ class Exports:
             arguments, allowed = ["--object", f"tls-creds-psk,id=tls,endpoint=server,dir={folder}"], ""
         path, fixed = option(self._store.path(row.volume_id)), row.mode == "ro"
         locking = "off" if row.moving else "auto"  # the host that the server moves from has the file open still
-        disk = f"driver=raw,node-name=disk,size={row.size * GIB},discard=unmap,file.driver=file,file.filename={path}"
+        size = row.size * GIB + (await self._store.header(row.volume_id) if row.encrypted else 0)
+        disk = f"driver=raw,node-name=disk,size={size},discard=unmap,file.driver=file,file.filename={path}"
         disk += f",file.discard=unmap,file.locking={locking},read-only={'on' if fixed else 'off'}"
         where = f"addr.type=inet,addr.host={option(row.address)},addr.port={row.port}"
         arguments += [*MONITOR, "--blockdev", disk]

@@ -16,8 +16,11 @@ from nova_async.db import Connection, Database, volume_types
 from nova_async.db import volumes as rows
 from nova_async.db.volumes import JobRow, VolumeRow
 from nova_async.errors import Conflict, Error, Unavailable
+from nova_async.qemu_img import Luks
 from nova_async.services.image import ImageService
+from nova_async.services.volume import encryption
 from nova_async.services.volume.exports import Exports
+from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.store import Copier, VolumeStore
 from nova_async.world import World
 
@@ -38,9 +41,9 @@ class Grown(Protocol):
 
 
 class Jobs:
-    def __init__(self, database: Database, world: World, store: VolumeStore, images: ImageService, exports: Exports) -> None:
+    def __init__(self, database: Database, world: World, store: VolumeStore, images: ImageService, exports: Exports, keys: Keys) -> None:
         self._database, self._world, self._store, self._images = database, world, store, images
-        self._exports = exports
+        self._exports, self._keys = exports, keys
         self._owner = world.uuid()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -201,13 +204,13 @@ class Jobs:
     async def _create(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)
         if snapshot := job.input.get("snapshot"):
-            await self._store.clone(snapshot, volume.id, volume.size)
+            await self._store.clone(snapshot, volume.id, volume.size, encrypted=volume.encrypted)
         elif source := job.input.get("volume"):
-            await self._store.clone(source, volume.id, volume.size, await self._copier(source))
+            await self._store.clone(source, volume.id, volume.size, await self._copier(source), encrypted=volume.encrypted)
         elif image_id := job.input.get("image_id"):
             await self._from_image(job, volume, image_id)
         else:
-            await self._store.make(volume.id, volume.size)
+            await self._store.make(volume.id, volume.size, await self._luks(volume))
         return {"status": "available"}
 
     async def _reimage(self, job: JobRow) -> dict[str, Any]:
@@ -218,11 +221,12 @@ class Jobs:
     async def _from_image(self, job: JobRow, volume: VolumeRow, image_id: str) -> None:
         ctx = service_context(msgspec.convert(job.context, Context).request_id)  # who asked was allowed to when they asked
         image = await self._images.get(ctx, image_id)
-        await self._store.from_image(volume.id, volume.size, image.disk_format or "", self._images.download(ctx, image_id))
+        data, luks = self._images.download(ctx, image_id), await self._luks(volume)
+        await self._store.from_image(volume.id, volume.size, image.disk_format or "", data, luks)
 
     async def _extend(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)
-        await self._store.grow(volume.id, volume.size)
+        await self._store.grow(volume.id, volume.size, encrypted=volume.encrypted)
         await self._exports.grown(volume.id)
         if self.on_grown is not None:
             for server in [a["instance_id"] for a in volume.attachments if a["instance_id"]]:
@@ -250,7 +254,7 @@ class Jobs:
     async def _create_snapshot(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)
         assert job.snapshot_id is not None
-        await self._store.clone(volume.id, job.snapshot_id, volume.size, await self._copier(volume.id))
+        await self._store.clone(volume.id, job.snapshot_id, volume.size, await self._copier(volume.id), encrypted=volume.encrypted)
         return {"status": "available"}
 
     async def _delete_snapshot(self, job: JobRow) -> None:
@@ -262,6 +266,17 @@ class Jobs:
         async with self._database.connection() as conn:
             volume = await rows.get(conn, volume_id)
         return partial(self._exports.copy, volume) if volume is not None and volume.attachments else None
+
+    async def _luks(self, volume: VolumeRow) -> Luks | None:
+        """How a volume is to be encrypted; None: not at all."""
+        async with self._database.connection() as conn:
+            sealed = await rows.sealed_key(conn, volume.id)
+            kind = await volume_types.encryption(conn, volume.type_id) if sealed else None
+        if sealed is None:
+            return None
+        if kind is None:
+            raise Conflict("The volume's type does not say any more how volumes are encrypted.")
+        return Luks(await self._keys.open(sealed, volume.id), encryption.bits(kind))
 
     async def _volume(self, job: JobRow) -> VolumeRow:
         async with self._database.connection() as conn:

@@ -1,4 +1,4 @@
-"""The bytes of volumes and snapshots: one raw file each, sparse, named by its id.
+"""The bytes of volumes and snapshots: one raw file each (of an encrypted volume a LUKS file), sparse, named by its id.
 
 A file is made aside and renamed when it is whole, so that a job that was killed is simply done again. Every file is new:
 nobody reads what somebody else has deleted. All file work runs in a small pool of threads.
@@ -18,12 +18,15 @@ from typing import ParamSpec, TypeVar
 
 from nova_async import qemu_img
 from nova_async.errors import Error, Invalid, NoCapacity, Unavailable
+from nova_async.qemu_img import Luks
 
 GIB = 2**30
 CHUNK = 2**20  # bytes
 MOMENT = ".moment"  # of a copy that is not what it will be yet
 THREADS = 4
 FICLONE = 0x40049409  # ioctl: share the blocks of another file (Btrfs, XFS)
+LUKS_BEGINS = b"LUKS\xba\xbe\x00\x01"
+LONGEST_HEADER = 16 * 2**20  # bytes; ours have 2 MiB
 ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 Copier = Callable[[Path], Awaitable[bool]]  # writes to a file that is there; False: it cannot
 P = ParamSpec("P")
@@ -45,42 +48,52 @@ class VolumeStore:
     def path(self, name: str) -> Path:
         return self.folder / _checked(name)
 
-    async def make(self, name: str, gib: int) -> None:
-        """An empty one. Safe to repeat, as all that follow."""
+    async def make(self, name: str, gib: int, luks: Luks | None = None) -> None:
+        """An empty one, or (``luks``) an encrypted one. Safe to repeat, as all that follow."""
         part = self._part(name)
-        await self._run(_sparse, part, gib * GIB)
+        await self._run(_sparse, part, 0 if luks else gib * GIB)
+        if luks:
+            await qemu_img.make_luks(part, gib * GIB, luks)
         await self._finish(part, name)
 
-    async def clone(self, source: str, name: str, gib: int, copier: "Copier | None" = None) -> None:
+    async def clone(self, source: str, name: str, gib: int, copier: "Copier | None" = None, *, encrypted: bool = False) -> None:
         """A copy of another file, as large or larger. ``copier`` knows how to copy one that is written to."""
         part = self._part(name)
         await self._copy(source, part, copier)
-        await self._run(_grow, part, gib * GIB)
+        await self._run(_grow, part, gib * GIB, encrypted)
         await self._finish(part, name)
 
-    async def from_image(self, name: str, gib: int, disk_format: str, data: AsyncIterator[bytes]) -> None:
-        """An image's bytes, turned into a raw file. Raises ``Invalid`` when it is larger, or refers to another file."""
+    async def from_image(self, name: str, gib: int, disk_format: str, data: AsyncIterator[bytes], luks: Luks | None = None) -> None:
+        """An image's bytes, turned into a raw file or an encrypted one. Raises ``Invalid`` when it is larger, or names another file."""
         if disk_format not in ("raw", "qcow2"):
             raise Invalid(f"Volumes cannot be made from images of the format {disk_format}; use raw or qcow2.")
         part, image = self._part(name), self._part(name, ".image")
         try:
             await self._write(image, data)
-            if disk_format == "raw":
+            raw = disk_format == "raw"
+            size = await self._run(lambda: image.stat().st_size) if raw else await qemu_img.check_base(image, "qcow2")
+            if size > gib * GIB:
+                raise Invalid(f"The image is larger than the volume, which has {gib} GiB.")
+            if luks:
+                await self._run(_sparse, part, 0)
+                await qemu_img.make_luks(part, gib * GIB, luks)
+                await qemu_img.convert_into_luks(image, disk_format, part, luks)
+            elif raw:
                 await self._run(os.rename, image, part)
             else:
-                if await qemu_img.check_base(image, "qcow2") > gib * GIB:
-                    raise Invalid(f"The image is larger than the volume, which has {gib} GiB.")
                 await qemu_img.convert(image, "qcow2", part, "raw")
-            if await self._run(lambda: part.stat().st_size) > gib * GIB:
-                raise Invalid(f"The image is larger than the volume, which has {gib} GiB.")
-            await self._run(_grow, part, gib * GIB)
+            await self._run(_grow, part, gib * GIB, luks is not None)
         finally:
             await self._run(lambda: image.unlink(missing_ok=True))
         await self._finish(part, name)
 
-    async def grow(self, name: str, gib: int) -> None:
+    async def grow(self, name: str, gib: int, *, encrypted: bool = False) -> None:
         """A guest may have it open."""
-        await self._run(_grow, self.path(name), gib * GIB)
+        await self._run(_grow, self.path(name), gib * GIB, encrypted)
+
+    async def header(self, name: str) -> int:
+        """Bytes that stand before those of an encrypted volume."""
+        return await self._run(_header, self.path(name))
 
     async def as_image(self, name: str, disk_format: str, copier: "Copier | None" = None) -> Path:
         """A copy in the format of an image, to be read and then given to ``discard``. ``copier``: as for ``clone``."""
@@ -204,10 +217,21 @@ def _reflink(source: Path, target: Path) -> bool:
     return True
 
 
-def _grow(path: Path, size: int) -> None:
+def _grow(path: Path, size: int, encrypted: bool) -> None:
+    size += _header(path) if encrypted else 0
     with path.open("r+b") as file:
         if os.fstat(file.fileno()).st_size < size:
             file.truncate(size)
+
+
+def _header(path: Path) -> int:
+    """As LUKS 1 tells it: where, in sectors, the bytes begin."""
+    with path.open("rb") as file:
+        header = file.read(108)
+    length = int.from_bytes(header[104:108], "big") * 512
+    if header[:8] != LUKS_BEGINS or not 0 < length <= LONGEST_HEADER:
+        raise Error("The volume is damaged.", detail=f"{path} does not begin as LUKS does")
+    return length
 
 
 def _seal(part: Path, final: Path) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nova_async.db.volume_transfers import TransferRow
-from nova_async.db.volume_types import MessageRow, TypeRow
+from nova_async.db.volume_types import EncryptionRow, MessageRow, TypeRow
 from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
 from nova_async.services.volume import versions as v
 from nova_async.services.volume.attachments import HAD
@@ -31,7 +31,7 @@ def volume(row: VolumeRow, base: str, version: int) -> dict[str, Any]:
         "availability_zone": row.availability_zone,
         "volume_type": row.type_name,
         "bootable": str(row.bootable).lower(),
-        "encrypted": False,
+        "encrypted": row.encrypted,
         "multiattach": row.multiattach,
         "metadata": row.metadata | ({"readonly": "True"} if row.read_only else {}),
         "snapshot_id": row.snapshot_id,
@@ -57,6 +57,8 @@ def volume(row: VolumeRow, base: str, version: int) -> dict[str, Any]:
 def volume_in_full(row: VolumeRow, base: str, version: int, host: str | None = None) -> dict[str, Any]:
     """As show and lists have it. ``host``: where the bytes are, shown to administrators."""
     shown = {**volume(row, base, version), "os-vol-tenant-attr:tenant_id": row.project_id}
+    if row.encrypted and version >= v.ENCRYPTION_KEY_ID:
+        shown["encryption_key_id"] = row.id
     if row.image_metadata:
         shown["volume_image_metadata"] = row.image_metadata
     if host is not None:
@@ -67,6 +69,30 @@ def volume_in_full(row: VolumeRow, base: str, version: int, host: str | None = N
             "migration_status": None,
         }
     return shown
+
+
+def encryption(row: EncryptionRow) -> dict[str, Any]:
+    """Of a volume type."""
+    return {
+        "volume_type_id": row.type_id,
+        "encryption_id": row.id,
+        "provider": row.provider,
+        "control_location": row.control_location,
+        "cipher": row.cipher,
+        "key_size": row.key_size,
+        "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at),
+        "deleted_at": None,
+        "deleted": False,
+    }
+
+
+def encryption_of_volume(row: VolumeRow, kind: EncryptionRow | None) -> dict[str, Any]:
+    """``kind``: that of its type; None for a volume that is not encrypted."""
+    if kind is None:
+        return {"encryption_key_id": None}
+    told = {"provider": kind.provider, "control_location": kind.control_location, "cipher": kind.cipher, "key_size": kind.key_size}
+    return {"encryption_key_id": row.id} | told
 
 
 def _attached(volume_id: str, a: dict[str, Any]) -> dict[str, Any]:

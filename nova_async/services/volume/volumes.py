@@ -8,12 +8,15 @@ import msgspec
 from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Connection, Database
+from nova_async.db import volume_types as type_rows
 from nova_async.db import volumes as rows
+from nova_async.db.volume_types import TypeRow
 from nova_async.db.volumes import NewVolume, SnapshotRow, VolumeRow
 from nova_async.errors import Conflict, Forbidden, Invalid, NotFound
 from nova_async.services.image import Image, ImageService
-from nova_async.services.volume import rules
+from nova_async.services.volume import encryption, rules
 from nova_async.services.volume.jobs import Jobs
+from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.store import GIB
 from nova_async.services.volume.types import Quotas, find
 from nova_async.world import World
@@ -43,14 +46,17 @@ class Source(msgspec.Struct, kw_only=True):
     bootable: bool = False
     image_metadata: dict[str, str] = {}
     type_id: str | None = None
+    encrypted: str | None = None  # id of the encrypted volume whose bytes they are
     status: str = "creating"
     job: dict[str, str] = {}
 
 
 class Volumes:
-    def __init__(self, database: Database, config: Config, world: World, images: ImageService, jobs: Jobs, quotas: Quotas) -> None:
+    def __init__(
+        self, database: Database, config: Config, world: World, images: ImageService, jobs: Jobs, quotas: Quotas, keys: Keys
+    ) -> None:
         self._database, self._config, self._world, self._images = database, config, world, images
-        self._jobs, self._quotas = jobs, quotas
+        self._jobs, self._quotas, self._keys = jobs, quotas, keys
         self.zone = config.compute.availability_zone
 
     # -- looking
@@ -106,6 +112,7 @@ class Volumes:
                     image_metadata=source.image_metadata,
                     snapshot_id=asked.snapshot_id,
                     source_volume_id=asked.source_volume_id,
+                    sealed_key=await self._key(conn, chosen, source, type_row, multiattach),
                 ),
             )
             await self._jobs.begin(conn, ctx, "create", chosen, **source.job)
@@ -178,6 +185,10 @@ class Volumes:
             row = await self._own(conn, ctx, volume_id)
             rules.in_status(row, ("available", "in-use"), "retype")
             type_row = await find(conn, ctx, new_type)
+            if type_row.id != row.type_id and (row.encrypted or await type_rows.encryption(conn, type_row.id)):
+                raise Invalid(
+                    "Invalid volume: what is encrypted, or shall be, cannot change its type: its data would have to be written anew."
+                )
             multiattach = "true" in type_row.extra_specs.get("multiattach", "").lower()
             if multiattach != row.multiattach and row.status != "available":
                 raise Invalid("Invalid volume: Changing multiattach on a volume that is in use is not allowed.")
@@ -207,6 +218,10 @@ class Volumes:
         return msgspec.structs.replace(row, status="uploading"), image
 
     def _check_upload(self, row: VolumeRow, force: bool) -> None:
+        if row.encrypted:
+            raise Invalid(
+                f"Invalid volume: Volume {row.id} is encrypted; no images are made of encrypted volumes, only snapshots and copies."
+            )
         rules.in_status(row, ("available", "in-use") if force else ("available",), "upload as an image")
 
     async def reimage(self, ctx: Context, volume_id: str, image_id: str) -> None:
@@ -227,6 +242,25 @@ class Volumes:
         self._jobs.go()
 
     # -- parts
+
+    async def _key(self, conn: Connection, volume_id: str, source: Source, kind: TypeRow, multiattach: bool) -> bytes | None:
+        """The sealed passphrase of a new volume; None: it is not encrypted. Raises ``Invalid`` where its type does not fit."""
+        wanted = await type_rows.encryption(conn, kind.id)
+        if source.type_id not in (None, kind.id) and (wanted or source.encrypted):
+            raise Invalid(
+                f"Invalid input received: Invalid volume_type provided: {kind.id} (requested type is not compatible; either match "
+                "source volume, or omit type argument)."
+            )
+        if wanted is None:
+            return None
+        encryption.bits(wanted)
+        if multiattach:
+            raise Invalid(f"Invalid volume type: {kind.name} asks for both encryption and multi-attach, which is not supported.")
+        if source.encrypted is None:
+            return await self._keys.make(volume_id, first=not await rows.any_encrypted(conn))
+        sealed = await rows.sealed_key(conn, source.encrypted)
+        assert sealed is not None
+        return await self._keys.copy(sealed, source.encrypted, volume_id)
 
     async def _own(self, conn: Connection, ctx: Context, volume_id: str) -> VolumeRow:
         """The volume's row, held until the transaction ends."""
@@ -270,13 +304,14 @@ async def _from_snapshot(conn: Connection, snapshot: SnapshotRow) -> Source:
 
 
 def _inherited(row: VolumeRow, size: int, job: dict[str, str]) -> Source:
-    return Source(size=size, bootable=row.bootable, image_metadata=row.image_metadata, type_id=row.type_id, job=job)
+    encrypted = row.id if row.encrypted else None
+    return Source(size=size, bootable=row.bootable, image_metadata=row.image_metadata, type_id=row.type_id, encrypted=encrypted, job=job)
 
 
 def _from_image(image: Image) -> Source:
     """Raises ``Forbidden`` for an image that only a service with its key could use."""
     if image.properties.get("cinder_encryption_key_id"):
-        raise Forbidden(f"Image {image.id} was made of an encrypted volume; the built-in volume service encrypts nothing.")
+        raise Forbidden(f"Image {image.id} was made of an encrypted volume by another volume service, which has its key.")
     size = max(image.min_disk, math.ceil((image.virtual_size or image.size or 0) / GIB), 1)
     facts = {
         "image_id": image.id,

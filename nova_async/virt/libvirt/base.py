@@ -22,7 +22,7 @@ from nova_async.model.power import PowerState
 from nova_async.model.tagged_devices import DeviceAddress, with_addresses
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
-from nova_async.virt.libvirt import addresses, console_log, domains, hardware, host, tunnel, xml
+from nova_async.virt.libvirt import addresses, console_log, domains, hardware, host, secrets, tunnel, xml
 from nova_async.virt.libvirt.arriving import Arrivals
 from nova_async.virt.libvirt.bridges import Bridges
 from nova_async.virt.libvirt.connection import Connection
@@ -204,9 +204,12 @@ class LibvirtBase:
             raise Unsupported("This host knows no volume service.")
         told = await self._volumes.connection(volume.attachment_id)
         kind, data = told["driver_volume_type"], told["data"]
+        if data.get("encrypted"):
+            passphrase = str(data.pop("passphrase", ""))
+            await self._connection.call(lambda connection: secrets.keep(connection, guest.instance_id, volume.volume_id, passphrase))
         if kind == "nbd":
             socket = await self._bridges.open(guest.instance_id, volume.attachment_id, data, anew=anew)
-            data = {"name": data["name"], "socket": str(socket)}
+            data = {"name": data["name"], "socket": str(socket), "encrypted": data.get("encrypted")}
         elif kind == "nfs":
             kind, data = "file", data | {"device_path": str(await self._shares.file(data))}
         return xml.Way(volume=volume, kind=kind, data=data)
@@ -248,6 +251,7 @@ class LibvirtBase:
         """Start a guest that is off, from its saved memory if it has any or as it was rescued, else as ``guest`` describes it now."""
         if await self._connection.call(lambda connection: domains.starts_as_it_is(connection, guest.instance_id)):
             await self._check_disks(guest)
+            await self._ways_to(guest)
         else:
             await self._redefine(guest, generation)
         await self._start(guest)
@@ -283,6 +287,8 @@ class LibvirtBase:
     async def _remove_files(self, instance_id: str) -> None:
         """Where hosts share them, files that may go back to another host do, and our own that another host uses are its for good."""
         await self._bridges.close_all(instance_id)
+        if not self._mock:
+            await self._connection.call(lambda connection: secrets.forget(connection, instance_id))
         await self._arrivals.forget(instance_id)
         owner = await self._disks.owner(instance_id)
         if owner.back_to == self.host != owner.host:

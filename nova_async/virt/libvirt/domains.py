@@ -10,7 +10,7 @@ import libvirt_qemu
 
 from nova_async.errors import Conflict, Error, NotFound
 from nova_async.model.consoles import SERIAL
-from nova_async.model.guests import LiveProgress
+from nova_async.model.guests import LiveProgress, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestInfo
 from nova_async.virt.libvirt import xml
@@ -206,24 +206,24 @@ def _card(domain: libvirt.virDomain, mac: str, flags: int) -> Tree.Element | Non
     return next((card for card in cards if (found := card.find("mac")) is not None and found.get("address") == mac), None)
 
 
-# --- volumes, by their serial numbers
+# --- volumes, by the names and serial numbers of their disks
 
 
-def has_disk(domain: libvirt.virDomain, serial: str) -> bool:
-    return any(_disk(domain, serial, flags) is not None for flags in _levels(domain))
+def has_disk(domain: libvirt.virDomain, volume: VolumeSpec) -> bool:
+    return any(_disk(domain, volume, flags) is not None for flags in _levels(domain))
 
 
-def attach_disk(domain: libvirt.virDomain, serial: str, disk: str) -> None:
+def attach_disk(domain: libvirt.virDomain, volume: VolumeSpec, disk: str) -> None:
     """To the guest as it is defined, and as it runs, wherever it does not have it."""
-    missing = [flags for flags in _levels(domain) if _disk(domain, serial, flags) is None]
+    missing = [flags for flags in _levels(domain) if _disk(domain, volume, flags) is None]
     if missing:
         domain.attachDeviceFlags(disk, _affect(missing))
 
 
-def detach_disk(domain: libvirt.virDomain, serial: str) -> None:
+def detach_disk(domain: libvirt.virDomain, volume: VolumeSpec) -> None:
     """As ``detach_card``."""
     for flags in _levels(domain):
-        disk = _disk(domain, serial, flags)
+        disk = _disk(domain, volume, flags)
         if disk is not None:
             try:
                 domain.detachDeviceFlags(Tree.tostring(disk, encoding="unicode"), _affect([flags]))
@@ -232,9 +232,9 @@ def detach_disk(domain: libvirt.virDomain, serial: str) -> None:
                     raise
 
 
-def resize_disk(domain: libvirt.virDomain, serial: str, size: int) -> None:
+def resize_disk(domain: libvirt.virDomain, volume: VolumeSpec, size: int) -> None:
     """Tell a running guest the new size, in bytes."""
-    domain.blockResize(target_of(domain, serial), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    domain.blockResize(target_of(domain, volume), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
 
 def bridges(connection: libvirt.virConnect) -> set[str]:
@@ -275,18 +275,29 @@ def reach_anew(domain: libvirt.virDomain, name: str) -> None:
         libvirt_qemu.qemuMonitorCommand(domain, f'qemu-io {node} "read 0 512"', libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
 
 
-def begin_disk_copy(domain: libvirt.virDomain, serial: str, disk: str) -> None:
+def is_reached_so(domain: libvirt.virDomain, volume: VolumeSpec, disk: str) -> bool:
+    """Whether a running guest has the disk's bytes from where ``disk`` says."""
+    here, there = _disk(domain, volume, 0), Tree.fromstring(disk)
+    return here is not None and _place(here) == _place(there)
+
+
+def _place(disk: Tree.Element) -> list[str | None]:
+    source = disk.find("source")
+    return [source.get(name) for name in ("file", "protocol", "name")] if source is not None else []
+
+
+def begin_disk_copy(domain: libvirt.virDomain, volume: VolumeSpec, disk: str) -> None:
     """Mirror a disk of a running guest to another one that is there; one that is being mirrored is left at it."""
-    target = target_of(domain, serial)
+    target = target_of(domain, volume)
     if domain.blockJobInfo(target, 0):
         return
     flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
     domain.blockCopy(target, disk, {}, flags)
 
 
-def disk_copied(domain: libvirt.virDomain, serial: str) -> int:
+def disk_copied(domain: libvirt.virDomain, volume: VolumeSpec) -> int:
     """Percent; 100 once the copy keeps up with the guest. Raises ``Conflict`` when it has ended by itself."""
-    job = domain.blockJobInfo(target_of(domain, serial), 0)
+    job = domain.blockJobInfo(target_of(domain, volume), 0)
     if not job:
         raise Conflict("The copy of the volume ended before it was whole.")
     if job["cur"] == job["end"] and job["end"] > 0:
@@ -294,31 +305,31 @@ def disk_copied(domain: libvirt.virDomain, serial: str) -> int:
     return min(99, int(job["cur"] * 100 // job["end"])) if job["end"] else 0
 
 
-def end_disk_copy(domain: libvirt.virDomain, serial: str, *, pivot: bool) -> None:
+def end_disk_copy(domain: libvirt.virDomain, volume: VolumeSpec, *, pivot: bool) -> None:
     """The guest goes on with the copy (``pivot``), or with what it had."""
-    target = target_of(domain, serial)
+    target = target_of(domain, volume)
     if domain.blockJobInfo(target, 0):
         domain.blockJobAbort(target, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT if pivot else 0)
 
 
-def disk_of(domain: libvirt.virDomain, serial: str) -> Tree.Element:
+def disk_of(domain: libvirt.virDomain, volume: VolumeSpec) -> Tree.Element:
     """A running guest's disk. Raises ``NotFound``."""
-    disk = _disk(domain, serial, 0)
+    disk = _disk(domain, volume, 0)
     if disk is None:
-        raise NotFound(f"The guest has no volume {serial}.")
+        raise NotFound(f"The guest has no volume {volume.volume_id}.")
     return disk
 
 
-def target_of(domain: libvirt.virDomain, serial: str) -> str:
+def target_of(domain: libvirt.virDomain, volume: VolumeSpec) -> str:
     """Its name."""
-    target = disk_of(domain, serial).find("target")
+    target = disk_of(domain, volume).find("target")
     return target.get("dev", "") if target is not None else ""
 
 
-def _disk(domain: libvirt.virDomain, serial: str, flags: int) -> Tree.Element | None:
+def _disk(domain: libvirt.virDomain, volume: VolumeSpec, flags: int) -> Tree.Element | None:
     """``flags`` without secrets: libvirt knows those itself."""
     disks = Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/disk")
-    return next((disk for disk in disks if disk.findtext("serial") == serial), None)
+    return next((disk for disk in disks if xml.known_as(disk) == volume.known_as), None)
 
 
 # --- copies of disks

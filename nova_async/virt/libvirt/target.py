@@ -7,7 +7,7 @@ from nova_async.errors import Error
 from nova_async.model.guests import GuestSpec
 from nova_async.virt.libvirt import placing
 from nova_async.virt.libvirt.meeting import Place
-from nova_async.virt.libvirt.xml import NAMESPACE
+from nova_async.virt.libvirt.xml import NAMESPACE, known_as
 
 PINS = ("vcpupin", "emulatorpin", "vcpusched")
 MARK = f"metadata/{{{NAMESPACE}}}instance/{{{NAMESPACE}}}generation"
@@ -43,13 +43,13 @@ def described_for(text: str, guest: GuestSpec, generation: int, here: Path, plac
 
 def _reach_volumes(root: Tree.Element, volumes: dict[str, str]) -> None:
     """What the guest sees of a disk stays; where its bytes are is the destination's. Raises ``Error`` when that has no way to one."""
+    known = {known_as(disk): disk for disk in map(Tree.fromstring, volumes.values())}
     for disk in root.iterfind("devices/disk"):
-        serial = disk.findtext("serial", "")
-        if serial not in volumes:
+        there = known.get(known_as(disk))
+        if there is None:
             if disk.get("type") == "network":
                 raise Error("The destination knows no way to a volume that the guest has.")
             continue
-        there = Tree.fromstring(volumes[serial])
         disk.set("type", there.get("type", ""))
         for name in ("driver", "source"):
             old, new = disk.find(name), there.find(name)

@@ -27,14 +27,14 @@ class VolumeSnapshots(Snapshots):
     async def snapshot_volume(self, guest: GuestSpec, volume: VolumeSpec, new_file: str) -> None:
         async with self._alone(guest.instance_id):
             state = await self._running(guest)
-            files = await self._domain(guest.instance_id, lambda domain: chain(domain, volume.volume_id))
+            files = await self._domain(guest.instance_id, lambda domain: chain(domain, volume))
             new = files[0].with_name(_name(new_file))
             if new == files[0]:
                 return
             await _check_overlay(new, files[0])
             frozen = state is PowerState.RUNNING and await self._freeze(guest)
             try:
-                await self._domain(guest.instance_id, lambda domain: begin_overlay(domain, volume.volume_id, new), deadline=START_SECONDS)
+                await self._domain(guest.instance_id, lambda domain: begin_overlay(domain, volume, new), deadline=START_SECONDS)
             finally:
                 if frozen:
                     await self._domain(guest.instance_id, domains.thaw, deadline=AGENT_SECONDS)
@@ -44,14 +44,14 @@ class VolumeSnapshots(Snapshots):
     ) -> None:
         async with self._alone(guest.instance_id):
             await self._running(guest)
-            server, serial = guest.instance_id, volume.volume_id
-            if await self._domain(server, lambda domain: is_merged(domain, serial, file_to_merge, merge_target_file)):
+            server = guest.instance_id
+            if await self._domain(server, lambda domain: is_merged(domain, volume, file_to_merge, merge_target_file)):
                 return
-            await self._domain(server, lambda domain: begin_merge(domain, serial, file_to_merge, merge_target_file), deadline=START_SECONDS)
-            while (percent := await self._domain(server, lambda domain: merged_percent(domain, serial))) < 100:
+            await self._domain(server, lambda domain: begin_merge(domain, volume, file_to_merge, merge_target_file), deadline=START_SECONDS)
+            while (percent := await self._domain(server, lambda domain: merged_percent(domain, volume))) < 100:
                 progress(percent, "merging the volume's files")
                 await self._world.sleep(LOOK_SECONDS)
-            if not await self._domain(server, lambda domain: is_merged(domain, serial, file_to_merge, merge_target_file)):
+            if not await self._domain(server, lambda domain: is_merged(domain, volume, file_to_merge, merge_target_file)):
                 raise Error("The volume's files could not be merged; libvirt's log says why.")
 
     async def _running(self, guest: GuestSpec) -> PowerState:
@@ -74,9 +74,9 @@ async def _check_overlay(new: Path, current: Path) -> None:
         raise Invalid(f"{new.name} does not say which format {current.name} has.")
 
 
-def chain(domain: libvirt.virDomain, serial: str) -> list[Path]:
+def chain(domain: libvirt.virDomain, volume: VolumeSpec) -> list[Path]:
     """The files of a running guest's volume, the one that it writes first. Raises ``NotFound``, ``Unsupported``."""
-    disk: Tree.Element | None = domains.disk_of(domain, serial)
+    disk: Tree.Element | None = domains.disk_of(domain, volume)
     found = []
     while disk is not None and (source := disk.find("source")) is not None:
         file = source.get("file")
@@ -87,10 +87,10 @@ def chain(domain: libvirt.virDomain, serial: str) -> list[Path]:
     return found
 
 
-def begin_overlay(domain: libvirt.virDomain, serial: str, new: Path) -> None:
+def begin_overlay(domain: libvirt.virDomain, volume: VolumeSpec, new: Path) -> None:
     root = Tree.Element("domainsnapshot")
     disks = Tree.SubElement(root, "disks")
-    wanted = domains.target_of(domain, serial)
+    wanted = domains.target_of(domain, volume)
     for element in Tree.fromstring(domain.XMLDesc(0)).iterfind("devices/disk/target"):
         name = element.get("dev", "")
         part = Tree.SubElement(disks, "disk", name=name, snapshot="external" if name == wanted else "no")
@@ -103,17 +103,17 @@ def begin_overlay(domain: libvirt.virDomain, serial: str, new: Path) -> None:
     domain.snapshotCreateXML(Tree.tostring(root, encoding="unicode"), flags)
 
 
-def is_merged(domain: libvirt.virDomain, serial: str, file_to_merge: str | None, target: str | None) -> bool:
+def is_merged(domain: libvirt.virDomain, volume: VolumeSpec, file_to_merge: str | None, target: str | None) -> bool:
     """Into ``target``: the other file is in use no more. Without one: the active file has nothing but that file below it."""
-    names = [path.name for path in chain(domain, serial)]
+    names = [path.name for path in chain(domain, volume)]
     if target is not None:
         return _name(file_to_merge) not in names and _name(target) in names
     return names[1:2] == ([_name(file_to_merge)] if file_to_merge is not None else [])
 
 
-def begin_merge(domain: libvirt.virDomain, serial: str, file_to_merge: str | None, target: str | None) -> None:
+def begin_merge(domain: libvirt.virDomain, volume: VolumeSpec, file_to_merge: str | None, target: str | None) -> None:
     """A merge that is under way already is left at it."""
-    files, device = {path.name: str(path) for path in chain(domain, serial)}, domains.target_of(domain, serial)
+    files, device = {path.name: str(path) for path in chain(domain, volume)}, domains.target_of(domain, volume)
     for name in (file_to_merge, target):
         if name is not None and _name(name) not in files:
             raise Invalid(f"{name} is none of the volume's files.")
@@ -127,8 +127,8 @@ def begin_merge(domain: libvirt.virDomain, serial: str, file_to_merge: str | Non
         domain.blockPull(device, 0, 0)
 
 
-def merged_percent(domain: libvirt.virDomain, serial: str) -> int:
-    job = domain.blockJobInfo(domains.target_of(domain, serial), 0)
+def merged_percent(domain: libvirt.virDomain, volume: VolumeSpec) -> int:
+    job = domain.blockJobInfo(domains.target_of(domain, volume), 0)
     if not job:
         return 100
     return min(99, int(job["cur"] * 100 // job["end"])) if job["end"] else 0

@@ -327,7 +327,7 @@ def volume(way: Way, guest: GuestSpec, host: Host) -> str:
 
 
 def _volume(way: Way, host: Host) -> Element:
-    """A disk of the format that the volume service tells, whatever its bytes look like; its serial number is the volume's id."""
+    """A disk of the format that the volume service tells, whatever its bytes look like; guests know it by its serial number."""
     spec, data = way.volume, way.data
     element = Element("disk", type="file" if way.kind == "file" else "network", device="disk")
     if (form := str(data.get("format") or "raw")) not in ("raw", "qcow2"):
@@ -338,7 +338,7 @@ def _volume(way: Way, host: Host) -> Element:
         driver.set("discard", "unmap")
     match way.kind:
         case "file":
-            SubElement(element, "source", file=str(data["device_path"]))
+            source = SubElement(element, "source", file=str(data["device_path"]))
         case "rbd":
             source = SubElement(element, "source", protocol="rbd", name=str(data["name"]))
             for name, port in zip(data["hosts"], data["ports"], strict=True):
@@ -357,17 +357,26 @@ def _volume(way: Way, host: Host) -> Element:
             raise Unsupported(f"Hosts of this cloud cannot reach volumes of the kind {way.kind}.")
     if data.get("auth_enabled") or data.get("auth_method"):
         raise Unsupported("Hosts of this cloud cannot log in to where the volume is.")
-    if data.get("encrypted"):
-        raise Unsupported("Hosts of this cloud cannot open encrypted volumes.")
-    SubElement(element, "target", dev=spec.device.removeprefix("/dev/"), bus=spec.bus)
+    if data.get("encrypted"):  # what opens it libvirt knows by the volume's id, see ``secrets``
+        if way.kind not in ("file", "nbd"):
+            raise Unsupported(f"Hosts of this cloud cannot open encrypted volumes of the kind {way.kind}.")
+        SubElement(SubElement(source, "encryption", format="luks"), "secret", type="passphrase", uuid=spec.volume_id)
+    name, serial = spec.known_as
+    SubElement(element, "target", dev=name, bus=spec.bus)
     if spec.boot_index == 0:
         SubElement(element, "boot", order="1")
     if spec.shared:
         SubElement(element, "shareable")
     if spec.read_only:
         SubElement(element, "readonly")
-    _text(element, "serial", spec.volume_id)
+    _text(element, "serial", serial)
     return element
+
+
+def known_as(disk: Element) -> tuple[str, str]:
+    """As ``VolumeSpec.known_as``."""
+    target = disk.find("target")
+    return target.get("dev", "") if target is not None else "", disk.findtext("serial", "")
 
 
 def card(port: PortSpec, guest: GuestSpec) -> str:

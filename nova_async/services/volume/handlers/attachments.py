@@ -89,7 +89,7 @@ class AttachmentHandlers(Handlers):
 
     async def _answer(self, request: web.Request, row: AttachmentRow) -> web.Response:
         """With the way to the volume, which only services see."""
-        told = row.connector is not None and context_of(request).is_service
+        told = row.connector is not None and "service" in context_of(request).roles
         connection = await self.service.connection(row.id) if told else {}
         flat = connection.get("data", {}) | {"driver_volume_type": connection["driver_volume_type"]} if connection else {}
         return json_response({"attachment": views.attachment(row, flat)})

@@ -20,7 +20,6 @@ CREATE = {
     "extra_specs": f.metadata,
 }
 FILTERS = {"name": lambda row: row.name, "id": lambda row: row.id, "extra_specs": lambda row: row.extra_specs}
-ENCRYPTION = "The built-in volume service encrypts no volumes."
 
 
 class TypeHandlers(Handlers):
@@ -37,9 +36,6 @@ class TypeHandlers(Handlers):
             ("GET", one + "/extra_specs/{key}", self.spec),
             ("PUT", one + "/extra_specs/{key}", self.set_spec),
             ("DELETE", one + "/extra_specs/{key}", self.remove_spec),
-            ("GET", one + "/encryption", self.encryption),
-            ("POST", one + "/encryption", self.encrypt),
-            ("DELETE", one + "/encryption/{key}", self.encrypt),
             ("GET", one + "/os-volume-type-access", self.access),
             ("POST", one + "/action", self.action),
         ]
@@ -114,16 +110,6 @@ class TypeHandlers(Handlers):
             context_of(request), _id(request), extra_specs=lambda old: {k: value for k, value in old.items() if k != key}
         )
         return web.Response(status=202)
-
-    async def encryption(self, request: web.Request) -> web.StreamResponse:
-        """No type has any."""
-        await self._get(request)
-        return json_response({})
-
-    async def encrypt(self, request: web.Request) -> web.StreamResponse:
-        rules.admin(context_of(request), "volume_extension:volume_type_encryption:create")
-        await self._get(request)
-        raise Invalid(ENCRYPTION)
 
     async def access(self, request: web.Request) -> web.StreamResponse:
         rules.admin(context_of(request), "volume_extension:volume_type_access")

@@ -80,6 +80,7 @@ class VolumeHandlers(Handlers):
             ("DELETE", one, self.delete),
             *MetadataHandlers("Volume", self.service.volumes).routes(one),
             ("GET", one + "/encryption", self.encryption),
+            ("GET", one + "/encryption/{key}", self.encryption_item),
             ("POST", one + "/action", self.action),
         ]
 
@@ -139,8 +140,19 @@ class VolumeHandlers(Handlers):
         return web.Response(status=202)
 
     async def encryption(self, request: web.Request) -> web.StreamResponse:
-        await self._get(request)
-        return json_response({"encryption_key_id": None})
+        return json_response(await self._encryption(request))
+
+    async def encryption_item(self, request: web.Request) -> web.StreamResponse:
+        shown, key = await self._encryption(request), request.match_info["key"]
+        if key not in shown:
+            raise NotFound(f"The volume's encryption has no {key[:255]}.")
+        return json_response(shown[key])
+
+    async def _encryption(self, request: web.Request) -> dict[str, Any]:
+        """A key has its volume's id."""
+        row = await self._get(request)
+        kind = await self.service.encryptions.of(row.type_id) if row.encrypted else None
+        return views.encryption_of_volume(row, kind)
 
     # -- actions
 

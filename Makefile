@@ -28,17 +28,17 @@ SEED ?= 1
 
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
 HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools dnsmasq-base nftables iproute2 genisoimage \
-	mtools openssh-client curl
+	mtools dosfstools openssh-client curl
 BUILD_PACKAGES := libvirt-dev pkg-config gcc python3-dev python3-venv
 SERVER_PACKAGES := postgresql rabbitmq-server
-TEST_PACKAGES := cpio busybox-static dropbear-bin kmod dosfstools e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
+TEST_PACKAGES := cpio busybox-static dropbear-bin kmod e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
 # Only make test-browser needs these.
 BROWSER := .browser
 BROWSER_PACKAGES := chromium nodejs npm fonts-dejavu-core
 
-.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon fuzz check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon test-cloud-init fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
@@ -50,6 +50,7 @@ help:
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
 	@echo 'make test-horizon   the panels of OpenStack'"'"'s dashboard against a cloud of its own, seen in a browser'
+	@echo 'make test-cloud-init a whole Debian with cloud-init, told by metadata service and config drive (root); builds the image once'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'
 	@echo 'make format         format and fix what can be fixed'
@@ -151,6 +152,10 @@ $(HORIZON)/.installed: tests/openstack/horizon/requirements.txt
 	PIP_CONSTRAINT=$(HORIZON)/build.txt $(HORIZON)/bin/python -m pip install -q -r tests/openstack/horizon/requirements.txt
 	cd $(HORIZON) && npm install --silent --no-save --prefix . playwright-core@1.65.1
 	@touch $@
+
+# Minutes to build the image, and a quarter of an hour to boot where processors are emulated.
+test-cloud-init: install
+	$(PY) -m pytest -v -m hosts tests/e2e/test_cloud_init.py
 
 fuzz: install
 	$(PY) -m tests.fuzz --cases $(CASES) --seed $(SEED)

@@ -68,6 +68,7 @@ class Compute(Section):
     ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
     image_cache_seconds: int = 86_400
+    config_drive_format: Literal["iso9660", "vfat"] = "iso9660"
     allow_resize_to_same_host: bool = False
     resize_confirm_window_seconds: float = 0.0  # 0: never by itself
     shelved_offload_seconds: float = 0.0  # negative: never by itself

@@ -1,14 +1,21 @@
-"""The config drive: a small ISO 9660 image with Joliet and Rock Ridge names, labelled ``config-2``."""
+"""The config drive: a small ISO 9660 image with Joliet and Rock Ridge names, or a FAT file system of 64 MiB; labelled ``config-2``."""
 
+import asyncio
 import io
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pycdlib
 
+from nova_async import processes
 from nova_async.errors import Invalid
 
 LABEL = "config-2"
+ISO9660, VFAT = "iso9660", "vfat"
+VFAT_BYTES = 64 * 2**20
+TOOL_SECONDS = 60.0
 
 
 def write(path: Path, files: dict[str, bytes]) -> None:
@@ -17,9 +24,7 @@ def write(path: Path, files: dict[str, bytes]) -> None:
     disc.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
     folders: dict[tuple[str, ...], str] = {(): ""}
     for number, name in enumerate(sorted(files)):
-        parts = tuple(name.strip("/").split("/"))
-        if any(part in ("", ".", "..") or "\0" in part for part in parts):
-            raise Invalid(f"A file of the config drive has an impossible path: {name!r}.")
+        parts = _parts(name)
         for depth in range(1, len(parts)):
             _folder(disc, folders, parts[:depth])
         content = files[name]
@@ -31,6 +36,40 @@ def write(path: Path, files: dict[str, bytes]) -> None:
             joliet_path="/" + "/".join(parts),
         )
     _save(disc, path)
+
+
+async def write_vfat(path: Path, files: dict[str, bytes]) -> None:
+    """The same as a FAT file system. Raises ``Invalid``, ``Error`` when the files are too large for it, ``Unavailable`` without mtools."""
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="config-drive-", dir=path.parent))
+    image, tree = folder / "image", folder / "tree"
+    try:
+        tops = await asyncio.to_thread(_lay_out, image, tree, files)
+        await processes.run("mkfs.vfat", "-n", LABEL, str(image), deadline=TOOL_SECONDS)
+        if tops:
+            await processes.run("mcopy", "-s", "-i", str(image), *map(str, tops), "::", deadline=TOOL_SECONDS)
+        await asyncio.to_thread(image.replace, path)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _lay_out(image: Path, tree: Path, files: dict[str, bytes]) -> list[Path]:
+    """An empty image, and the files as they are to be in it; what there is at the top. Blocks."""
+    with image.open("wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.truncate(VFAT_BYTES)
+    tree.mkdir()
+    for name, content in files.items():
+        place = tree.joinpath(*_parts(name))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    return sorted(tree.iterdir())
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    parts = tuple(name.strip("/").split("/"))
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise Invalid(f"A file of the config drive has an impossible path: {name!r}.")
+    return parts
 
 
 def _folder(disc: pycdlib.PyCdlib, folders: dict[tuple[str, ...], str], parts: tuple[str, ...]) -> None:

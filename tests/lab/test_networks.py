@@ -1,6 +1,8 @@
 """Guests on two hosts and one network: who reaches whom, before and after they change hosts."""
 
 import asyncio
+import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ pytestmark = [
     pytest.mark.qemu,
     pytest.mark.rabbitmq,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.xdist_group("qemu"),
 ]
 
@@ -56,13 +58,11 @@ async def test_guests_of_one_network_reach_each_other_from_host_to_host_as_their
     assert not await pings(cluster, foreign, first)
     assert not await pings(cluster, foreign, second)
 
-    rule = {"security_group_id": await _group(cluster), "direction": "ingress", "protocol": "icmp"}
-    made = (await cluster.ask("POST", "/network/v2.0/security-group-rules", {"security_group_rule": rule}))["security_group_rule"]["id"]
-    await until(lambda: pings(cluster, foreign, first), True)
-    await until(lambda: pings(cluster, foreign, second), True)
-    await cluster.ask("DELETE", f"/network/v2.0/security-group-rules/{made}")
-    await until(lambda: pings(cluster, foreign, first), False)
-    await until(lambda: pings(cluster, foreign, second), False)
+    group = await _group(cluster)
+    rule = await opens_a_connection(cluster, group, foreign, two, second)
+    await rules_show_at_once(cluster, group, foreign, first)
+    await a_connection_lives_as_long_as_its_rule(cluster, rule, foreign, two, second)
+    await is_reached_from_outside_by_a_floating_ip(cluster, group, one)
 
     await cluster.inside(two, "ip addr add 10.77.0.250/32 dev eth0")
     assert not await pings(cluster, two, first, "-I 10.77.0.250")
@@ -85,11 +85,120 @@ async def test_guests_of_one_network_reach_each_other_from_host_to_host_as_their
     await cluster.all_is_well()
 
 
-async def _hears(cluster: Cluster, server: str) -> bool:
-    """Whether the connection that was made at first still brings something."""
-    words = await cluster.inside(server, "a=$(wc -l < /tmp/heard); sleep 3; b=$(wc -l < /tmp/heard); echo $a $b")
+async def rules_show_at_once(cluster: Cluster, group: str, foreign: str, address: str) -> None:
+    """How long after a rule was asked for, and given back, the other project's guest sees it (printed)."""
+    ahead = await _ahead(cluster, foreign)
+    stamp = "read up rest < /proc/uptime; echo $up"
+    await cluster.inside(foreign, _behind(f"ping -i 0.1 {address} | while read line; do {stamp}; done > /tmp/came"))
+    asked = time.time()
+    rule = await _allow(cluster, group, "icmp")
+    lines = await _printed(cluster, foreign, "/tmp/came", 2)  # the first line is ping's own
+    came = ahead + float(lines[1]) - asked
+    await cluster.inside(foreign, "killall ping")
+    await until(lambda: pings(cluster, foreign, address), True)
+
+    await cluster.inside(
+        foreign, _behind(f"while ping -c 1 -W 1 {address} > /dev/null; do {stamp}; done > /tmp/went; echo over >> /tmp/went")
+    )
+    await _printed(cluster, foreign, "/tmp/went", 3)
+    asked = time.time()
+    await cluster.ask("DELETE", f"/network/v2.0/security-group-rules/{rule}")
+    while (lines := await _printed(cluster, foreign, "/tmp/went", 1))[-1] != "over":
+        await asyncio.sleep(0.5)
+    went = ahead + float(lines[-2]) - asked
+    assert not await pings(cluster, foreign, address)
+    print(f"\na rule is in force {came:.2f} s after it is asked for, and no more {max(went, 0):.2f} s after it is given back")
+
+
+async def opens_a_connection(cluster: Cluster, group: str, foreign: str, server: str, address: str) -> str:
+    """The rule that lets it in."""
+    rule = await _allow(cluster, group, "tcp", port_range_min=9001, port_range_max=9002)
+    for number in (9001, 9002):
+        await cluster.inside(server, _behind(f"sleep 1000 | nc -l -p {number} > /tmp/said-{number}"))
+    await until(lambda: _speaks(cluster, foreign, server, address), True)
+    return rule
+
+
+async def a_connection_lives_as_long_as_its_rule(cluster: Cluster, rule: str, foreign: str, server: str, address: str) -> None:
+    """Others that came and went did not break it; without its own, what is open gets no further, and nothing new comes in."""
+    assert await _grows(cluster, server, "/tmp/said-9001")
+    await cluster.ask("DELETE", f"/network/v2.0/security-group-rules/{rule}")
+    await until(lambda: _grows(cluster, server, "/tmp/said-9001"), False)
+    new = await cluster.inside(foreign, f"nc -w 3 {address} 9002 < /dev/null && echo in || echo out")
+    assert new.endswith("out")
+    await cluster.inside(foreign, "killall nc")
+
+
+async def is_reached_from_outside_by_a_floating_ip(cluster: Cluster, group: str, server: str) -> None:
+    """From a host, whose way to it is that of the world outside."""
+    [outside] = (await cluster.ask("GET", "/network/v2.0/networks?router:external=true&name=public"))["networks"]
+    [port] = (await cluster.ask("GET", f"/network/v2.0/ports?device_id={server}"))["ports"]
+    body = {"floating_network_id": outside["id"], "port_id": port["id"]}
+    floating = (await cluster.ask("POST", "/network/v2.0/floatingips", {"floatingip": body}))["floatingip"]
+    address = str(floating["floating_ip_address"])
+    assert not await _answers(address)
+    rule = await _allow(cluster, group, "tcp", port_range_min=80, port_range_max=80)
+    await until(lambda: _answers(address), True)
+    await cluster.ask("DELETE", f"/network/v2.0/security-group-rules/{rule}")
+    await until(lambda: _answers(address), False)
+    await cluster.ask("DELETE", f"/network/v2.0/floatingips/{floating['id']}")
+
+
+async def _answers(address: str) -> bool:
+    """Whether any of the hosts, one of which has the router, reaches what listens there."""
+    for host in HOSTS:
+        asking = ["ip", "netns", "exec", host, "curl", "-sf", "-m", "5", f"http://{address}/ticks"]
+        if (await asyncio.to_thread(subprocess.run, asking, capture_output=True)).returncode == 0:
+            return True
+    return False
+
+
+async def _allow(cluster: Cluster, group: str, protocol: str, **fields: int) -> str:
+    """The id of a new rule that lets everybody in."""
+    rule = {"security_group_id": group, "direction": "ingress", "protocol": protocol, **fields}
+    return str(
+        (await cluster.ask("POST", "/network/v2.0/security-group-rules", {"security_group_rule": rule}))["security_group_rule"]["id"]
+    )
+
+
+async def _ahead(cluster: Cluster, server: str) -> float:
+    """Our clock less the guest's, which counts from its start; the best of a few tries, so at most half of the fastest answer off."""
+    tries = []
+    for _ in range(10):
+        before = time.time()
+        up = float((await cluster.inside(server, "cat /proc/uptime")).split()[0])
+        after = time.time()
+        tries.append((after - before, (before + after) / 2 - up))
+    return min(tries)[1]
+
+
+async def _printed(cluster: Cluster, server: str, file: str, lines: int) -> list[str]:
+    """A file of the guest, once it has so many lines."""
+    while len(found := (await cluster.inside(server, f"cat {file}")).split("\n")) < lines:
+        await asyncio.sleep(0.2)
+    return found
+
+
+async def _speaks(cluster: Cluster, foreign: str, server: str, address: str) -> bool:
+    """Try to open a connection that says something every half second; whether it is open."""
+    await cluster.inside(foreign, _behind(f"while :; do echo said; sleep 0.5; done | nc {address} 9001"))
+    return await _grows(cluster, server, "/tmp/said-9001")
+
+
+async def _grows(cluster: Cluster, server: str, file: str) -> bool:
+    words = await cluster.inside(server, f"a=$(wc -l < {file}); sleep 3; b=$(wc -l < {file}); echo $a $b")
     before, after = map(int, words.split())
     return after > before
+
+
+def _behind(command: str) -> str:
+    """The command as one that the guest goes on with by itself."""
+    return f"({command}) > /dev/null 2>&1 < /dev/null & echo"
+
+
+async def _hears(cluster: Cluster, server: str) -> bool:
+    """Whether the connection that was made at first still brings something."""
+    return await _grows(cluster, server, "/tmp/heard")
 
 
 async def _group(cluster: Cluster) -> str:

@@ -209,6 +209,7 @@ class LibvirtLab(Lab):
         self.plugs = plugs or NoPlugs()
         self.images = FolderImages(folder)
         self.volumes = FolderVolumes(folder / "volumes")
+        self.options: dict[str, object] = {}  # of the configuration, as ``load`` takes them
 
     def volume(self) -> VolumeSpec:
         return self.volumes.make(1)
@@ -223,9 +224,8 @@ class LibvirtLab(Lab):
     async def another_driver(self) -> Driver:
         from nova_async.virt.libvirt.driver import LibvirtDriver
 
-        config = load(
-            environment={}, state_dir=str(self.folder), compute__libvirt_uri=self.uri, compute__virt_type="qemu", compute__threads=4
-        )
+        told = {"state_dir": str(self.folder), "compute__libvirt_uri": self.uri, "compute__virt_type": "qemu", "compute__threads": 4}
+        config = load(environment={}, **told | self.options)
         driver = LibvirtDriver(config, self.world, self.images, self.plugs, "host", self.volumes)
         await driver.start()
         return driver
@@ -384,11 +384,12 @@ def _make(request: pytest.FixtureRequest, tmp_path: Path, world: World) -> Lab:
 
 @pytest.fixture
 async def qemu_lab(qemu_host: QemuHost, world: RealWorld) -> AsyncIterator[Callable[..., Awaitable[QemuLab]]]:
-    """Makes a QEMU lab with given plugs."""
+    """Makes a QEMU lab with given plugs and options."""
     labs: list[QemuLab] = []
 
-    async def make(plugs: NetworkPlugs | None = None) -> QemuLab:
+    async def make(plugs: NetworkPlugs | None = None, **options: object) -> QemuLab:
         lab = QemuLab(world, qemu_host.folder, qemu_host.uri, plugs)
+        lab.options = options
         await lab.open()
         labs.append(lab)
         return lab

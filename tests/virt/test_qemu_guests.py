@@ -181,6 +181,23 @@ async def test_a_guests_config_drive_says_where_libvirt_put_what_has_a_tag(qemu_
     assert system["address"] != front["address"]
 
 
+async def test_a_guest_reads_a_config_drive_that_is_a_fat_file_system(qemu_lab: MakeLab) -> None:
+    lab = await qemu_lab(compute__config_drive_format="vfat")
+    guest = lab.spec(config_drive=True, tagged=(TaggedDevice(kind="disk", name=ROOT, tag="system"),))
+    path, longer = "openstack/latest/meta_data.json", "ec2/2009-04-04/meta-data.json"
+    files = {path: json.dumps({"uuid": guest.instance_id}).encode(), longer: b"{}", "openstack/content/0000": bytes(range(256))}
+    await lab.driver.spawn(msgspec.structs.replace(guest, config_drive_files=files), 1, quiet)
+
+    drive = lab.folder / "instances" / guest.instance_id / "disk.config"
+    assert drive.stat().st_size == 64 * 2**20
+    assert [entry.name for entry in drive.parent.iterdir() if entry.name.startswith("config-drive")] == []
+    for name in (longer, "openstack/content/0000"):
+        assert await run("mtype", "-i", str(drive), f"::{name}", deadline=60) == files[name]
+    [disk] = json.loads(await run("mtype", "-i", str(drive), f"::{path}", deadline=60))["devices"]
+    assert (disk["bus"], disk["tags"]) == ("pci", ["system"])
+    await lab.printed(guest, f"TESTGUEST config-drive dev=vdb type=vfat uuid={guest.instance_id}")
+
+
 @pytest.mark.slow
 async def test_a_guest_boots_from_its_own_disk_under_uefi_on_q35_with_a_scsi_cdrom(qemu_lab: MakeLab) -> None:
     lab = await qemu_lab()

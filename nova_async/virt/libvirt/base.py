@@ -90,7 +90,7 @@ class LibvirtBase:
         self._cache = ImageCache(
             files / "image-cache", images, self._files, world, keep_seconds=config.compute.image_cache_seconds, host=host
         )
-        self._disks = Disks(files / "instances", self._cache, self._files, host)
+        self._disks = Disks(files / "instances", self._cache, self._files, host, config.compute.config_drive_format)
         options = config.compute
         address = options.transfer_address or config.own_address
         self._bridges = Bridges(config.state / "ways", world, self._files, config.certificate_dir if config.bus.tls else None)

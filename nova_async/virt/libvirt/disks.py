@@ -58,8 +58,8 @@ RESCUE = ("disk.rescue", "kernel.rescue", "ramdisk.rescue")
 PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"}
 
 
-def layout(folder: Path, guest: GuestSpec) -> Files:
-    """Which files a guest has, and as which disk it sees each."""
+def layout(folder: Path, guest: GuestSpec, drive_format: str = config_drive.ISO9660) -> Files:
+    """Which files a guest has, and as which disk it sees each. ``drive_format``: of its config drive."""
     image = guest.image
     properties = guest.properties
     bus = properties.get("hw_disk_bus", "virtio")
@@ -71,7 +71,7 @@ def layout(folder: Path, guest: GuestSpec) -> Files:
     for number, spec in enumerate(guest.disks, start=1 if guest.boots_from_volume else len(disks)):
         disks.append(Disk(path=folder / _file_name(spec), format="qcow2", target=target(spec.bus, number), bus=spec.bus))
     if guest.config_drive:
-        disks.append(_config_disk(folder, properties.get("hw_cdrom_bus", ""), len(disks)))
+        disks.append(_config_disk(folder, properties.get("hw_cdrom_bus", "") if drive_format == config_drive.ISO9660 else "", len(disks)))
     return Files(
         disks=tuple(disks),
         console=folder / "console.log",
@@ -84,7 +84,10 @@ def layout(folder: Path, guest: GuestSpec) -> Files:
 class Disks:
     """``host`` is written into the folder of each guest: where hosts share them, only the guest's own host removes its files."""
 
-    def __init__(self, folder: Path, cache: ImageCache, files: FileThreads, host: str = "") -> None:
+    def __init__(
+        self, folder: Path, cache: ImageCache, files: FileThreads, host: str = "", drive_format: str = config_drive.ISO9660
+    ) -> None:
+        self._drive_format = drive_format
         self._folder = folder
         self._host = host
         self._cache = cache
@@ -94,7 +97,7 @@ class Disks:
         await self._files.run(lambda: self._folder.mkdir(mode=0o711, parents=True, exist_ok=True))
 
     def layout(self, guest: GuestSpec) -> Files:
-        return layout(named(self._folder, guest.instance_id), guest)
+        return layout(named(self._folder, guest.instance_id), guest, self._drive_format)
 
     def console(self, instance_id: str) -> Path:
         return named(self._folder, instance_id) / "console.log"
@@ -167,7 +170,10 @@ class Disks:
 
     async def write_config_drive(self, guest: GuestSpec) -> None:
         path = named(self._folder, guest.instance_id) / "disk.config"
-        await self._files.run(config_drive.write, path, guest.config_drive_files)
+        if self._drive_format == config_drive.VFAT:
+            await config_drive.write_vfat(path, guest.config_drive_files)
+        else:
+            await self._files.run(config_drive.write, path, guest.config_drive_files)
 
     async def remove(self, instance_id: str) -> None:
         """Succeeds when there is nothing, and when the files are another host's."""
@@ -294,7 +300,7 @@ def _file_name(spec: DiskSpec) -> str:
 
 
 def _config_disk(folder: Path, cdrom_bus: str, number: int) -> Disk:
-    """A read-only virtio disk: guests whose kernel knows no other bus see it; a CD-ROM where the image asks for one."""
+    """A read-only virtio disk: guests whose kernel knows no other bus see it; a CD-ROM where the image asks for one and it can be one."""
     path = folder / "disk.config"
     if cdrom_bus in PREFIXES and cdrom_bus != "virtio":
         return Disk(path=path, format="raw", target=target(cdrom_bus, number), bus=cdrom_bus, read_only=True, device="cdrom")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from nova_async.errors import Conflict
 from nova_async.model.states import LEGAL
 from nova_async.services.network.builtin import BuiltinNetworks
 from tests.api.conftest import IMAGE, NETWORK, PORTS, QUEUED_IMAGE, SMALL_IMAGE
@@ -341,6 +342,18 @@ async def test_interfaces_that_cannot_be_had(api, asked, status, words) -> None:
     server = await api.server()
     answer = await api.post(f"/servers/{server}/os-interface", {"interfaceAttachment": asked})
     assert (answer.status, answer.message) == (status, words)
+
+
+async def test_an_interface_in_one_of_several_networks_that_are_not_named_is_a_bad_request(api, monkeypatch) -> None:
+    """As in Nova, where a new server is refused with 409 for it."""
+
+    async def several(*_: object) -> None:
+        raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
+
+    server = await api.server()
+    monkeypatch.setattr(api.networks, "check", several)
+    answer = await api.post(f"/servers/{server}/os-interface", {"interfaceAttachment": {}})
+    assert (answer.status, answer.message) == (400, "Multiple possible networks found, use a Network ID to be more specific.")
 
 
 # What this cloud has not

@@ -59,7 +59,7 @@ async def _wish(request: Request, asked: dict[str, Any]) -> NetworkRequest:
     except Invalid as error:
         raise _as_nova_says(error) from None
     except Conflict as error:
-        raise (Invalid(error.message) if port else error) from None
+        raise (error if network else Invalid(error.message)) from None  # as for a port, so where several networks may be meant
     if not checked:
         raise Invalid("No network is available to attach to.")
     return msgspec.structs.replace(checked[0], tag=asked.get("tag"))

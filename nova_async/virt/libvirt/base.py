@@ -230,7 +230,7 @@ class LibvirtBase:
     async def _define(self, guest: GuestSpec, generation: int, files: Files) -> None:
         text = await self._described(guest, generation, files)
         self._generations[guest.instance_id] = generation
-        await self._connection.call(lambda connection: connection.defineXML(text) and None, deadline=START_SECONDS)
+        await self._connection.call(lambda connection: domains.define(connection, guest, text) and None, deadline=START_SECONDS)
 
     async def _define_off(self, guest: GuestSpec, generation: int, files: Files) -> None:
         """Define a guest that is off, and tell it where its devices are."""

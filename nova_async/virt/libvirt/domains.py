@@ -10,7 +10,7 @@ import libvirt_qemu
 
 from nova_async.errors import Conflict, Error, NotFound
 from nova_async.model.consoles import SERIAL
-from nova_async.model.guests import LiveProgress, VolumeSpec
+from nova_async.model.guests import GuestSpec, LiveProgress, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestInfo
 from nova_async.virt.libvirt import xml
@@ -59,6 +59,25 @@ def info(domain: libvirt.virDomain) -> GuestInfo | None:
     return GuestInfo(
         instance_id=domain.UUIDString(), name=domain.name(), power_state=state, generation=mark.generation, rescued=bool(mark.rescue)
     )
+
+
+def define(connection: libvirt.virConnect, guest: GuestSpec, text: str) -> "libvirt.virDomain":
+    """As ``text`` says, under the guest's own name, whatever somebody called it since. Raises ``Conflict`` where that name is taken."""
+    known = find(connection, guest.instance_id)
+    if known is None or known.name() != guest.name:
+        try:
+            other = connection.lookupByName(guest.name)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+        else:
+            raise Conflict(
+                f"The host has another guest by the name of {guest.name}, which is not server {guest.instance_id}.",
+                detail=other.UUIDString(),
+            )
+    if known is not None and known.name() != guest.name and not known.isActive():
+        known.rename(guest.name)
+    return connection.defineXML(text)
 
 
 def start(domain: libvirt.virDomain) -> None:

@@ -165,6 +165,9 @@ async def test_swapping_is_for_services_and_administrators(api) -> None:
     api.volumes.shelf[OTHER] = volume(OTHER)
     assert "same size or larger" in (await api.put(path, body, "admin")).message
     api.volumes.shelf[OTHER] = volume(OTHER, size=3)
+    api.volumes.shelf[VOLUME] = volume(VOLUME, status="in-use", size=2, migrating=True)
+    assert (await api.put(path, body, "admin")).status == 409, "Cinder is told at once that nobody finishes its migration"
+    api.volumes.shelf[VOLUME] = volume(VOLUME, status="in-use", size=2)
     assert (await api.put(path, body, "admin")).status == 202
     assert api.starter.begun[-1] == ("swap_volume", server, {"old_volume_id": VOLUME, "new_volume_id": OTHER, "new_size": 3})
 

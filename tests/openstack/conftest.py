@@ -18,7 +18,7 @@ from tests.openstack.services import PASSWORD, REGION, RealServices
 from tests.virt.conftest import test_guest
 
 __all__ = ["real_guests_can_run", "test_guest"]
-AGENTS_SECONDS = 90
+AGENTS_SECONDS, READY_SECONDS = 180, 180  # with all of it on two processors
 ROLES = {"nova": ("service", ("admin", "service")), "demo": ("demo", ("member",))}
 
 
@@ -101,7 +101,8 @@ def site(test_guest: Path, *kinds: str, **options: str) -> Iterator[Site]:
             services.start()
             if "identity" in kinds:
                 made.prepare_keystone()
-            cloud.start(**services.options(), **options)
+            cloud.launch(**services.options(), **options)
+            cloud.wait_for("ready ", READY_SECONDS)
             if "network" in kinds:
                 made.wait_for_agents()
             if "volume" in kinds:

@@ -1,6 +1,7 @@
 """A real Neutron with the agents of one host: Linux bridges and VXLAN, DHCP, and the way to the metadata service."""
 
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.openstack import rabbitmq
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
     from tests.openstack.services import RealServices
 
 METADATA_PORT, METADATA_SECRET = 8775, "shared-for-tests"
-AGENTS = 3
+AGENTS = 4
+ELSEWHERE = "elsewhere"  # a host with an agent's signs of life, and no more
 AS_WE_ARE = "env"  # in place of sudo: the agents are root already
 
 
@@ -22,6 +24,7 @@ def start(services: "RealServices", port: int) -> None:
     programs.start("neutron", "neutron-server", *common, port=port)
     for agent in ("linuxbridge", "dhcp", "metadata"):
         programs.start(f"neutron-{agent}", f"neutron-{agent}-agent", *common)
+    programs.start(f"neutron-{ELSEWHERE}", "python", "-P", str(Path(__file__).with_name("elsewhere.py")), ELSEWHERE, *common)
 
 
 def configuration(services: "RealServices", port: int) -> list[str]:

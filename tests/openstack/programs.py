@@ -11,7 +11,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / ".venv-openstack" / "bin"
 SERVE = Path(__file__).parent / "serve.py"
-READY_SECONDS, STOP_SECONDS = 90, 20
+READY_SECONDS, STOP_SECONDS = 180, 20
 
 
 class Programs:

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nova_async.context import Context
-from nova_async.errors import Conflict, Error, Forbidden, NotFound, TooLarge, Unauthorized
+from nova_async.errors import Conflict, Error, Forbidden, NotFound, TooLarge, Unauthorized, Unavailable
 from nova_async.services.callers import CallersTokens
 from nova_async.services.volume import VolumeService
+from nova_async.services.volume.records import volume_of
 from nova_async.services.volume.remote import RemoteVolumes, root
 from nova_async.world import RealWorld
 from tests.volume import conformance as stories
-from tests.volume.conftest import PEOPLE, Service
+from tests.volume.conftest import PEOPLE, SERVER, UNKNOWN, Service
 
 OWN = "compute"  # our own user, an administrator and a service
 ANNA = Context(request_id="req-a", user_id="anna", project_id="p-a", roles=("member", "reader"))
@@ -94,7 +95,7 @@ async def test_a_type_of_others_is_none(remote: RemoteVolumes, service: Service)
 
 async def test_where_no_host_was_let_to_a_volume_there_is_no_way(remote: RemoteVolumes, service: Service) -> None:
     volume = await service.client("anna").volume()
-    attachment = await remote.reserve(ANNA, volume, stories.SERVER)
+    attachment = await remote.reserve(ANNA, volume, SERVER)
     with pytest.raises(Conflict):
         await remote.connection(attachment)
 
@@ -105,6 +106,17 @@ async def test_strange_ids_name_nothing(remote: RemoteVolumes) -> None:
             await remote.get(ANNA, id)
         with pytest.raises(Error):
             await remote.tell_snapshot(ANNA, id, "available")
+
+
+def test_what_cinder_tells_administrators_is_not_the_owners_metadata() -> None:
+    told = {"id": UNKNOWN, "status": "in-use", "size": 2, "bootable": "true", "name": None, "multiattach": False, "encrypted": True}
+    told |= {"metadata": {"readonly": "True", "attached_mode": "rw", "color": "red"}, "migration_status": "migrating"}
+    told |= {"volume_image_metadata": {"min_disk": 0}, "attachments": [{"server_id": SERVER, "device": "/dev/vdb"}]}
+    shown = volume_of(told, "p-a")
+    assert (shown.metadata, shown.read_only, shown.migrating, shown.encrypted, shown.bootable) == ({"color": "red"}, True, True, True, True)
+    assert (shown.name, shown.project_id, shown.image_metadata, shown.holders) == ("", "p-a", {"min_disk": "0"}, {SERVER: "/dev/vdb"})
+    with pytest.raises(Unavailable):
+        volume_of({"id": UNKNOWN, "status": "available", "size": "large"})
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v3", "/v3/", "/v3/0123456789abcdef0123456789abcdef"])

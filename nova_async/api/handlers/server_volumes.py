@@ -150,6 +150,8 @@ async def _swap(request: Request, old_id: str, new_id: str) -> None:
     except NotFound as error:
         raise Invalid(error.message) from None
     device = _device(server, old_id)
+    if old.migrating:
+        raise Conflict(f"Volume {old.id} is being migrated by the volume service, which servers of this cloud take no part in; detach it.")
     if old.multiattach:
         raise Invalid(f"Volume {old.id} is attached to several servers; it cannot be swapped.")
     if new.size < old.size:

@@ -173,7 +173,7 @@ async def complete_new(run: Run) -> None:
 # -- one that has grown
 
 
-async def tell_guest(run: Run) -> None:
+async def tell_guest(run: Run) -> dict[str, int]:
     instance = await instance_of(run)
     device = _device(instance, run.input["volume_id"])
     volume = await run.parts.volumes.get(run.ctx, device["volume_id"])
@@ -183,12 +183,13 @@ async def tell_guest(run: Run) -> None:
         await run.parts.commands.run(
             run, instance.host, ExtendVolume, generation=instance.generation, guest=await guest_now(run), volume=grown
         )
+    return {"size": size}
 
 
 async def noted(run: Run, conn: Connection) -> None:
     instance = await _fresh(run, conn)
-    volume_id, size = run.input["volume_id"], run.input.get("size")
-    devices = [d | {"size": size} if d.get("volume_id") == volume_id and size else d for d in instance.block_devices]
+    volume_id, size = run.input["volume_id"], run.results["tell_guest"]["size"]
+    devices = [d | {"size": size} if d.get("volume_id") == volume_id else d for d in instance.block_devices]
     await server_volumes.set_devices(conn, run.subject_id, devices)
     run.memo.clear()
 

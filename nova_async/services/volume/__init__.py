@@ -22,6 +22,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     multiattach: bool = False
     encrypted: bool = False
     read_only: bool = False
+    migrating: bool = False  # the volume service is bringing it to another of its back ends
     image_metadata: dict[str, str] = msgspec.field(default_factory=dict)
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     holders: dict[str, str | None] = msgspec.field(default_factory=dict)

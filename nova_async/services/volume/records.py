@@ -22,6 +22,7 @@ def volume_of(body: Thing, project_id: str = "") -> Volume:
         project_id=body.get("os-vol-tenant-attr:tenant_id") or project_id,
         bootable=str(body.get("bootable")).lower() == "true",
         read_only=str(metadata.get("readonly")).lower() == "true",
+        migrating=body.get("migration_status") == "migrating",
         image_metadata={name: str(value) for name, value in (body.get("volume_image_metadata") or {}).items()},
         metadata={name: value for name, value in metadata.items() if name not in OF_ADMINISTRATORS},
         holders={a["server_id"]: a.get("device") for a in body.get("attachments") or [] if a.get("server_id")},

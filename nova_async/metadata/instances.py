@@ -70,7 +70,7 @@ def tagged(instance: Instance, ports: tuple[PortSpec, ...]) -> tuple[TaggedDevic
     disks = [TaggedDevice(kind="disk", name=ROOT, tag=tag)] if tag else []
     for device in instance.block_devices:
         if device.get("tag"):
-            volume = device.get("volume_id")
+            volume = device.get("serial") or device.get("volume_id")
             disks.append(TaggedDevice(kind="disk", name=volume or DISKS.get(device["kind"], ""), tag=device["tag"], serial=volume))
     return (*disks, *(TaggedDevice(kind="nic", name=port.mac, tag=port.tag) for port in ports if port.tag))
 

@@ -24,6 +24,24 @@ async def test_a_type_tells_its_qos_specs_when_it_is_shown(admin: Client) -> Non
     assert shown == made | {"qos_specs_id": None}
 
 
+async def test_a_type_that_was_changed_is_told_as_cinder_tells_it(admin: Client) -> None:
+    made = (await admin("POST", "/types", 200, {"volume_type": {"name": "fast"}}))["volume_type"]
+    told = (await admin("PUT", f"/types/{made['id']}", 200, {"volume_type": {"name": "faster"}}))["volume_type"]
+    assert set(told) == {"id", "name", "description", "is_public", "extra_specs"}
+    await admin.refused("POST", f"/types/{made['id']}/extra_specs", 400, {"extra_specs": None})
+
+
+async def test_snapshots_are_sorted_by_what_they_are_displayed_as_and_go_when_forced(anna: Client, admin: Client) -> None:
+    volume = await anna.volume()
+    first, second = await anna.snapshot(volume, name="b"), await anna.snapshot(volume, name="a")
+    listed = (await anna("GET", "/snapshots?sort_key=display_name&sort_dir=asc", 200))["snapshots"]
+    assert [each["id"] for each in listed] == [second, first]
+    await admin("POST", f"/snapshots/{first}/action", 202, {"os-reset_status": {"status": "deleting"}})
+    await admin("POST", f"/snapshots/{first}/action", 202, {"os-force_delete": {}})
+    await anna.service.idle()
+    await anna("GET", f"/snapshots/{first}", 404)
+
+
 async def test_services_are_found_by_their_host(admin: Client) -> None:
     everything = (await admin("GET", "/os-services", 200))["services"]
     volume = next(s["host"] for s in everything if s["binary"] == "cinder-volume")

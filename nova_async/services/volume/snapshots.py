@@ -63,7 +63,7 @@ class Snapshots:
         rules.writer(ctx)
         async with self._database.transaction() as conn:
             row = await self._seen(conn, ctx, snapshot_id, lock=True)
-            if row.status == "deleting":
+            if row.status == "deleting" and not force:
                 return
             if row.status not in rules.SNAPSHOT_DELETABLE and not force:
                 raise Invalid(f"Invalid snapshot: Snapshot status must be available or error, but it is {row.status}.")

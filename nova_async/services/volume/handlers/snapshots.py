@@ -25,6 +25,7 @@ UPDATE = {"name": f.text, "display_name": f.text, "description": f.text, "displa
 FILTERS = {
     "id": lambda row: row.id,
     "name": lambda row: row.name,
+    "display_name": lambda row: row.name,
     "status": lambda row: row.status,
     "volume_id": lambda row: row.volume_id,
     "size": lambda row: row.size,

@@ -74,7 +74,9 @@ class TypeHandlers(Handlers):
         if not {k: value for k, value in asked.items() if value is not None} or asked.get("name") == "":
             raise Invalid("Specify volume type name, description, is_public or a combination thereof.")
         columns = {name: value for name, value in asked.items() if value is not None or name == "description"}
-        return self._answer(request, await self.service.types.change(context_of(request), _id(request), **columns))
+        shown = self._view(request, await self.service.types.change(context_of(request), _id(request), **columns))
+        told = {key: value for key, value in shown.items() if key not in ("os-volume-type-access:is_public", "qos_specs_id")}
+        return json_response({"volume_type": told})  # as Cinder tells it of a type that was changed
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -87,7 +89,10 @@ class TypeHandlers(Handlers):
         return json_response({"extra_specs": self._view(request, await self._get(request))["extra_specs"]})
 
     async def add_specs(self, request: web.Request) -> web.StreamResponse:
-        more = f.metadata("extra_specs", (await json_body(request)).get("extra_specs"))
+        asked = (await json_body(request)).get("extra_specs")
+        if asked is None:
+            raise Invalid("Invalid input for field/attribute extra_specs: an object of texts is expected.")
+        more = f.metadata("extra_specs", asked)
         await self.service.types.change(context_of(request), _id(request), extra_specs=lambda old: old | more)
         return json_response({"extra_specs": more})
 

@@ -146,12 +146,18 @@ async def test_delete_beats_a_running_workflow_and_runs_after_it(bench):
     async def hang(run: Any) -> None:
         await asyncio.sleep(60)
 
-    delete = Definition(kind="delete", steps=steps(step(noting("remove"))), forced_through=True)
+    asked_again = asyncio.Event()
+
+    async def remove(run: Any) -> None:
+        await asked_again.wait()
+
+    delete = Definition(kind="delete", steps=steps(step(noting("remove", remove))), forced_through=True)
     async with bench.engine(three(middle=hang), delete) as engine:
         made, subject = await bench.begin(engine, "make")
         await bench.until(lambda: "second" in bench.log)
         deleted, _ = await bench.begin(engine, "delete", subject)
         again, _ = await bench.begin(engine, "delete", subject)
+        asked_again.set()
         await engine.idle()
     assert again == deleted
     assert (await bench.row(made)).state == "cancelled"
@@ -262,7 +268,7 @@ async def test_a_forced_workflow_is_tried_until_it_is_done(bench):
 
 
 async def test_an_undo_that_fails_for_good_is_left_with_a_note(bench, monkeypatch):
-    monkeypatch.setattr("nova_async.workflow.engine.UNDO_TRIES", 2)
+    monkeypatch.setattr("nova_async.workflow.progress.UNDO_TRIES", 2)
     definition = Definition(
         kind="make",
         steps=steps(step(noting("first"), undo=noting("un-first")), step(noting("second", fails), undo=noting("un-second", fails))),
@@ -304,18 +310,15 @@ async def test_children_run_for_other_subjects_and_their_parent_goes_on(bench):
 
 
 async def test_another_process_takes_over_when_the_lease_lapses(bench):
-    gate = asyncio.Event()
-
     async def stall(run: Any) -> str:
         if run.row.owner == "dead":
             await asyncio.sleep(60)
         return run.row.owner
 
-    async with bench.engine(three(middle=stall), process="dead", lease_seconds=0.5) as dying:
+    async with bench.engine(three(middle=stall), process="dead", lease_seconds=3600.0) as dying:
         id, _ = await bench.begin(dying, "make")
         await bench.until(lambda: "second" in bench.log)
-        dying._renew_forever = gate.wait
-        async with bench.database.connection() as conn:  # as if it had been killed: the lease is not renewed any more
+        async with bench.database.connection() as conn:  # as if it had been killed long ago
             await conn.execute("UPDATE workflows SET lease_until = now() - interval '1 second' WHERE id = $1", id)
         async with bench.engine(three(middle=stall), process="alive") as engine:
             await engine.idle()

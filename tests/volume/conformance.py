@@ -168,7 +168,7 @@ async def joined_while_a_server_moves(place: Place) -> None:
     assert (await volumes.connection(joined))["driver_volume_type"]
     await volumes.settle(ctx, first, joined)
     assert [one.id for one in await volumes.attachments(ctx, SERVER)] == [joined]
-    assert (await place.until(volume, "in-use")).holders.keys() == {SERVER}
+    assert (await place.until(volume, "in-use")).holders == {SERVER: "/dev/vdb"}
     await volumes.free(ctx, joined)
     await place.until(volume, "available")
     await volumes.delete(ctx, volume)

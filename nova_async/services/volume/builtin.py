@@ -156,8 +156,9 @@ class BuiltinVolumes:
 
     async def join(self, ctx: Context, attachment_id: str, connector: dict[str, Any]) -> str:
         own = self._own(ctx)
+        present = await self.holders.get(own, attachment_id)
         row = await self.holders.reserve_for_move(own, attachment_id)
-        return (await self.holders.connect(own, row.id, connector, row.mountpoint)).id
+        return (await self.holders.connect(own, row.id, connector, present.mountpoint)).id
 
     async def settle(self, ctx: Context, attachment_id: str, joined: str) -> None:
         await self.holders.settle(self._own(ctx), attachment_id, joined)

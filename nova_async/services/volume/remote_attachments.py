@@ -7,7 +7,7 @@ first is freed. Cinder does not tell the host of an attachment before that is co
 from typing import Any, Protocol
 
 from nova_async.errors import Invalid, NotFound
-from nova_async.services.volume.records import Thing
+from nova_async.services.volume.records import Thing, connection_of
 
 HAD = ("attached", "detaching")
 
@@ -51,10 +51,10 @@ class RemoteAttachments:
     async def disconnect(self, attachment_id: str) -> str:
         """See ``VolumeService``; the one before stays until it is freed."""
         one = await self.get(attachment_id)
-        if not one.get("connection_info"):
+        if not connection_of(one)["driver_volume_type"]:
             return attachment_id
         for other in await self._beside(one):
-            if not (await self.get(other["id"])).get("connection_info"):
+            if not connection_of(await self.get(other["id"]))["driver_volume_type"]:
                 return str(other["id"])
         return await self._make(one["volume_id"], one["instance"])
 
@@ -64,7 +64,8 @@ class RemoteAttachments:
             if await self._host(other) == connector["host"]:
                 return str(other["id"])
             await self.free(other["id"])
-        return await self._make(one["volume_id"], one["instance"], connector=connector)
+        place = {"mountpoint": (await self._shown(one)).get("device")}
+        return await self._make(one["volume_id"], one["instance"], connector={**place, **connector})
 
     async def complete(self, attachment_id: str) -> None:
         await self._ask("POST", f"/attachments/{attachment_id}/action", json={"os-complete": {}}, repeat=True)
@@ -97,10 +98,12 @@ class RemoteAttachments:
 
     async def _host(self, one: Thing) -> str:
         """Where an attachment that is complete lets a host to the volume; empty where that is not told, or there is none."""
-        if one["status"] not in HAD:
-            return ""
+        return str((await self._shown(one)).get("host_name") or "") if one["status"] in HAD else ""
+
+    async def _shown(self, one: Thing) -> Thing:
+        """An attachment as its volume shows it (host_name, device) once it is complete; else empty."""
         told = (await self._volume(one)).get("attachments") or []
-        return str(next((a.get("host_name") for a in told if a.get("attachment_id") == one["id"]), None) or "")
+        return next((dict(each) for each in told if each.get("attachment_id") == one["id"]), {})
 
     async def _volume(self, one: Thing) -> Thing:
         return dict((await self._ask("GET", f"/volumes/{one['volume_id']}"))["volume"])

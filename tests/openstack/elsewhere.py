@@ -8,12 +8,15 @@ import time
 
 from neutron.agent import rpc
 from neutron.common import config
+from neutron.conf.agent import common as agent
 from neutron_lib import context
 from neutron_lib.agent import topics
+from oslo_config import cfg
 
 SECONDS = 10
 host, *options = sys.argv[1:]
 config.register_common_config_options()
+agent.register_agent_state_opts_helper(cfg.CONF)
 config.init(options)
 reports = rpc.PluginReportStateAPI(topics.REPORTS)
 state = {

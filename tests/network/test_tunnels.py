@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 
-from nova_async.compute.plugging import LinuxBridgePlugs
+from nova_async.compute.plugging import LinuxBridgePlugs, tunnels
 from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.model.neighbors import Neighbor, Segment, Surroundings
@@ -91,6 +94,41 @@ async def test_a_guest_reaches_its_network_on_other_hosts_and_its_rules_hold_the
     await host.plugs.plug("a", (port(1, "10.77.0.9", ingress("icmp")),))
     assert await elsewhere.pings("10.77.0.9")
     assert ((NETWORK,), ()) in elsewhere.asked
+
+
+async def test_a_host_goes_on_following_its_surroundings_after_the_kernel_refused(
+    host: Host, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = await host.boot("a", port(1, "10.77.0.9", ingress("icmp")))
+    await guest.lease()
+    assert await soon(lambda: guest.pings("10.77.0.99"))
+    ensure, refusals = host.plugs._tunnels.ensure, iter((errno.EBUSY, errno.ENODEV))
+
+    def refused_at_first(*words: Any) -> None:
+        if code := next(refusals, None):
+            raise NetlinkError(code)
+        ensure(*words)
+
+    monkeypatch.setattr(host.plugs._tunnels, "ensure", refused_at_first)
+    told, elsewhere.told = elsewhere.told, Surroundings()
+    host.plugs.look_around()
+    assert await soon(lambda: isnt(guest.pings("10.77.0.99")))
+    elsewhere.told = told
+    host.plugs.look_around()
+    assert await soon(lambda: guest.pings("10.77.0.99"))
+    assert next(refusals, None) is None
+
+
+def test_an_entry_that_the_kernel_forgot_meanwhile_is_as_good_as_deleted() -> None:
+    def refusing(code: int) -> Callable[..., None]:
+        def change(*_: object, **__: object) -> None:
+            raise NetlinkError(code)
+
+        return change
+
+    tunnels._delete(refusing(errno.ENOENT), dst="10.0.0.1")
+    with pytest.raises(NetlinkError):
+        tunnels._delete(refusing(errno.EPERM), dst="10.0.0.1")
 
 
 async def test_members_of_a_group_on_other_hosts_are_let_in_as_they_come_and_go(host: Host, elsewhere: Elsewhere) -> None:

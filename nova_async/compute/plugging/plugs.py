@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from nova_async import log
 from nova_async.compute.plugging import firewall
 from nova_async.compute.plugging.dhcp import Dnsmasq
@@ -18,7 +20,7 @@ from nova_async.compute.plugging.records import LocalNetwork, Plugged, Records, 
 from nova_async.compute.plugging.rules import link_local
 from nova_async.compute.plugging.surroundings import Ask, Lookout
 from nova_async.compute.plugging.tunnels import Tunnels
-from nova_async.errors import Error, Invalid
+from nova_async.errors import Error, Invalid, Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.model.neighbors import Surroundings
 from nova_async.world import World
@@ -226,4 +228,9 @@ class LinuxBridgePlugs:
         return None
 
     async def _blocking(self, work: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        """Raises ``Unavailable`` where the kernel refuses."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        except NetlinkError as error:
+            logger.warning("network.refused", what=getattr(work, "__qualname__", str(work)), error=repr(error))
+            raise Unavailable("The kernel refused a part of a network.", detail=repr(error)) from error

@@ -5,10 +5,13 @@ hosts that have ports of the network, and questions for addresses (ARP, ND) that
 run them in a thread.
 """
 
+import errno
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
 
 from nova_async.compute.plugging.links import NTF_MASTER, NUD_NOARP, Links, index_of, set_sysctl
 from nova_async.compute.plugging.records import LocalNetwork
@@ -76,12 +79,12 @@ class Tunnels:
         wanted: Entries = {(n.mac, n.at) for n in segment.neighbors} | {(EVERYBODY, host) for host in segment.hosts}
         present, behind = self._present(index)
         for mac, host in present - wanted:
-            self._ip.fdb("del", ifindex=index, lladdr=mac, dst=host, flags=NTF_SELF)
+            _delete(self._ip.fdb, ifindex=index, lladdr=mac, dst=host, flags=NTF_SELF)
         for mac, host in wanted - present:
             self._ip.fdb("append", ifindex=index, lladdr=mac, dst=host, flags=NTF_SELF, state=NUD_PERMANENT)
         macs = {n.mac for n in segment.neighbors}
         for mac in behind - macs:
-            self._ip.fdb("del", ifindex=index, lladdr=mac, flags=NTF_MASTER)
+            _delete(self._ip.fdb, ifindex=index, lladdr=mac, flags=NTF_MASTER)
         for mac in macs - behind:
             self._ip.fdb("replace", ifindex=index, lladdr=mac, state=NUD_NOARP, flags=NTF_MASTER)
 
@@ -107,17 +110,29 @@ class Tunnels:
                 self._links.point(index, port)
 
     def _set_neighbors(self, bridge: int, wanted: Entries) -> None:
-        """Addresses that the bridge answers for in place of their owners, and what the host itself knows of them."""
+        """Addresses that the bridge answers for in place of their owners, and what the host itself knows of them.
+
+        Those of groups are the kernel's own.
+        """
         present = {
             (entry.get_attr("NDA_DST"), entry.get_attr("NDA_LLADDR"))
             for family in (socket.AF_INET, socket.AF_INET6)
             for entry in self._ip.get_neighbours(family=family, ifindex=bridge)
-            if entry["state"] & NUD_NOARP
+            if entry["state"] & NUD_NOARP and not ipaddress.ip_address(entry.get_attr("NDA_DST")).is_multicast
         }
         for address, mac in present - wanted:
-            self._ip.neigh("del", dst=address, lladdr=mac, ifindex=bridge, family=_family(address))
+            _delete(self._ip.neigh, dst=address, lladdr=mac, ifindex=bridge, family=_family(address))
         for address, mac in wanted - present:
             self._ip.neigh("replace", dst=address, lladdr=mac, ifindex=bridge, state=NUD_NOARP, family=_family(address))
+
+
+def _delete(change: Callable[..., Any], **entry: Any) -> None:
+    """An entry that is gone already is as good as deleted: the kernel forgets by itself."""
+    try:
+        change("del", **entry)
+    except NetlinkError as error:
+        if error.code != errno.ENOENT:
+            raise
 
 
 def _family(address: str) -> int:

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from nova_async.cli.client import Client
 from nova_async.cli.clouds import client_of
-from nova_async.errors import Error
+from nova_async.errors import Error, Unavailable
 from nova_async.virt import testguest
 from tests.lab import hosts
 
@@ -262,8 +262,20 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster_of(state: Path) -> AsyncIterator[Cluster]:
-    async with client_of(state / "clouds.yaml", "nova-async") as member, client_of(state / "clouds.yaml", "nova-async-admin") as admin:
+    async with AsyncExitStack() as stack:
+        member, admin = [await _logged_in(stack, state, cloud) for cloud in ("nova-async", "nova-async-admin")]
         yield Cluster(state, member, admin)
+
+
+async def _logged_in(stack: AsyncExitStack, state: Path, cloud: str) -> Client:
+    """Where an earlier test has killed it, once the application is there again."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            return await stack.enter_async_context(client_of(state / "clouds.yaml", cloud))
+        except Unavailable:
+            assert time.monotonic() < end, "the application did not come back"
+        await asyncio.sleep(0.5)
 
 
 @asynccontextmanager

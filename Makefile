@@ -113,6 +113,7 @@ $(BROWSER)/.installed: tests/browser/package.json
 	npm install --prefix $(BROWSER) --no-audit --no-fund --no-package-lock --ignore-scripts
 	@touch $@
 
+tempest: PACKAGES += iputils-ping
 tempest: install $(TEMPEST)/.installed
 	$(PY) -m tests.tempest --regex '$(REGEX)' --min-microversion $(MIN_MICROVERSION) --virt $(VIRT) --hosts $(HOSTS) \
 		--concurrency $(CONCURRENCY) $(if $(CLOUD),--cloud $(CLOUD))

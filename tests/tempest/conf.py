@@ -125,6 +125,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
             "extend_attached_volume": True,
             "extend_attached_encrypted_volume": True,
         },
+        "scenario": {"img_file": guest, "img_disk_format": "qcow2"} if guest else {},
         "placement": {"min_microversion": "1.0", "max_microversion": "latest"},
         "service_available": {"nova": True, "neutron": True, "glance": True, "cinder": volumes, "swift": False, "horizon": False},
         "validation": LOGIN | {"connect_method": "floating" if routers else "fixed", "run_validation": guest is not None},

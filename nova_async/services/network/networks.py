@@ -230,19 +230,21 @@ class Subnets(Collection[rows.SubnetRow]):
         return await self.get(ctx, row.id)
 
     async def _insert(self, ctx: Context, row: rows.SubnetRow) -> None:
-        """One at a time: ranges are unique in the whole deployment where hosts route all of them side by side."""
+        """One at a time: ranges are unique in the whole deployment where hosts route all of them side by side.
+
+        Raises ``Invalid`` for one that its own network has, as Neutron does, and ``Conflict`` for another's: any other range will do.
+        """
         async with self.service.db.transaction() as conn:
             network = await Networks(self.service).get(ctx, row.network_id, conn)
             require_owner(ctx, network)
             await require_room(self.service, conn, row.project_id, "subnet")
             await rows.lock_subnets(conn)
-            if plugs_ports(self.service.config):
-                other = await rows.overlapping(conn, row.cidr)
-            else:
-                beside = await rows.subnets(conn, rows.Page(), [row.network_id])
-                other = next((s.cidr for s in beside if _overlap(s.cidr, row.cidr)), None)
-            if other is not None:
-                raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
+            overlaps = f"Requested subnet with cidr: {row.cidr} overlaps with another subnet."
+            beside = await rows.subnets(conn, rows.Page(), [row.network_id])
+            if any(_overlap(subnet.cidr, row.cidr) for subnet in beside):
+                raise Invalid(overlaps)
+            if plugs_ports(self.service.config) and await rows.overlapping(conn, row.cidr) is not None:
+                raise Conflict(overlaps)
             await rows.insert_subnet(conn, row)
             servers = await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
         await self.service.tell([server for server in servers if is_uuid(server)])

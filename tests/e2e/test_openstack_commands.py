@@ -1,5 +1,6 @@
 """Every command of ``openstack`` that concerns compute, given once at least to a cloud of two hosts, and what came of it."""
 
+import time
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -369,7 +370,12 @@ def has_networks(openstack: OpenStack, **wanted: int) -> bool:
 
 
 def has_volume_status(openstack: OpenStack, status: str) -> bool:
-    return any(openstack.show("volume show data")["status"] == status for _ in range(50))
+    """Whether it comes to it; making an encrypted one takes seconds, by the design of LUKS."""
+    for _ in range(150):
+        if openstack.show("volume show data")["status"] == status:
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def flags(openstack: OpenStack) -> list[bool]:

@@ -24,12 +24,12 @@ async def run(*command: str, deadline: float, memory_bytes: int = MEMORY_BYTES, 
     Raises ``Error`` when it fails, ``Unavailable`` when it is missing or takes too long.
     """
     limits = ("prlimit", f"--as={memory_bytes}", f"--cpu={cpu_seconds}", "--core=0", "--")
-    pipe = _filled(told)
+    pipe = await asyncio.to_thread(_filled, told) if told else None
     try:
         process = await asyncio.create_subprocess_exec(
             *limits,
             *command,
-            stdin=pipe if told else asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if pipe is None else pipe,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=ENVIRONMENT,
@@ -38,7 +38,8 @@ async def run(*command: str, deadline: float, memory_bytes: int = MEMORY_BYTES, 
     except FileNotFoundError:
         raise Unavailable("prlimit is not installed; install the package util-linux.") from None
     finally:
-        os.close(pipe)
+        if pipe is not None:
+            os.close(pipe)
     reading = [asyncio.ensure_future(_all(stream)) for stream in (process.stdout, process.stderr)]
     try:
         async with asyncio.timeout(deadline):

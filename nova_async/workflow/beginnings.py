@@ -1,6 +1,7 @@
 """Beginning and signalling workflows: what others do in transactions of theirs, and what follows once those are committed."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +22,7 @@ BEGUN_AT_MOST = 20_000
 logger = log.get("workflow")
 
 
-class Beginnings(Generic[P]):
+class Beginnings(ABC, Generic[P]):
     """Implements ``workflow.start.Starter``. ``notify`` tells other processes that a workflow was made or signalled."""
 
     def __init__(
@@ -39,9 +40,9 @@ class Beginnings(Generic[P]):
         self._accepting = False
         self._notices: set[asyncio.Task[None]] = set()
 
+    @abstractmethod
     def _start(self, row: WorkflowRow) -> None:
         """Work on a workflow that is ours."""
-        raise NotImplementedError
 
     # -- part of somebody's transaction
 

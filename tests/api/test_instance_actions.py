@@ -56,17 +56,6 @@ async def test_actions_are_listed_newest_first(api) -> None:
     assert "events" not in stop
 
 
-async def test_what_clients_wait_for_has_novas_name(api) -> None:
-    """Tempest's test_extend_attached_volume does."""
-    server, request_id = await stopped(api)
-    history = [EVENTS[1] | {"event": "compute_tell_guest"}]
-    async with api.database.connection() as conn:
-        changed = "UPDATE workflows SET kind = 'extend_volume', history = $2 WHERE subject_id = $1 AND kind = 'stop'"
-        await conn.execute(changed, server, history)
-    action = (await api.get(f"/servers/{server}/os-instance-actions/{request_id}", "admin")).body["instanceAction"]
-    assert (action["action"], [event["event"] for event in action["events"]]) == ("extend_volume", ["compute_extend_volume"])
-
-
 async def test_what_nova_does_not_record_is_not_listed(api) -> None:
     server, request_id = await stopped(api)
     async with api.database.connection() as conn:

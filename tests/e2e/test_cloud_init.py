@@ -79,7 +79,7 @@ def cloud_image() -> Path:
         if not image.exists():
             done = subprocess.run(["sh", str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=BUILD_SECONDS)
             if done.returncode != 0:
-                pytest.skip(f"the image could not be built: {done.stderr[-500:]}")
+                pytest.fail(f"the image could not be built: {done.stderr[-500:]}")
     return image
 
 

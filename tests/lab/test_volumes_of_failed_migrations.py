@@ -6,6 +6,7 @@ The guest runs on without a restart and writes to its volumes; where it is not, 
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def slow(cluster: Cluster, host: str, server: str, mib_per_second: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def cut(cluster: Cluster, host: str):  # type: ignore[no-untyped-def]
+async def cut(cluster: Cluster, host: str) -> AsyncIterator[None]:
     cluster.cut(host)
     try:
         yield

@@ -5,13 +5,14 @@ those by itself. All else is Cinder's. Runs in the services' own environment.
 """
 
 import os
+from typing import Any
 
 from cinder.volume.drivers import nfs
 from oslo_utils import units
 
 
 class GrowingNfs(nfs.NfsDriver):
-    def extend_volume(self, volume, new_size):  # type: ignore[no-untyped-def]
+    def extend_volume(self, volume: Any, new_size: int) -> None:
         if self._is_volume_attached(volume) and not volume.snapshots:
             os.truncate(self.local_path(volume), new_size * units.Gi)
         else:

@@ -51,14 +51,13 @@ def _events(shown: Shown, request: Request) -> Any:
     if not everything and not request.has(V.VOLUME_EXTENDED):
         return Omitted
     details = request.has(V.EVENT_DETAILS) and request.may(policy.EVENT_DETAILS, project_id=project)
-    kind = shown.action.kind
-    return [_event(kind, event, request, project, everything, details) for event in reversed(shown.action.history)]
+    return [_event(event, request, project, everything, details) for event in reversed(shown.action.history)]
 
 
-def _event(kind: str, event: dict[str, Any], request: Request, project: str, everything: bool, details: bool) -> dict[str, Any]:
-    host, name = event.get("host"), str(event.get("event"))
+def _event(event: dict[str, Any], request: Request, project: str, everything: bool, details: bool) -> dict[str, Any]:
+    host = event.get("host")
     shown = {
-        "event": AWAITED.get((kind, name), name),
+        "event": event.get("event"),
         "start_time": _time(event, "start_time"),
         "finish_time": _time(event, "finish_time"),
         "result": event.get("result"),
@@ -74,7 +73,6 @@ def _event(kind: str, event: dict[str, Any], request: Request, project: str, eve
     return shown
 
 
-AWAITED = {("extend_volume", "compute_tell_guest"): "compute_extend_volume"}  # what clients wait for, by Nova's name of it
 ACTIONS = {"softDelete": "delete"}  # workflows that are not called as their action is
 
 LISTED = (

@@ -287,8 +287,7 @@ class LibvirtBase:
     async def _remove_files(self, instance_id: str) -> None:
         """Where hosts share them, files that may go back to another host do, and our own that another host uses are its for good."""
         await self._bridges.close_all(instance_id)
-        if not self._mock:
-            await self._connection.call(lambda connection: secrets.forget(connection, instance_id))
+        await self._connection.call(lambda connection: secrets.forget(connection, instance_id))
         await self._arrivals.forget(instance_id)
         owner = await self._disks.owner(instance_id)
         if owner.back_to == self.host != owner.host:

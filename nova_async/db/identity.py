@@ -1,4 +1,4 @@
-"""Identity: domains, projects, users, groups, roles, who has which where, the catalog, and the life of tokens."""
+"""Identity: domains, projects, users, groups, roles, and who has which where."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -102,42 +102,6 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-class Region(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    description: str = ""
-    parent_region_id: str | None = None
-    extra: Extra = {}
-
-
-class Service(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    type: str
-    name: str = ""
-    description: str | None = None
-    enabled: bool = True
-    extra: Extra = {}
-
-
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    service_id: str
-    region_id: str | None = None
-    interface: str
-    url: str
-    enabled: bool = True
-    extra: Extra = {}
-
-
-class CatalogRow(msgspec.Struct, frozen=True, kw_only=True):
-    service_id: str
-    type: str
-    name: str
-    endpoint_id: str | None
-    interface: str | None
-    region_id: str | None
-    url: str | None
-
-
 class LoginUser(msgspec.Struct, frozen=True, kw_only=True):
     """A user as a login sees it; ``enabled`` only when its domain is as well."""
 
@@ -172,18 +136,6 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def keys(self) -> tuple[str | None, str | None, str | None, str | None]:
         return self.id, self.name and key(self.name), self.domain_id, self.domain_name and key(self.domain_name)
-
-
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A key that signs tokens."""
-
-    id: int
-    secret: bytes
-
-
-class Revocation(msgspec.Struct, frozen=True, kw_only=True):
-    subject: str
-    epoch: int
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -501,152 +453,16 @@ async def credential_count(conn: Connection, user_id: str) -> int:
     return await _credential_count.one(conn, user_id)
 
 
-# The catalog
-
-_region_insert: Query[Any] = Query("identity", "region_insert")
-_region_update: Query[Any] = Query("identity", "region_update")
-_region_delete: Query[Any] = Query("identity", "region_delete")
-_region_show = Query("identity", "region_show", Region)
-_region_list = Query("identity", "region_list", Region)
-_region_ensure: Query[Any] = Query("identity", "region_ensure")
-_service_insert: Query[Any] = Query("identity", "service_insert")
-_service_update: Query[Any] = Query("identity", "service_update")
-_service_delete: Query[Any] = Query("identity", "service_delete")
-_service_show = Query("identity", "service_show", Service)
-_service_list = Query("identity", "service_list", Service)
-_service_ensure: Query[Any] = Query("identity", "service_ensure")
-_endpoint_insert: Query[Any] = Query("identity", "endpoint_insert")
-_endpoint_update: Query[Any] = Query("identity", "endpoint_update")
-_endpoint_delete: Query[Any] = Query("identity", "endpoint_delete")
-_endpoint_show = Query("identity", "endpoint_show", Endpoint)
-_endpoint_list = Query("identity", "endpoint_list", Endpoint)
-_endpoint_ensure: Query[Any] = Query("identity", "endpoint_ensure")
-_catalog = Query("identity", "catalog", CatalogRow)
-
-
-async def region_insert(conn: Connection, r: Region) -> None:
-    await _region_insert.run(conn, r.id, r.description, r.parent_region_id, r.extra)
-
-
-async def region_update(conn: Connection, r: Region) -> None:
-    await _region_update.run(conn, r.id, r.description, r.parent_region_id, r.extra)
-
-
-async def region_delete(conn: Connection, region_id: str) -> bool:
-    return await _region_delete.run(conn, region_id) > 0
-
-
-async def region_show(conn: Connection, region_id: str) -> Region | None:
-    return await _region_show.maybe(conn, region_id)
-
-
-async def region_list(conn: Connection, parent: str | None, page: Page) -> list[Region]:
-    return await _region_list.all(conn, parent, page.marker, page.limit)
-
-
-async def region_ensure(conn: Connection, region_id: str) -> None:
-    await _region_ensure.run(conn, region_id)
-
-
-async def service_insert(conn: Connection, s: Service) -> None:
-    await _service_insert.run(conn, s.id, s.type, s.name, s.description, s.enabled, s.extra)
-
-
-async def service_update(conn: Connection, s: Service) -> None:
-    await _service_update.run(conn, s.id, s.type, s.name, s.description, s.enabled, s.extra)
-
-
-async def service_delete(conn: Connection, service_id: str) -> bool:
-    return await _service_delete.run(conn, service_id) > 0
-
-
-async def service_show(conn: Connection, service_id: str) -> Service | None:
-    return await _service_show.maybe(conn, service_id)
-
-
-async def service_list(conn: Connection, type_: str | None, name: str | None, page: Page) -> list[Service]:
-    return await _service_list.all(conn, type_, name, page.marker, page.limit)
-
-
-async def service_ensure(conn: Connection, service_id: str, type_: str, name: str) -> None:
-    await _service_ensure.run(conn, service_id, type_, name)
-
-
-async def endpoint_insert(conn: Connection, e: Endpoint) -> None:
-    await _endpoint_insert.run(conn, e.id, e.service_id, e.region_id, e.interface, e.url, e.enabled, e.extra)
-
-
-async def endpoint_update(conn: Connection, e: Endpoint) -> None:
-    await _endpoint_update.run(conn, e.id, e.service_id, e.region_id, e.interface, e.url, e.enabled, e.extra)
-
-
-async def endpoint_delete(conn: Connection, endpoint_id: str) -> bool:
-    return await _endpoint_delete.run(conn, endpoint_id) > 0
-
-
-async def endpoint_show(conn: Connection, endpoint_id: str) -> Endpoint | None:
-    return await _endpoint_show.maybe(conn, endpoint_id)
-
-
-async def endpoint_list(conn: Connection, service: str | None, interface: str | None, region: str | None, page: Page) -> list[Endpoint]:
-    return await _endpoint_list.all(conn, service, interface, region, page.marker, page.limit)
-
-
-async def endpoint_ensure(conn: Connection, e: Endpoint) -> None:
-    await _endpoint_ensure.run(conn, e.id, e.service_id, e.region_id, e.interface, e.url)
-
-
-async def catalog(conn: Connection) -> list[CatalogRow]:
-    return await _catalog.all(conn)
-
-
-# Tokens
+# Logins, and the start
 
 _scope_login = Query("identity", "scope_login", LoginScope)
-_keys = Query("identity", "keys", Key)
-_key_insert: Query[Any] = Query("identity", "key_insert")
 _bootstrap_lock = Query("identity", "bootstrap_lock", str)
-_revoke = Query("identity", "revoke", Revocation)
-_revocations = Query("identity", "revocations", Revocation)
-_revocations_of = Query("identity", "revocations_of", Revocation)
-_revocations_digest = Query("identity", "revocations_digest", str)
-_revocations_expire: Query[Any] = Query("identity", "revocations_expire")
 
 
 async def scope_login(conn: Connection, ref: Ref, *, is_domain: bool) -> LoginScope | None:
     return await _scope_login.maybe(conn, *ref.keys, is_domain)
 
 
-async def keys(conn: Connection) -> list[Key]:
-    """The keys that sign tokens, oldest first."""
-    return await _keys.all(conn)
-
-
-async def key_insert(conn: Connection, secret: bytes) -> None:
-    await _key_insert.run(conn, secret)
-
-
 async def bootstrap_lock(conn: Connection) -> None:
     """Let one process at a time make what must exist; held until the transaction ends."""
     await _bootstrap_lock.one(conn)
-
-
-async def revoke(conn: Connection, subjects: list[str], keep_seconds: float) -> list[Revocation]:
-    """Give the subjects a new epoch, remembered for ``keep_seconds``: longer than any token lives."""
-    return await _revoke.all(conn, subjects, keep_seconds)
-
-
-async def revocations(conn: Connection) -> list[Revocation]:
-    return await _revocations.all(conn)
-
-
-async def revocations_of(conn: Connection, subjects: list[str]) -> dict[str, int]:
-    return {r.subject: r.epoch for r in await _revocations_of.all(conn, subjects)}
-
-
-async def revocations_digest(conn: Connection) -> str:
-    return await _revocations_digest.one(conn)
-
-
-async def revocations_expire(conn: Connection) -> int:
-    return await _revocations_expire.run(conn)

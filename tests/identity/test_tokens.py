@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from nova_async.config import Config
-from nova_async.db import Database
+from nova_async.db import Database, identity_tokens
 from nova_async.db import identity as db
 from nova_async.errors import Unauthorized, Unavailable
 from nova_async.services.identity import revocations, tokens
@@ -305,10 +305,10 @@ async def test_many_changes_at_once_neither_fail_nor_leave_a_role_behind(admin: 
 async def test_old_revocations_are_forgotten(demo: Client, identity: BuiltinIdentity, database: Database) -> None:
     await demo.ask("DELETE", "/auth/tokens", headers={"X-Subject-Token": demo.token})
     async with database.connection() as conn:
-        assert len(await db.revocations(conn)) == 1
-        assert await db.revocations_expire(conn) == 0
+        assert len(await identity_tokens.revocations(conn)) == 1
+        assert await identity_tokens.revocations_expire(conn) == 0
         await conn.execute("UPDATE identity_revocations SET until = now() - interval '1 second'")
-        assert await db.revocations_expire(conn) == 1
+        assert await identity_tokens.revocations_expire(conn) == 1
 
 
 async def test_guessing_is_slowed_down_even_with_the_right_password_in_the_end(anybody: Client, secrets: Secrets) -> None:

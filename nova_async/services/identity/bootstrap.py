@@ -7,7 +7,7 @@ import secrets as dice
 import msgspec
 
 from nova_async.config import Config
-from nova_async.db import Connection, Database
+from nova_async.db import Connection, Database, identity_catalog, identity_tokens
 from nova_async.db import identity as db
 from nova_async.kept import keep
 from nova_async.services.identity.passwords import Passwords
@@ -101,8 +101,8 @@ async def ensure_key(database: Database) -> None:
     """Make the first key that signs tokens."""
     async with database.transaction() as conn:
         await db.bootstrap_lock(conn)
-        if not await db.keys(conn):
-            await db.key_insert(conn, dice.token_bytes(32))
+        if not await identity_tokens.keys(conn):
+            await identity_tokens.key_insert(conn, dice.token_bytes(32))
 
 
 def _known_passwords(config: Config, world: World) -> dict[str, str]:
@@ -152,15 +152,15 @@ async def _grants(conn: Connection) -> None:
 async def _catalog(conn: Connection, config: Config) -> None:
     elsewhere = {"identity": config.identity.url, "image": config.image.url, "network": config.network.url}
     elsewhere |= dict.fromkeys(("block-storage", "volumev3"), config.volume.url and f"{root(config.volume.url)}/v3")
-    await db.region_ensure(conn, config.identity.region)
+    await identity_catalog.region_ensure(conn, config.identity.region)
     for type_, name, path in SERVICES:
         service_id = _fixed_id(type_)
-        await db.service_ensure(conn, service_id, type_, name)
+        await identity_catalog.service_ensure(conn, service_id, type_, name)
         url = elsewhere.get(type_) or config.public_url + path
         for interface in INTERFACES:
-            await db.endpoint_ensure(
+            await identity_catalog.endpoint_ensure(
                 conn,
-                db.Endpoint(
+                identity_catalog.Endpoint(
                     id=_fixed_id(f"{type_}/{interface}"),
                     service_id=service_id,
                     region_id=config.identity.region,
@@ -183,7 +183,7 @@ async def _reset(database: Database, name: str, password: str, hashed: str) -> s
         locked = await db.user_lock(conn, user.id) if user else None
         if locked:
             await db.user_update(conn, msgspec.structs.replace(locked, password_hash=hashed))
-            await db.revoke(conn, [f"user:{locked.id}"], KEEP_SECONDS)
+            await identity_tokens.revoke(conn, [f"user:{locked.id}"], KEEP_SECONDS)
     return password
 
 

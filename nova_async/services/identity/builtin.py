@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from nova_async.config import Config
 from nova_async.context import Context
-from nova_async.db import Connection, Database
+from nova_async.db import Connection, Database, identity_tokens
 from nova_async.db import identity as db
 from nova_async.errors import Unauthorized
 from nova_async.services.identity.bootstrap import Secrets, bootstrap, ensure_key
@@ -25,7 +25,7 @@ class Change:
 
     def __init__(self, conn: Connection, keep_seconds: float) -> None:
         self.conn = conn
-        self.revoked: list[db.Revocation] = []
+        self.revoked: list[identity_tokens.Revocation] = []
         self._keep_seconds = keep_seconds
 
     async def freeze(self) -> None:
@@ -38,7 +38,7 @@ class Change:
 
     async def revoke(self, *subjects: str) -> None:
         if subjects:
-            self.revoked += await db.revoke(self.conn, sorted(set(subjects)), self._keep_seconds)
+            self.revoked += await identity_tokens.revoke(self.conn, sorted(set(subjects)), self._keep_seconds)
 
 
 class BuiltinIdentity:

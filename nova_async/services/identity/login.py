@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from nova_async.db import Connection
+from nova_async.db import Connection, identity_tokens
 from nova_async.db import identity as db
 from nova_async.errors import Forbidden, Invalid, Unauthorized
 from nova_async.services.identity.builtin import BuiltinIdentity
@@ -243,7 +243,7 @@ async def _token(identity: BuiltinIdentity, conn: Connection, auth: Auth, proofs
         parent_audit_id=(shown.parent_audit_id or shown.audit_id) if shown else "",
         credential_id=credential.id if credential else "",
     )
-    epochs = await db.revocations_of(conn, list(subjects(token)))
+    epochs = await identity_tokens.revocations_of(conn, list(subjects(token)))
     return msgspec.structs.replace(token, marks=tuple(epochs.get(s, 0) for s in subjects(token)))
 
 
@@ -257,7 +257,7 @@ async def _still_valid(conn: Connection, proofs: list[Proof]) -> db.LoginUser:
         if proof.credential and await db.credential_show(conn, proof.credential.id) is None:
             raise Unauthorized()
         if proof.token:
-            epochs = await db.revocations_of(conn, list(subjects(proof.token)))
+            epochs = await identity_tokens.revocations_of(conn, list(subjects(proof.token)))
             if any(epochs.get(s, 0) > m for s, m in zip(subjects(proof.token), proof.token.marks, strict=False)):
                 raise Unauthorized()
     return user

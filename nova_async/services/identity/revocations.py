@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from nova_async import log
-from nova_async.db import Database
+from nova_async.db import Database, identity_tokens
 from nova_async.db import identity as db
 from nova_async.errors import Unavailable
 from nova_async.services.identity.tokens import Token, subjects
@@ -35,7 +35,7 @@ class Revocations:
         self._refreshing = asyncio.Lock()
         self.keys: dict[int, bytes] = {}
 
-    def learn(self, revoked: Iterable[db.Revocation]) -> None:
+    def learn(self, revoked: Iterable[identity_tokens.Revocation]) -> None:
         """What was just committed."""
         for r in revoked:
             self._epochs[r.subject] = max(r.epoch, self._epochs.get(r.subject, 0))
@@ -86,11 +86,11 @@ class Revocations:
         started = self._world.monotonic()
         try:
             async with asyncio.timeout(REFRESH_SECONDS), self._database.connection() as conn:
-                digest = await db.revocations_digest(conn)
+                digest = await identity_tokens.revocations_digest(conn)
                 if digest != self._digest or not self.keys:
-                    self.learn(await db.revocations(conn))
+                    self.learn(await identity_tokens.revocations(conn))
                     self._digest = digest
-                self.keys = {k.id: k.secret for k in await db.keys(conn)}
+                self.keys = {k.id: k.secret for k in await identity_tokens.keys(conn)}
         except (Unavailable, TimeoutError, db.Refused) as error:
             self._failed_at = self._world.monotonic()
             raise Unavailable("The database does not answer.", detail=repr(error)) from None
@@ -99,9 +99,9 @@ class Revocations:
     async def _expire(self) -> None:
         """Forget rows whose tokens have all expired, here and in the database."""
         async with self._refreshing, self._database.connection() as conn:
-            await db.revocations_expire(conn)
+            await identity_tokens.revocations_expire(conn)
             known = dict(self._epochs)
-            kept = {r.subject for r in await db.revocations(conn)}
+            kept = {r.subject for r in await identity_tokens.revocations(conn)}
             for subject, epoch in known.items():
                 if subject not in kept and self._epochs[subject] == epoch:
                     del self._epochs[subject]

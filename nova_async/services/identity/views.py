@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from nova_async.db import identity as db
+from nova_async.db import identity_catalog
 from nova_async.services.identity.tokens import Token
 
 View = dict[str, Any]
@@ -71,12 +72,12 @@ def role(base: str, r: db.Role) -> View:
     return {**r.extra, **shown, "links": _links(base, "roles", r.id)}
 
 
-def region(base: str, r: db.Region) -> View:
+def region(base: str, r: identity_catalog.Region) -> View:
     shown = {"id": r.id, "description": r.description, "parent_region_id": r.parent_region_id}
     return {**r.extra, **shown, "links": _links(base, "regions", r.id)}
 
 
-def service(base: str, s: db.Service) -> View:
+def service(base: str, s: identity_catalog.Service) -> View:
     described = {} if s.description is None else {"description": s.description}
     return {
         **s.extra,
@@ -89,7 +90,7 @@ def service(base: str, s: db.Service) -> View:
     }
 
 
-def endpoint(base: str, e: db.Endpoint) -> View:
+def endpoint(base: str, e: identity_catalog.Endpoint) -> View:
     return {
         **e.extra,
         "id": e.id,
@@ -117,7 +118,7 @@ def credential(base: str, c: db.Credential, roles: list[View]) -> View:
     }
 
 
-def catalog(rows: list[db.CatalogRow]) -> list[View]:
+def catalog(rows: list[identity_catalog.CatalogRow]) -> list[View]:
     services: dict[str, View] = {}
     for r in rows:
         entry = services.setdefault(r.service_id, {"endpoints": [], "id": r.service_id, "type": r.type, "name": r.name})
@@ -133,7 +134,7 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     user: db.LoginUser
     scope: db.LoginScope | None
     roles: list[db.RoleName]
-    catalog: list[db.CatalogRow] | None
+    catalog: list[identity_catalog.CatalogRow] | None
     credential: db.Credential | None
 
 

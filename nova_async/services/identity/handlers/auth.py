@@ -4,6 +4,7 @@ import msgspec
 from aiohttp import web
 
 from nova_async.db import identity as db
+from nova_async.db import identity_catalog
 from nova_async.errors import Forbidden, NotFound, Unauthorized
 from nova_async.services.identity import views
 from nova_async.services.identity.call import Call, empty
@@ -55,7 +56,7 @@ async def catalog(call: Call) -> web.Response:
     if not call.token.scope_id:
         raise Forbidden("The token has no scope, and so no catalog. Use one scoped to a project, a domain or the system.")
     async with call.identity.database.connection() as conn:
-        rows = await db.catalog(conn)
+        rows = await identity_catalog.catalog(conn)
     return json_response({"catalog": views.catalog(rows), "links": {"next": None, "self": f"{call.base}/auth/catalog", "previous": None}})
 
 
@@ -109,6 +110,6 @@ async def _describe(call: Call, token: Token) -> views.Described:
             user=msgspec.structs.replace(user, password_hash=None),
             scope=scope,
             roles=await db.roles_named(conn, token.roles),
-            catalog=None if "nocatalog" in call.request.query or not token.scope_id else await db.catalog(conn),
+            catalog=None if "nocatalog" in call.request.query or not token.scope_id else await identity_catalog.catalog(conn),
             credential=await db.credential_show(conn, token.credential_id) if token.credential_id else None,
         )

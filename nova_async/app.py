@@ -64,7 +64,7 @@ Say = Callable[[str], None]
 
 
 class App:
-    """One process. ``say`` hears of each stage of the start. ``postgres`` is a database of this process that is starting already."""
+    """One process. ``say`` hears of each stage of the start. ``postgres``: a database of its own, already starting."""
 
     def __init__(
         self, config: Config, world: World, *, parts: frozenset[str], say: Say = lambda _: None, postgres: "Starting | None" = None
@@ -156,7 +156,7 @@ class App:
 
         Importing takes a good part of the start: the embedded database starts meanwhile.
         """
-        url, _ = await asyncio.gather(self._database_url(stack, group), asyncio.to_thread(_load, OF_THE_APPLICATION))
+        url, _ = await asyncio.gather(self._database_url(group), asyncio.to_thread(_load, OF_THE_APPLICATION))
         from nova_async import bootstrap
         from nova_async.api.app import Parts as ApiParts
         from nova_async.api.app import application as compute_api
@@ -242,15 +242,11 @@ class App:
         self.say("conductor is ready")
         return images
 
-    async def _database_url(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> str:
-        if self.config.database.url:
+    async def _database_url(self, group: asyncio.TaskGroup) -> str:
+        """What the configuration names, else the database that is starting for this process."""
+        if self.postgres is None:
             return self.config.database.url
-        from nova_async.db.embedded import starting
-
-        postgres = self.postgres
-        if postgres is None:
-            postgres = await stack.enter_async_context(starting(self.config.state / "postgres", self.world))
-        server, started = postgres
+        server, started = self.postgres
         url = await started
         group.create_task(server.keep(), name="postgres")
         return url

@@ -36,7 +36,8 @@ PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGE
 
 # Only make test-browser needs these.
 BROWSER := .browser
-BROWSER_PACKAGES := chromium nodejs npm fonts-dejavu-core
+# NodeSource's nodejs brings npm along and conflicts with Debian's.
+BROWSER_PACKAGES := chromium nodejs fonts-dejavu-core $(if $(shell command -v npm),,npm)
 
 .PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon test-cloud-init fuzz check format bench lab lab-down schema lock clean distclean
 

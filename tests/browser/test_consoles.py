@@ -132,6 +132,18 @@ def test_a_serial_page_shows_the_login_prompt_and_takes_keys(consoles: Consoles)
     page("close")
 
 
+def test_a_ticket_of_spice_begins_with_its_zeros(consoles: Consoles) -> None:
+    """One in 256 does, and each channel of a page sends one: the server took it for a wrong password."""
+    page = consoles.open("spice")
+    sent = """import("./vendor/spice-html5-0.3.0/spiceconn.js").then(({ SpiceConn }) => {
+        let ticket;
+        SpiceConn.prototype.send_ticket.call({ ws: { send: (bytes) => ticket = new Uint8Array(bytes) } }, [7, 8]);
+        return [...ticket.slice(4)];  // after the mechanism
+    })"""
+    assert page("evaluate", expression=sent) == [*[0] * 126, 7, 8]
+    page("close")
+
+
 @pytest.mark.parametrize("kind", ["novnc", "spice", "serial"])
 def test_text_of_the_readers_own_machine_can_be_typed_and_the_screen_filled(consoles: Consoles, kind: str) -> None:
     page = consoles.open(kind)

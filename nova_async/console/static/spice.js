@@ -6,6 +6,7 @@ import { keysOf, pause } from "./keyboard.js";
 import { buttons, on, show, socketBeside, watch } from "./page.js";
 
 const CONTROL = 0x1d, ALT = 0x38, SHIFT = 0x2a, DELETE = 0x53, RELEASED = 0x80;  // scan codes
+const TICKET_BYTES = Constants.SPICE_TICKET_KEY_PAIR_LENGTH / 8;
 const LOOK = 50, LAST_WORD = 1000;  // milliseconds
 
 // Screen, keyboard and the rest are connections of their own, which the library makes without anybody who hears of their errors.
@@ -13,6 +14,12 @@ const LOOK = 50, LAST_WORD = 1000;  // milliseconds
 SpiceConn.prototype.onerror = (error) => {
   if (socket.readyState === WebSocket.OPEN) setTimeout(stop, LAST_WORD, error);
   else connection.stop();
+};
+
+// A ticket is as long as the server's key (I2OSP, RFC 8017). The library leaves out the zeros that one in 256 begins with: it was refused.
+const sendTicket = SpiceConn.prototype.send_ticket;
+SpiceConn.prototype.send_ticket = function (ticket) {
+  sendTicket.call(this, [...Array(TICKET_BYTES - ticket.length).fill(0), ...ticket]);
 };
 
 function stop(error) {

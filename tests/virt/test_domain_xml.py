@@ -319,6 +319,7 @@ def test_what_flavors_and_images_ask_for_is_in_the_domain(text: str, tmp_path: P
         "hw_vif_multiqueue_enabled=true",
         "hw_video_model=gop",
         "hw_scsi_model=buslogic",
+        "hw_rng_model=egd",
         "hw:sound_model=virtio",
         "hw_architecture=aarch64",
         "hw_emulation_architecture=ppc64le",

@@ -109,6 +109,7 @@ def check(guest: GuestSpec, *, tuning: bool, tpm: bool, spice: bool) -> None:
         (SOUND, "hw:sound_model", "hw_sound_model"),
         (USB, "hw:usb_model", "hw_usb_model"),
         (INPUT, "", "hw_input_bus"),
+        (("virtio",), "", "hw_rng_model"),
         ((*WATCHDOG, "disabled"), "hw:watchdog_action", "hw_watchdog_action"),
     ):
         wishes.one_of(known, spec, image)

@@ -143,40 +143,40 @@ async def rescuing(cluster: Cluster, folder: Path) -> str:
     return await cluster.image("rescuing", data, kernel_id=kernel, ramdisk_id=ramdisk, **stable)
 
 
-async def test_a_server_with_volumes_is_rescued_rebuilt_and_evacuated(cluster: Cluster, test_guest: Path) -> None:
+@pytest.mark.parametrize("boots_from_volume", [False, True])
+async def test_a_server_with_volumes_is_rescued_rebuilt_and_evacuated(cluster: Cluster, test_guest: Path, boots_from_volume: bool) -> None:
     """What is on the volumes is there after each; a root volume keeps its data but for the rebuilding."""
     others, image, rescue = daemons(cluster), await cluster.test_image(test_guest), await rescuing(cluster, test_guest)
-    for boots_from_volume in (False, True):
-        make_one = from_a_volume if boots_from_volume else on
-        server = await make_one(cluster, test_guest, HOSTS[0])
-        volume = await make(cluster)
-        await attach(cluster, server, volume)
-        await cluster.inside(server, "echo from the volume > /dev/vdb; echo kept > /data/mark; sync")
-        had = len(daemons(cluster))
-        await cluster.act(server, rescue={"rescue_image_ref": rescue})
-        await cluster.reaches(server, "RESCUE")
+    make_one = from_a_volume if boots_from_volume else on
+    server = await make_one(cluster, test_guest, HOSTS[0])
+    volume = await make(cluster)
+    await attach(cluster, server, volume)
+    await cluster.inside(server, "echo from the volume > /dev/vdb; echo kept > /data/mark; sync")
+    had = len(daemons(cluster))
+    await cluster.act(server, rescue={"rescue_image_ref": rescue})
+    await cluster.reaches(server, "RESCUE")
+    assert await cluster.inside(server, "head -c 15 /dev/vdb", 180) == "from the volume"
+    await cluster.act(server, unrescue=None)
+    await cluster.reaches(server, "ACTIVE")
+    assert await cluster.inside(server, "cat /data/mark; head -c 15 /dev/vdb", 180) == "kept\nfrom the volume"
+    await cluster.act(server, rebuild={"imageRef": image})
+    await cluster.reaches(server, "ACTIVE")
+    assert await cluster.inside(server, "ls /data/mark 2>/dev/null; head -c 15 /dev/vdb", 180) == "from the volume"
+    await cluster.inside(server, "echo again > /data/mark; sync")
+    await until_there_are(cluster, had)
+    home = await cluster.host_of(server)
+    async with fenced(cluster, server):
+        await cluster.act(server, evacuate={})
+        row = await cluster.reaches(server, "SHUTOFF")
+        assert row["OS-EXT-SRV-ATTR:host"] == cluster.other(home)
+        await cluster.act(server, **{"os-start": None})
+        await cluster.reaches(server, "ACTIVE")
         assert await cluster.inside(server, "head -c 15 /dev/vdb", 180) == "from the volume"
-        await cluster.act(server, unrescue=None)
-        await cluster.reaches(server, "ACTIVE")
-        assert await cluster.inside(server, "cat /data/mark; head -c 15 /dev/vdb", 180) == "kept\nfrom the volume"
-        await cluster.act(server, rebuild={"imageRef": image})
-        await cluster.reaches(server, "ACTIVE")
-        assert await cluster.inside(server, "ls /data/mark 2>/dev/null; head -c 15 /dev/vdb", 180) == "from the volume"
-        await cluster.inside(server, "echo again > /data/mark; sync")
-        await until_there_are(cluster, had)
-        home = await cluster.host_of(server)
-        async with fenced(cluster, server):
-            await cluster.act(server, evacuate={})
-            row = await cluster.reaches(server, "SHUTOFF")
-            assert row["OS-EXT-SRV-ATTR:host"] == cluster.other(home)
-            await cluster.act(server, **{"os-start": None})
-            await cluster.reaches(server, "ACTIVE")
-            assert await cluster.inside(server, "head -c 15 /dev/vdb", 180) == "from the volume"
-            assert await cluster.inside(server, "cat /data/mark 2>/dev/null || true") == ("again" if boots_from_volume else "")
-        await cluster.until_is_on(server, {cluster.other(home): True})
-        await until_there_are(cluster, had)
-        await detach(cluster, server, volume)
-        await cluster.delete(server)
-        await cluster.ask("DELETE", f"{VOLUMES}/{volume}")
+        assert await cluster.inside(server, "cat /data/mark 2>/dev/null || true") == ("again" if boots_from_volume else "")
+    await cluster.until_is_on(server, {cluster.other(home): True})
+    await until_there_are(cluster, had)
+    await detach(cluster, server, volume)
+    await cluster.delete(server)
+    await cluster.ask("DELETE", f"{VOLUMES}/{volume}")
     await until_daemons_are(cluster, others)
     await cluster.all_is_well()

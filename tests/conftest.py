@@ -94,7 +94,7 @@ async def _start(server: EmbeddedPostgres) -> None:
 
 
 async def _administer(server: EmbeddedPostgres, statement: str) -> None:
-    conn = await asyncpg.connect(server.database_url("postgres"), timeout=10)
+    conn = await asyncpg.connect(server.url, timeout=10)
     try:
         await conn.execute(statement, timeout=30)
     finally:

@@ -66,9 +66,8 @@ async def _migrate_schema(conn: "asyncpg.Connection[asyncpg.Record]", schema: st
         if not post and step.name.endswith("_post.sql"):
             continue
         async with conn.transaction():
-            await conn.execute(f"SET LOCAL search_path TO {schema}")
-            await conn.execute(step.text)
-            await conn.execute(f"INSERT INTO {schema}.migrations (name, checksum) VALUES ($1, $2)", step.name, step.checksum)
+            noted = f"INSERT INTO {schema}.migrations (name, checksum) VALUES ('{step.name}', '{step.checksum}')"
+            await conn.execute(f"SET LOCAL search_path TO {schema};\n{step.text}\n;{noted}")  # one message
         logger.info("migration.applied", schema=schema, name=step.name)
         applied.append(f"{schema}/{step.name}")
     return applied

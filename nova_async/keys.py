@@ -24,6 +24,7 @@ from nova_async.errors import Invalid
 from nova_async.model.keypairs import SSH
 
 RSA = "ssh-rsa "  # how such a public key begins
+LONGEST = 16_384  # characters of a public key with its comment; RSA of 16,384 bits takes 2,800
 BITS = 2048
 LIFETIME = timedelta(days=3650)
 
@@ -41,7 +42,14 @@ class Made(NamedTuple):
 
 
 async def fingerprint(key_type: str, public_key: str) -> str:
-    """MD5 of an SSH key, SHA-1 of a certificate, in pairs of digits. Raises ``Invalid`` for what is neither."""
+    """MD5 of an SSH key, SHA-1 of a certificate, in pairs of digits. Raises ``Invalid`` for what is neither.
+
+    An SSH key is one line: what followed it would be a line of its own in the guest's ``authorized_keys``.
+    """
+    if len(public_key) > LONGEST:
+        raise Invalid(f"Keypair data is invalid: a public key has no more than {LONGEST} characters.")
+    if key_type == SSH and len(public_key.strip().splitlines()) > 1:
+        raise Invalid("Keypair data is invalid: an SSH public key is a single line.")
     return await _in_thread(lambda: _of_ssh(public_key) if key_type == SSH else _of_certificate(public_key))
 
 

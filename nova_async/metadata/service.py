@@ -44,8 +44,8 @@ def application(source: MetadataSource, config: Config, world: World, shared_sec
 
 
 def signature(shared_secret: str, instance_id: str) -> str:
-    """What the proxy says beside the server's id."""
-    return hmac.new(shared_secret.encode(), instance_id.encode(), hashlib.sha256).hexdigest()
+    """What the proxy says beside the server's id, whose bytes need not be UTF-8."""
+    return hmac.new(shared_secret.encode(), instance_id.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
 class MetadataService:
@@ -89,7 +89,7 @@ class MetadataService:
                 raise errors.Invalid(f"{name} header is missing from request.")
         instance_id, project_id, given = (request.headers[name] for name in HEADERS)
         if not hmac.compare_digest(signature(self.secret, instance_id).encode(), given.encode("utf-8", "surrogateescape")):
-            logger.warning("metadata.forged", instance=instance_id[:64], peer=request.remote)
+            logger.warning("metadata.forged", instance=ascii(instance_id[:64]), peer=request.remote)
             raise errors.Forbidden("Invalid proxy request signature.")
         return instance_id, project_id
 

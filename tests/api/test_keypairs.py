@@ -139,6 +139,36 @@ async def test_wrong_key_pairs_are_refused(api) -> None:
         assert answer.status == status, answer
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\r\n\r\n"], ids=ascii)
+async def test_a_key_is_one_line(api, end) -> None:
+    """SEC-056: a second line would be a key of its own, with options, for whoever logs in."""
+    for name, text in (("second", f'{KEY}{end}command="id" {KEY}'), ("first", f"# none{end}{KEY}"), ("lone", f"{KEY}{end}no-pty")):
+        refused = await imported(api, name, public_key=text)
+        assert (refused.status, "single line" in refused.message) == (400, True), refused
+    assert (await imported(api, "ended", public_key=KEY + end)).status == 201  # as files are
+
+
+async def test_what_is_no_public_key_is_refused(api) -> None:
+    """SEC-056"""
+    private = (await api.post("/os-keypairs", {"keypair": {"name": "made"}}, version="2.91")).body["keypair"]["private_key"]
+    kind, data, _ = KEY.split(" ")
+    for text in (
+        private,
+        private.replace("\n", " "),
+        f'command="id" {KEY}',
+        f"no-pty,{KEY}",
+        f"@cert-authority {KEY}",
+        f"ssh-nonsense {data}",
+        f"ssh-ed25519 {data}",
+        f"{kind}\u00a0{data}",
+        f"{kind} {data[:-8]}",
+        f"{kind} {data} {'c' * 65_536}",
+        f"-----BEGIN CERTIFICATE-----\n{data}\n-----END CERTIFICATE-----",
+    ):
+        refused = await imported(api, "x", public_key=text)
+        assert (refused.status, refused.message.startswith("Keypair data is invalid")) == (400, True), (text, refused)
+
+
 async def test_strange_names_are_not_found(api) -> None:
     for name in (
         "%00",

@@ -1,5 +1,6 @@
 """The metadata service answers only a proxy that proves which server is asking."""
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from typing import Any
@@ -80,6 +81,7 @@ async def test_a_missing_header_is_400(service: Service, missing: str) -> None:
 
 @pytest.mark.parametrize("forged", ["0" * 64, "x", signature("guessed", ALICES.uuid), signature(SECRET, BOBS.uuid), "\u00e9"])
 async def test_a_wrong_or_replayed_signature_is_403_and_the_source_is_not_asked(service: Service, forged: str) -> None:
+    """SEC-053"""
     status, text = await service("/latest/meta-data/hostname", proof(ALICES, **{"X-Instance-ID-Signature": forged}))
 
     assert status == 403
@@ -95,6 +97,22 @@ async def test_another_projects_server_and_an_unknown_one_are_404(service: Servi
     assert (await service("/latest/meta-data/hostname", proof(ALICES, **unknown)))[0] == 404
 
 
+@pytest.mark.parametrize("name", ["X-Instance-ID", "X-Tenant-ID", "X-Instance-ID-Signature"])
+async def test_bytes_that_are_no_text_are_forged_as_well(service: Service, name: str) -> None:
+    """SEC-053. A client of its own, as others refuse to send this."""
+    headers = proof(ALICES)
+    headers["X-Instance-ID-Signature"] = "0" * 64
+    lines = [f"{key}: ".encode() + (b"\xff\xfe" if key == name else value.encode()) for key, value in headers.items()]
+    host, port = service.url.split("/")[2].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"\r\n".join([b"GET /metadata/latest/meta-data/hostname HTTP/1.1", b"Host: x", b"Connection: close", *lines, b"", b""]))
+    answer = await reader.read()
+    writer.close()
+
+    assert answer.split(b" ")[1] in (b"400", b"403"), answer
+    assert (b"canary" in answer, service.source.asked) == (False, 0)
+
+
 async def test_headers_given_twice_are_refused(service: Service) -> None:
     headers = [*proof(ALICES).items(), ("X-Instance-ID", BOBS.uuid)]
 
@@ -102,8 +120,9 @@ async def test_headers_given_twice_are_refused(service: Service) -> None:
 
 
 async def test_no_mixture_of_headers_reads_another_servers_documents(service: Service, world: RealWorld) -> None:
+    """SEC-053, with 1,000 sets of headers."""
     values = [ALICES.uuid, BOBS.uuid, "alice", "bob", signature(SECRET, ALICES.uuid), "0" * 64, "", "*", "../", "%00"]
-    for _ in range(400):
+    for _ in range(1000):
         headers = {name: world.random.choice(values) for name in (*proof(ALICES), "X-Forwarded-For", "X-Real-IP", "X-Metadata-Provider")}
         _, text = await service("/latest/meta-data/hostname", {k: v for k, v in headers.items() if v})
         assert "bobs-canary" not in text
@@ -111,6 +130,7 @@ async def test_no_mixture_of_headers_reads_another_servers_documents(service: Se
 
 
 async def test_signatures_are_compared_in_constant_time(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-054"""
     seen = []
     real = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda a, b: seen.append((a, b)) or real(a, b))

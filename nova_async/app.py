@@ -271,6 +271,7 @@ class App:
         return proxy.application()
 
     async def _answer(self, stack: AsyncExitStack, site: web.Application, option: str, listen: str) -> None:
+        web_root.check_parser()
         runner = web.AppRunner(site, access_log=None, handle_signals=False, shutdown_timeout=5.0, keepalive_timeout=75.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -1,13 +1,19 @@
 """The one port: every service under its own path, and what operators ask."""
 
-from aiohttp import web
+from aiohttp import http_parser, web
 
 from nova_async.bus import Bus
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.db import query as queries
-from nova_async.errors import Unavailable
+from nova_async.errors import Invalid, Unavailable
 from nova_async.services.web import json_response
+
+
+def check_parser() -> None:
+    """Raises ``Invalid`` where requests would be read by aiohttp's parser in Python: it forgives what a proxy in front reads otherwise."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise Invalid("aiohttp's compiled HTTP parser is not in use: install aiohttp from a wheel, and leave AIOHTTP_NO_EXTENSIONS unset.")
 
 
 def site(services: dict[str, web.Application], database: Database, bus: Bus, config: Config) -> web.Application:

@@ -21,6 +21,7 @@ from nova_async.errors import Invalid
 Literal = dict[str, Any]
 SECRETS = frozenset({"adminPass"})
 DIGITS = re.compile(r"-?[0-9]{1,20}")
+REFERS_BACK = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")  # a digit after an odd number of backslashes
 UUID = re.compile(r"^\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?$")
 
 
@@ -240,6 +241,9 @@ FORMATS: dict[str, Callable[[str], bool]] = {
 
 
 def _compiles(text: str) -> bool:
+    """Whether it is a regular expression without references back, which the database may try in more ways than it ever ends."""
+    if REFERS_BACK.search(text):
+        return False
     try:
         with warnings.catch_warnings(action="ignore"):
             re.compile(text)

@@ -514,15 +514,45 @@ async def test_bytes_that_are_no_request(cloud: RunningCloud, member: User, byte
     assert (await member.try_to("GET", "/compute/v2.1/servers")).status == 200
 
 
-def said(cloud: RunningCloud, data: bytes, *, hang_up: bool = False) -> bytes:
-    """What comes back on a connection of its own."""
+LIST = "GET /compute/v2.1/servers HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = "POST /compute/v2.1/servers HTTP/1.1\r\nHost: x\r\n"
+SMUGGLED = {
+    "a length beside chunks": POST + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": POST + "Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
+    "a list of lengths": POST + "Content-Length: 0, 5\r\n\r\n",
+    "a signed length": POST + "Content-Length: +0\r\n\r\n",
+    "a length with underscores": POST + "Content-Length: 1_0\r\n\r\n",
+    "a length in digits of another script": POST + "Content-Length: \u0661\r\n\r\n",
+    "a space before the colon": POST + "Content-Length : 0\r\n\r\n",
+    "a space before the first name": "GET / HTTP/1.1\r\n Host: x\r\n\r\n",
+    "a folded line": POST + "X-A: 1\r\n Content-Length: 5\r\n\r\n",
+    "a name with a NUL": POST + "Content-\0Length: 5\r\n\r\n",
+    "a line that ends in CR alone": POST + "X-A: 1\rContent-Length: 5\r\n\r\n",
+    "chunks that are not last": POST + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "an odd kind of chunks": POST + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "a chunk's size with a sign": POST + "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+    "a chunk's size in hexadecimal notation": POST + "Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n",
+    "a chunk's size that ends in LF alone": POST + "Transfer-Encoding: chunked\r\n\r\n1\nx\r\n0\r\n\r\n",
+    "a version in digits of another script": "GET / HTTP/1.\u0661\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", SMUGGLED)
+async def test_what_a_proxy_may_read_otherwise(cloud: RunningCloud, what: str) -> None:
+    """SEC-070: it is refused and the connection closed, so that what follows is nobody's request."""
+    answer = await asyncio.to_thread(said, cloud, (SMUGGLED[what] + LIST).encode(), to_the_end=True)
+    assert re.findall(rb"HTTP/1\.[01] (\d+)", answer) in ([b"400"], []), answer
+
+
+def said(cloud: RunningCloud, data: bytes, *, hang_up: bool = False, to_the_end: bool = False) -> bytes:
+    """What comes back on a connection of its own, at first or until the other side closes it."""
     host, _, port = cloud.listen.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(data)
         if hang_up:
             connection.shutdown(socket.SHUT_WR)
         try:
-            return connection.recv(65_536)
+            return b"".join(iter(lambda: connection.recv(65_536), b"")) if to_the_end else connection.recv(65_536)
         except ConnectionResetError:
             return b""
 

@@ -1,6 +1,7 @@
 """Nothing that a caller sends makes the service fail: wrong bodies are 4xx, never 5xx."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from nova_async.services.identity.http import Who, table
 from .client import Client
 
 NASTY: tuple[Any, ...] = (None, 0, -1, 1e308, True, "", "\0", "a\0b", "x" * 70_000, "\ud83d", [], [None], {}, {"id": 1}, {"name": ["x"]})
+CLAIMS = (("X-Roles", "admin"), ("X-Role", "admin"), ("X-User-Id", "x"), ("X-Is-Admin-Project", "True"), ("X-Identity-Status", "Confirmed"))
 AUTH = {
     "auth": {"identity": {"methods": ["password"], "password": {"user": {"id": "x", "password": "y"}}}, "scope": {"project": {"id": "z"}}}
 }
@@ -100,13 +102,18 @@ async def test_every_route_but_the_open_ones_wants_a_token(session: aiohttp.Clie
                 assert "WWW-Authenticate" in got.headers
 
 
-async def test_every_administrators_route_refuses_others(session: aiohttp.ClientSession, demo: Client) -> None:
+@pytest.mark.parametrize("spelling", [str, str.lower, lambda name: name.replace("-", "_")], ids=["as it is", "lower", "underscores"])
+async def test_every_administrators_route_refuses_others(
+    session: aiohttp.ClientSession, demo: Client, spelling: Callable[[str], str]
+) -> None:
+    """SEC-039: whatever else they say of themselves beside their token."""
+    claims = [(spelling(name), value) for name, value in CLAIMS for _ in range(2)]
     seen = 0
     for method, path, _, who in table():
         if who not in (Who.ADMIN, Who.READER, Who.SELF):
             continue
         url = demo.url.removesuffix("/v3") + path.replace("{", "").replace("}", "")
-        async with session.request(method, url, headers={"X-Auth-Token": demo.token}, json={}) as got:
+        async with session.request(method, url, headers=[("X-Auth-Token", demo.token), *claims], json={}) as got:
             assert got.status == 403, (method, path)
             seen += 1
     assert seen > 80

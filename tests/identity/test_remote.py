@@ -82,6 +82,7 @@ async def test_an_answer_is_remembered_but_not_for_long(options: Identity, world
 
 
 async def test_an_expired_token_is_refused_though_remembered(options: Identity, world: RealWorld, demo: Client) -> None:
+    """SEC-040."""
     clock = SimulatedWorld(start=world.now())
     tokens = RemoteTokens(options, clock)
     try:

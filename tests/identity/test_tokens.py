@@ -129,6 +129,7 @@ async def test_a_revoked_token_is_dead_at_once_and_the_others_live(admin: Client
 async def test_another_process_hears_of_a_revocation_within_seconds(
     demo: Client, identity: BuiltinIdentity, database: Database, config: Config, world: RealWorld
 ) -> None:
+    """SEC-040."""
     other = await BuiltinIdentity.open(database, config, world)
     try:
         assert (await other.validate(demo.token)).roles
@@ -175,6 +176,7 @@ async def test_disabling_the_project_ends_tokens_for_it(admin: Client, demo: Cli
 
 
 async def test_taking_a_role_away_ends_the_tokens_that_hold_it(admin: Client, demo: Client) -> None:
+    """SEC-040."""
     (grant,) = (await admin.ask("GET", "/role_assignments?user.id=" + (await _user_id(admin, "demo")))).body["role_assignments"]
     path = f"/projects/{grant['scope']['project']['id']}/users/{grant['user']['id']}/roles/{grant['role']['id']}"
 
@@ -186,6 +188,7 @@ async def test_taking_a_role_away_ends_the_tokens_that_hold_it(admin: Client, de
 async def test_an_expired_token_is_refused_but_services_may_finish_with_it(
     admin: Client, identity: BuiltinIdentity, world: RealWorld
 ) -> None:
+    """SEC-040."""
     now = world.now().timestamp()
     live = await identity.read(admin.token)
     expired = identity.seal(msgspec.structs.replace(live, issued_at=now - 7200, expires_at=now - 1))

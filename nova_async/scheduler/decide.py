@@ -23,6 +23,7 @@ EXAMPLES = 20  # refusals told by name when the server found a host
 ALL = 1000  # and when it did not
 THOROUGH = 20  # of those so many are held against every filter, not only against the first that refuses
 CAPACITY = "Capacity"
+OF_IMAGES = ("AggregateImagePropertiesIsolation", "ImagePropertiesFilter", "IsolatedHostsFilter")  # asked when a server gets another image
 LAST = ("PciPassthroughFilter", "NUMATopologyFilter")  # asked of the best that are left, whether the options name them or not
 FEW = 16  # so many best hosts are picked one after the other
 
@@ -74,6 +75,13 @@ class Scheduler:
                 others = [] if candidates or len(refusals) >= THOROUGH else _others(stages, name, i, host, request)
                 refusals[host.name] = Refusal(name, reason(host, request) or "refused", others)
         return Decision(candidates=candidates, hosts=len(table), counts=counts, refusals=refusals)
+
+    def keeps_out(self, host: HostState, request: Request) -> dict[str, str]:
+        """Why a server that is on this host may not have this image there: filter to reason. It has its room, and may stay otherwise."""
+        forbidden = prefilters.unwanted(request) - {prefilters.DISABLED}
+        found = {"Traits": _traits(host, prefilters.traits(request, self.options), forbidden)}
+        found |= {name: each.reason(host, request) for name, each in self._filters if name in OF_IMAGES and each.applies(request)}
+        return {name: why for name, why in found.items() if why}
 
     def _stages(self, request: Request) -> Iterator[Stage]:
         """What every host must pass, in order."""

@@ -1,25 +1,46 @@
 """Rebuild a server from the image that its row names: same host, same ports, same placement, new disks."""
 
+from typing import Any
+
+import msgspec
+
 from nova_async import log
 from nova_async.bus.messages.compute import PowerOff, Rebuild
 from nova_async.conductor.parts import Run
-from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error
+from nova_async.conductor.requests import request_for
+from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error, note_fault
 from nova_async.conductor.volumes import bring_to, look_again
-from nova_async.db import Connection, placements
-from nova_async.errors import Conflict, Invalid, NotFound
+from nova_async.db import Connection, instances, placements
+from nova_async.errors import Conflict, Invalid, NoCapacity, NotFound, Unavailable
 from nova_async.model import states
+from nova_async.model.instances import Instance
 from nova_async.model.power import PowerState
-from nova_async.workflow.steps import Definition, Wait, step, steps
+from nova_async.workflow.steps import Definition, GiveUp, Wait, step, steps
 
 logger = log.get("conductor.rebuild")
 
 
 async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
-    """A server that was off is off afterwards."""
+    """A server that was off is off afterwards. Raises ``GiveUp`` where its host may not have the new image."""
     instance = await instance_of(run, conn)
     if not instance.host:
         raise Conflict("The server is on no host.")
+    if run.input.get("was"):
+        await _check_host(run, conn, instance)
     return {"stopped": instance.vm_state == states.STOPPED}
+
+
+async def _check_host(run: Run, conn: Connection, instance: Instance) -> None:
+    """What the operator's rules say of images on hosts holds for another image too."""
+    scheduler = run.parts.scheduler
+    host = scheduler.table.by_name.get(instance.host or "")
+    if host is None:
+        raise Unavailable("The server's host has not reported since this process started.")
+    request = await request_for(run, conn, instance)
+    reasons = scheduler.keeps_out(host, msgspec.structs.replace(request, image_id=run.input["image_id"]))
+    if reasons:
+        told = "; ".join(f"{name} ({why})" for name, why in reasons.items())
+        raise GiveUp(NoCapacity(f"The server's host may not have this image: {told}."), {"refused": reasons})
 
 
 def keeps_volume(run: Run) -> bool:
@@ -74,6 +95,15 @@ async def settle(run: Run, conn: Connection) -> None:
         raise Conflict("The server was deleted or placed anew while it was rebuilt.")
 
 
+async def failed(run: Run, conn: Connection, error: dict[str, Any]) -> None:
+    """A server whose host may not have the image is as it was."""
+    if run.memory.get("refused"):
+        await instances.change(conn, run.subject_id, **run.input["was"])
+        await note_fault(run, conn, error)
+    else:
+        await mark_error(run, conn, error)
+
+
 async def broken(run: Run, conn: Connection) -> None:
     """Turned back by a signal: the disks may be gone."""
     await mark_error(run, conn, {"kind": "Conflict", "message": "The rebuild was called off."})
@@ -88,6 +118,6 @@ REBUILD = Definition(
         step(rebuild_guest, task_state=states.REBUILD_SPAWNING, deadline=1800),
         step(settle, task_state=states.REBUILD_SPAWNING, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
     ),
-    failed=mark_error,
+    failed=failed,
     cancelled=broken,
 )

@@ -1,0 +1,50 @@
+"""A server that gets another image where it is."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nova_async.db import Database, instances
+from tests.cloud import Cloud, cloud
+
+
+@pytest.fixture
+async def one(database: Database, tmp_path: Path) -> AsyncIterator[Cloud]:
+    async with cloud(database, tmp_path, hosts=1) as made:
+        yield made
+        assert await made.violations() == []
+
+
+async def rebuilt(made: Cloud, server: str, properties: dict[str, Any]) -> instances.Instance:
+    """As the API begins it: the row has the new image's properties already."""
+    was = {"image_properties": (await made.server(server)).image_properties}
+    async with made.database.connection() as conn:
+        await instances.change(conn, server, image_properties=properties)
+    await made.begin("rebuild", server, image_id=made.image_id, preserve_ephemeral=False, was=was)
+    await made.settle()
+    return await made.server(server)
+
+
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [({"trait:CUSTOM_GOLD": "required"}, "it lacks the trait CUSTOM_GOLD"), ({"hw_architecture": "s390x"}, "ImagePropertiesFilter")],
+    ids=["trait", "architecture"],
+)
+async def test_a_host_that_may_not_have_the_image_keeps_the_server_as_it_was(one: Cloud, properties: dict[str, Any], words: str) -> None:
+    """SEC-024."""
+    server = await one.boot()
+    await one.settle()
+    before = await one.server(server)
+    one.faults["host1"].fail("rebuild")  # whoever asks the host all the same leaves an ERROR behind
+    after = await rebuilt(one, server, properties)
+    assert (after.vm_state, after.task_state, after.image_properties) == ("active", None, before.image_properties)
+    assert words in after.fault["message"]
+
+
+async def test_an_image_that_the_host_may_have_is_taken(one: Cloud) -> None:
+    server = await one.boot()
+    await one.settle()
+    after = await rebuilt(one, server, {"os_distro": "debian"})
+    assert (after.vm_state, after.image_properties, after.fault) == ("active", {"os_distro": "debian"}, None)

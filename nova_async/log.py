@@ -68,9 +68,10 @@ def _from(level: str) -> Any:
 def _in_our_words(record: logging.LogRecord) -> bool:
     """Anybody can send bytes that are no request: one line, without the bytes (there may be a token in them)."""
     from aiohttp.http_exceptions import HttpProcessingError  # loaded by then; the log is wanted long before
+    from aiohttp.web_protocol import RequestPayloadError
 
     error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, HttpProcessingError):
+    if not isinstance(error, HttpProcessingError | RequestPayloadError):
         return True
     get("http").info("request.unreadable", reason=type(error).__name__)
     return False

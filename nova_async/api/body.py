@@ -10,21 +10,28 @@ from nova_async.errors import BadMediaType, Invalid, TooLarge
 
 MEDIA_TYPES = frozenset({"", "application/json", "text/plain", "application/vnd.openstack.compute+json", "application/octet-stream"})
 MALFORMED = "Malformed request body"
+UNREADABLE = "The request's body is not encoded as its headers say."
 LARGEST_INTEGER = 2**63 - 1
 
 
 async def read(request: web.Request, limit: int) -> bytes:
-    """The body's bytes; raises ``TooLarge`` as soon as more than ``limit`` are announced or come."""
+    """The body's bytes; raises ``TooLarge`` as soon as more than ``limit`` are announced or come.
+
+    Raises ``Invalid`` where chunks or their compression (Content-Encoding) cannot be read.
+    """
     if (request.content_length or 0) > limit:
         raise TooLarge()
     if not request.body_exists:
         return b""
     chunks, size = [], 0
-    while chunk := await request.content.readany():
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge()
-        chunks.append(chunk)
+    try:
+        while chunk := await request.content.readany():
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge()
+            chunks.append(chunk)
+    except web.RequestPayloadError:
+        raise Invalid(UNREADABLE) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -64,6 +64,8 @@ class MetadataService:
             return web.Response(status=400, text="The password is too long.")
         except web.HTTPException as error:
             return web.Response(status=error.status, text=error.reason)
+        except web.RequestPayloadError:
+            return web.Response(status=400, text="The body is not encoded as its headers say.")
         except Exception as error:
             logger.exception("metadata.crashed", error=repr(error))
             return web.Response(status=500, text="An unknown error has occurred. Please try your request again.")

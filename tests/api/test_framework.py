@@ -1,10 +1,14 @@
 """What every request passes: tokens, paths, bodies, limits, faults; hostile input is 400 at worst."""
 
 import asyncio
+import gzip
 import json
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from nova_async.api import body as bodies
 from nova_async.api.route import Route, Tree
 from nova_async.api.routes import ROUTES
 from nova_async.api.schema import Query, Schema, first, integer, since, until
@@ -126,6 +130,28 @@ async def test_a_body_beyond_the_limit_is_413(api) -> None:
 
     chunked = await api.ask("POST", "/flavors", "admin", headers={"Content-Type": "application/json"}, data=drops())
     assert chunked.status == 413
+    assert (await api.get("/flavors")).status == 200
+
+
+class Unreadable:
+    """What arrives cannot be unpacked."""
+
+    async def readany(self) -> bytes:
+        raise web.RequestPayloadError("Can not decode content-encoding: gzip")
+
+
+async def test_a_body_that_cannot_be_unpacked_is_the_callers_error() -> None:
+    """SEC-071. Here, since a caller that sends all at once may see no more than the connection's end."""
+    with pytest.raises(Invalid, match="not encoded as its headers say"):
+        await bodies.read(make_mocked_request("POST", "/", headers={"Content-Length": "8"}, payload=Unreadable()), 100)
+
+
+async def test_a_body_that_grows_beyond_the_limit_as_it_is_unpacked_is_413(api) -> None:
+    """SEC-071"""
+    limit = api.parts.config.api.max_body_bytes
+    packed = gzip.compress(b" " * (limit + 1))
+    assert len(packed) < limit
+    assert (await api.post("/flavors", packed, "admin", headers={"Content-Encoding": "gzip"})).status == 413
     assert (await api.get("/flavors")).status == 200
 
 

@@ -1,5 +1,6 @@
 """Server groups, from outside: how they look in each version, who may see them, and how servers join and leave."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -215,3 +216,10 @@ async def test_hints_that_make_sense_are_kept(api) -> None:
     assert answer.status == 202, answer
     shown = (await api.get(f"/servers/{answer.body['server']['id']}", version="2.100")).body["server"]["scheduler_hints"]
     assert shown == {key: value if isinstance(value, list) else [value] for key, value in hints.items()}
+
+
+async def test_those_who_ask_at_once_get_no_more_groups_than_the_limit(api) -> None:
+    """SEC-060"""
+    body = {"server_group": {"name": "g", "policies": ["affinity"]}}
+    answers = await asyncio.gather(*(api.post("/os-server-groups", body) for _ in range(12)))
+    assert sorted(a.status for a in answers) == [200] * 3 + [403] * 9

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as Tree
 import libvirt
 
 from nova_async.model.tagged_devices import EPHEMERAL, NOWHERE, ROOT, SWAP, DeviceAddress
+from nova_async.virt.libvirt.parsed import parsed
 
 FILES = {"disk": ROOT, "disk.swap": SWAP, "disk.eph0": EPHEMERAL}
 DRIVES = ("scsi", "ide", "usb")  # buses of drives that the metadata has a word for
@@ -14,7 +15,7 @@ Element = Tree.Element
 
 def of(domain: libvirt.virDomain) -> tuple[DeviceAddress, ...]:
     """Of its disks and cards, as it runs or as it is to be started."""
-    root = Tree.fromstring(domain.XMLDesc(0))
+    root = parsed(domain.XMLDesc(0))
     disks = [_address(disk, "disk", name) for disk in root.iterfind("devices/disk") if (name := _name(disk))]
     cards = [_address(card, "nic", _value(card, "mac", "address")) for card in root.iterfind("devices/interface")]
     return (*disks, *cards)

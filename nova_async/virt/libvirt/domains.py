@@ -14,6 +14,7 @@ from nova_async.model.guests import GuestSpec, LiveProgress, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import GuestInfo
 from nova_async.virt.libvirt import xml
+from nova_async.virt.libvirt.parsed import parsed
 
 POWER_STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: PowerState.NOSTATE,
@@ -221,7 +222,7 @@ def _affect(levels: list[int]) -> int:
 
 
 def _card(domain: libvirt.virDomain, mac: str, flags: int) -> Tree.Element | None:
-    cards = Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/interface")
+    cards = parsed(domain.XMLDesc(flags)).iterfind("devices/interface")
     return next((card for card in cards if (found := card.find("mac")) is not None and found.get("address") == mac), None)
 
 
@@ -261,7 +262,7 @@ def bridges(connection: libvirt.virConnect) -> set[str]:
     found = set()
     for domain in connection.listAllDomains(0):
         for flags in _levels(domain):
-            for source in Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/disk/source[@protocol='nbd']"):
+            for source in parsed(domain.XMLDesc(flags)).iterfind("devices/disk/source[@protocol='nbd']"):
                 found.add(source.get("name", ""))
     return found
 
@@ -296,7 +297,7 @@ def reach_anew(domain: libvirt.virDomain, name: str) -> None:
 
 def is_reached_so(domain: libvirt.virDomain, volume: VolumeSpec, disk: str) -> bool:
     """Whether a running guest has the disk's bytes from where ``disk`` says."""
-    here, there = _disk(domain, volume, 0), Tree.fromstring(disk)
+    here, there = _disk(domain, volume, 0), parsed(disk)
     return here is not None and _place(here) == _place(there)
 
 
@@ -347,7 +348,7 @@ def target_of(domain: libvirt.virDomain, volume: VolumeSpec) -> str:
 
 def _disk(domain: libvirt.virDomain, volume: VolumeSpec, flags: int) -> Tree.Element | None:
     """``flags`` without secrets: libvirt knows those itself."""
-    disks = Tree.fromstring(domain.XMLDesc(flags)).iterfind("devices/disk")
+    disks = parsed(domain.XMLDesc(flags)).iterfind("devices/disk")
     return next((disk for disk in disks if xml.known_as(disk) == volume.known_as), None)
 
 
@@ -358,7 +359,7 @@ def begin_copy(domain: libvirt.virDomain, disk: str, copy: str) -> None:
     """Let QEMU write the disk as it is now to the file ``copy`` (qcow2), which it makes, while the guest goes on."""
     backup = Tree.Element("domainbackup", mode="push")
     disks = Tree.SubElement(backup, "disks")
-    for element in Tree.fromstring(domain.XMLDesc(0)).iterfind("devices/disk"):
+    for element in parsed(domain.XMLDesc(0)).iterfind("devices/disk"):
         source, target = element.find("source"), element.find("target")
         wanted = source is not None and source.get("file") == disk
         part = Tree.SubElement(disks, "disk", name=target.get("dev", "") if target is not None else "", backup="yes" if wanted else "no")
@@ -430,7 +431,7 @@ def abort_job(domain: libvirt.virDomain) -> None:
 
 def console(domain: libvirt.virDomain, protocol: str) -> tuple[int, str] | None:
     """Which start of the guest this is, and the socket of its console; None when it has no such console."""
-    devices = Tree.fromstring(domain.XMLDesc(0)).find("devices")
+    devices = parsed(domain.XMLDesc(0)).find("devices")
     assert devices is not None
     if protocol == SERIAL:
         place = devices.find("serial[@type='unix']/source")

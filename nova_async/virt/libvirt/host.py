@@ -14,6 +14,7 @@ from nova_async.config import Config
 from nova_async.model.topology import HostCell, HostTopology
 from nova_async.virt.driver import HostFacts
 from nova_async.virt.libvirt import topology
+from nova_async.virt.libvirt.parsed import parsed
 
 DAC_LABEL = re.compile(r"\+(\d+):\+(\d+)")
 MIB = 2**20
@@ -81,7 +82,7 @@ FOREIGN_TRAITS = {  # of hypervisors other than QEMU, by the type of their domai
 
 def facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Config) -> HostFacts:
     """Blocks; for a libvirt thread."""
-    capabilities = Tree.fromstring(connection.getCapabilities())
+    capabilities = parsed(connection.getCapabilities())
     if virt_type in FOREIGN_TRAITS:
         return _foreign_facts(connection, host, virt_type, config, capabilities)
     memory = psutil.virtual_memory()
@@ -123,7 +124,7 @@ def _foreign_facts(connection: libvirt.virConnect, host: str, virt_type: str, co
 
 def guests_owner(connection: libvirt.virConnect) -> tuple[int, int] | None:
     """User and group that guests' QEMU runs as; None when libvirt does not say. Blocks."""
-    for model in Tree.fromstring(connection.getCapabilities()).iterfind("host/secmodel"):
+    for model in parsed(connection.getCapabilities()).iterfind("host/secmodel"):
         if model.findtext("model") == "dac" and (label := DAC_LABEL.fullmatch(model.findtext("baselabel", ""))):
             return int(label[1]), int(label[2])
     return None

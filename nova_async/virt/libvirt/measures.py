@@ -1,13 +1,13 @@
 """What libvirt counts of a running guest."""
 
 from typing import Any
-from xml.etree import ElementTree as Tree
 
 import libvirt
 
 from nova_async.errors import Conflict
 from nova_async.model.guests import CardMeasures, DiskMeasures, Measures
 from nova_async.virt.libvirt.base import LibvirtBase
+from nova_async.virt.libvirt.parsed import parsed
 
 
 class Measuring(LibvirtBase):
@@ -58,7 +58,7 @@ def _card(told: dict[str, Any], key: str, macs: dict[str, str]) -> CardMeasures:
 
 def _macs(text: str) -> dict[str, str]:
     found = {}
-    for card in Tree.fromstring(text).iterfind("devices/interface"):
+    for card in parsed(text).iterfind("devices/interface"):
         target, mac = card.find("target"), card.find("mac")
         if target is not None and mac is not None:
             found[target.get("dev", "")] = mac.get("address", "")

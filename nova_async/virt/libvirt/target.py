@@ -7,6 +7,7 @@ from nova_async.errors import Error
 from nova_async.model.guests import GuestSpec
 from nova_async.virt.libvirt import placing
 from nova_async.virt.libvirt.meeting import Place
+from nova_async.virt.libvirt.parsed import parsed
 from nova_async.virt.libvirt.xml import NAMESPACE, known_as
 
 PINS = ("vcpupin", "emulatorpin", "vcpusched")
@@ -19,7 +20,7 @@ def described_for(text: str, guest: GuestSpec, generation: int, here: Path, plac
     Its volumes are reached as ``place.volumes`` says. Sockets that libvirt names get their names at the destination; what a disk is
     based on is read from the disk there.
     """
-    root = Tree.fromstring(text)
+    root = parsed(text)
     mark = root.find(MARK)
     if mark is None:
         raise Error("The domain says nothing of its server.")
@@ -43,7 +44,7 @@ def described_for(text: str, guest: GuestSpec, generation: int, here: Path, plac
 
 def _reach_volumes(root: Tree.Element, volumes: dict[str, str]) -> None:
     """What the guest sees of a disk stays; where its bytes are is the destination's. Raises ``Error`` when that has no way to one."""
-    known = {known_as(disk): disk for disk in map(Tree.fromstring, volumes.values())}
+    known = {known_as(disk): disk for disk in map(parsed, volumes.values())}
     for disk in root.iterfind("devices/disk"):
         there = known.get(known_as(disk))
         if there is None:
@@ -87,7 +88,7 @@ def _moved(value: str, here: Path, there: str) -> str:
 def own_disks(text: str, here: Path) -> dict[str, str]:
     """The disks below the guest's own folder that it may write: file name -> the name by which the guest knows it (vda)."""
     found = {}
-    for disk in Tree.fromstring(text).iterfind("devices/disk"):
+    for disk in parsed(text).iterfind("devices/disk"):
         source, target = disk.find("source"), disk.find("target")
         if source is None or target is None or disk.find("readonly") is not None:
             continue
@@ -99,7 +100,7 @@ def own_disks(text: str, here: Path) -> dict[str, str]:
 
 def processor(text: str) -> str:
     """The guest's processor, as it runs; empty when it has its host's own."""
-    cpu = Tree.fromstring(text).find("cpu")
+    cpu = parsed(text).find("cpu")
     if cpu is None or cpu.get("mode") != "custom":
         return ""
     return Tree.tostring(cpu, encoding="unicode")

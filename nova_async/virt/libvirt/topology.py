@@ -7,6 +7,7 @@ import libvirt
 
 from nova_async.config import HostDevices
 from nova_async.model.topology import PCI, PHYSICAL, VIRTUAL, Device, HostCell, cpus_of
+from nova_async.virt.libvirt.parsed import parsed
 
 KIB = {"b": 1 / 1024, "bytes": 1 / 1024, "KB": 1000 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 1024**2, "G": 1024**2}
 
@@ -43,7 +44,7 @@ def devices(connection: libvirt.virConnect, wanted: Iterable[HostDevices]) -> tu
     if not wanted:
         return ()
     flag = libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV
-    found = (device_of(Tree.fromstring(node.XMLDesc())) for node in connection.listAllDevices(flag))
+    found = (device_of(parsed(node.XMLDesc())) for node in connection.listAllDevices(flag))
     return tuple(sorted((d for d in found if any(_named(d, one) for one in wanted)), key=lambda d: d.address))
 
 

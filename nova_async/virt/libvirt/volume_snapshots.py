@@ -16,6 +16,7 @@ from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import domains
 from nova_async.virt.libvirt.base import START_SECONDS
+from nova_async.virt.libvirt.parsed import parsed
 from nova_async.virt.libvirt.snapshots import AGENT_SECONDS, Snapshots
 
 LOOK_SECONDS = 0.5
@@ -91,7 +92,7 @@ def begin_overlay(domain: libvirt.virDomain, volume: VolumeSpec, new: Path) -> N
     root = Tree.Element("domainsnapshot")
     disks = Tree.SubElement(root, "disks")
     wanted = domains.target_of(domain, volume)
-    for element in Tree.fromstring(domain.XMLDesc(0)).iterfind("devices/disk/target"):
+    for element in parsed(domain.XMLDesc(0)).iterfind("devices/disk/target"):
         name = element.get("dev", "")
         part = Tree.SubElement(disks, "disk", name=name, snapshot="external" if name == wanted else "no")
         if name == wanted:

@@ -15,6 +15,7 @@ from nova_async.model.guests import GuestSpec, PortSpec, VolumeSpec
 from nova_async.virt.libvirt import hardware, placing
 from nova_async.virt.libvirt.disks import Disk, Files
 from nova_async.virt.libvirt.hardware import Wishes
+from nova_async.virt.libvirt.parsed import parsed
 
 NAMESPACE = "urn:nova-async:guest:1"  # of the mark that tells our guests from others
 CPU_MODES = frozenset({"host-model", "host-passthrough", "maximum"})
@@ -108,7 +109,7 @@ def add_ends(root: Element) -> None:
 def read_mark(text: str) -> Mark:
     """The mark, from libvirt's copy of it. Raises ``Error`` when it is damaged."""
     try:
-        root = Tree.fromstring(text)
+        root = parsed(text)
         plain = {child.tag.rpartition("}")[2]: child for child in root}
         return Mark(
             generation=int(plain["generation"].text or ""),

@@ -1,0 +1,91 @@
+"""What the code as a whole never does, read from its syntax."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import ParseError
+
+import pytest
+
+from nova_async.virt.libvirt.parsed import parsed
+
+PACKAGE = Path(__file__).parent.parent / "nova_async"
+SECRETS = ("token", "secret", "password", "passphrase", "signature", "digest", "hash", "fingerprint", "ticket")
+NO_SECRETS = {  # what is compared by ``==`` all the same, and why nobody learns from how long that takes
+    "new.password_hash": "both are ours: did the password change?",
+    "user.password_hash": "likewise",
+    "self._token": "our own, against our own",
+    "(await get(reader, Digest)).sha256": "of bytes that the sender holds itself",
+    "image.sha512": "everybody who sees the image sees it",
+    "self._digest": "of the list of revocations, ours both",
+}
+
+
+def syntax() -> Iterator[tuple[str, ast.AST]]:
+    """Each node of each module, with the module's path below the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            yield str(path.relative_to(PACKAGE)), node
+
+
+def called(node: ast.AST) -> str:
+    """The name of what is called, with the names before it; empty for what is no call."""
+    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+
+
+def test_no_command_passes_through_a_shell_and_no_text_through_templates() -> None:
+    """SEC-055: what users write stays one argument."""
+    shells, templates = ("create_subprocess_shell", "os.system", "os.popen", "getoutput"), ("jinja2", "mako", "string", "chevron")
+    for path, node in syntax():
+        assert not called(node).endswith(shells), path
+        if isinstance(node, ast.Call):
+            assert "shell" not in {word.arg for word in node.keywords}, path
+        if isinstance(node, ast.List | ast.Tuple):
+            words = [e.value for e in node.elts if isinstance(e, ast.Constant)]
+            assert not {"sh", "bash", "/bin/sh", "/bin/bash"}.intersection(w for w in words[:1] if isinstance(w, str)), (path, words)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not any(name.partition(".")[0] in templates for name in names), (path, names)
+
+
+def test_secrets_are_compared_in_constant_time() -> None:
+    """SEC-054"""
+    for path, node in syntax():
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            sides = [ast.unparse(side) for side in (node.left, *node.comparators) if isinstance(side, ast.Name | ast.Attribute)]
+            if len(sides) == 2 and any(side.rpartition(".")[2].endswith(SECRETS) for side in sides):
+                assert NO_SECRETS.keys() & set(sides), (path, ast.unparse(node))
+
+
+def test_no_service_hands_out_folders_or_reads_forms_or_cookies() -> None:
+    """SEC-071"""
+    for path, node in syntax():
+        assert not called(node).endswith((".add_static", ".static", "request.post", "request.multipart", "http.post")), path
+        assert not (isinstance(node, ast.Attribute) and ast.unparse(node) in ("request.cookies", "http.cookies")), path
+
+
+def test_documents_of_libvirt_are_read_in_one_place() -> None:
+    """SEC-058"""
+    readers = {"fromstring", "fromstringlist", "parse", "iterparse", "XML", "XMLID", "XMLParser", "XMLPullParser"}
+    for path, node in syntax():
+        scope, _, name = called(node).rpartition(".")
+        assert not (name in readers and scope in ("Tree", "ElementTree") and path != "virt/libvirt/parsed.py"), (path, name)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xml"):
+            assert not readers & {alias.name for alias in node.names}, path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<!DOCTYPE a [<!ENTITY a "' + "x" * 1000 + '">]><a>' + "&a;" * 1000 + "</a>",
+        '<!DOCTYPE a [<!ENTITY a "x"><!ENTITY b "&a;&a;"><!ENTITY c "&b;&b;">]><a>&c;</a>',
+        '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><a>&a;</a>',
+        '<!DOCTYPE a SYSTEM "http://localhost/a.dtd"><a/>',
+        '<!DOCTYPE a [<!ENTITY % p SYSTEM "file:///etc/passwd">%p;]><a/>',
+        "<a>&undefined;</a>",
+    ],
+)
+def test_entities_are_not_read(text: str) -> None:
+    """SEC-058"""
+    with pytest.raises(ParseError):
+        parsed(text)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import OTHER_PROJECT, PROJECT
+from tests.api.conftest import IMAGE, OTHER_PROJECT, PROJECT
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "api" / "samples"
 
@@ -125,3 +125,24 @@ async def test_the_description_can_be_changed_since_2_55(api) -> None:
     assert (await api.put("/flavors/1", body, "admin", "2.54")).status == 404
     assert (await api.put("/flavors/1", body, "admin", "2.55")).body["flavor"]["description"] == "small"
     assert (await api.put("/flavors/2", body, "admin", "2.55")).status == 404
+
+
+async def test_a_private_flavor_looks_to_strangers_like_one_that_is_not_there(api) -> None:
+    """SEC-032."""
+    await api.flavor("private", **{"os-flavor-access:is_public": False})
+    server = await api.server()
+
+    async def told(flavor: str) -> list[tuple[int, str]]:
+        new = {"server": {"name": "x", "imageRef": IMAGE, "flavorRef": flavor}}
+        answers = [
+            await api.get(f"/flavors/{flavor}"),
+            await api.get(f"/flavors/{flavor}/os-extra_specs"),
+            await api.post("/servers", new),
+            await api.act(server, "resize", {"flavorRef": flavor}),
+        ]
+        return [(answer.status, answer.message.replace(flavor, "it")) for answer in answers]
+
+    seen = await told("private")
+    assert seen == await told("nothing")
+    assert {status for status, _ in seen} <= {400, 404}
+    assert (await api.get("/servers/detail?flavor=private")).body["servers"] == []

@@ -399,3 +399,14 @@ async def test_a_server_that_left_its_last_security_group_is_in_none(api, wired)
     assert (await api.get(f"/servers/{server}")).body["server"]["security_groups"] == [{"name": "default"}]
     assert (await api.act(server, "removeSecurityGroup", {"name": "default"})).status == 202
     assert "security_groups" not in (await api.get(f"/servers/{server}")).body["server"]
+
+
+async def test_a_rebuild_with_another_image_knows_what_the_server_was(api) -> None:
+    """SEC-024: its host may refuse the image."""
+    server = await api.server()
+    async with api.database.connection() as conn:
+        await conn.execute("UPDATE instances SET image_id = $1, kernel_id = 'k' WHERE uuid = $2", MISSING, server)
+    assert (await api.act(server, "rebuild", {"imageRef": IMAGE})).status == 202
+    was = api.starter.begun[-1][2]["was"]
+    assert (str(was["image_id"]), was["kernel_id"]) == (MISSING, "k")
+    assert was.keys() == {"image_id", "image_properties", "kernel_id", "ramdisk_id", "system_metadata"}

@@ -360,3 +360,22 @@ async def test_a_server_on_a_volume_is_rebuilt_with_another_image_since_2_93(api
             assert answer.body["server"]["image"] == ""
             await api.settle(server)
     assert [d["volume_id"] for d in await devices(api)] == [VOLUME]
+
+
+async def test_volumes_of_others_are_of_no_use(api) -> None:
+    """SEC-033."""
+    server, _ = await with_volume(api)
+    await api.flavor("none", disk=0)
+    held = dict(api.volumes.held)
+    api.volumes.shelf[OTHER] = msgspec.structs.replace(volume(OTHER), project_id="somebody")
+    device = {"source_type": "volume", "destination_type": "volume", "uuid": OTHER, "boot_index": 0}
+    boot = {"server": {"name": "x", "flavorRef": "none", "block_device_mapping_v2": [device]}}
+    path = f"/servers/{server}/os-volume_attachments"
+    for answer in (
+        await api.post("/servers", boot),
+        await attach(api, server, {"volumeId": OTHER}),
+        await api.put(f"{path}/{VOLUME}", {"volumeAttachment": {"volumeId": OTHER}}, "admin"),
+    ):
+        assert answer.status in (400, 404), answer
+        assert OTHER in answer.message
+    assert (api.volumes.held, api.volumes.shelf[OTHER].status) == (held, "available")

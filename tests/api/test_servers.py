@@ -665,3 +665,21 @@ async def test_administrators_see_all_projects_and_what_is_deleted(api) -> None:
     assert await names(api, "?status=deleted", "admin") == ["mine"]
     assert await names(api, "?deleted=true") == []
     assert await names(api, "?changes-since=2020-01-01T00:00:00Z") == ["mine"]
+
+
+@pytest.mark.parametrize("hint", ["different_host", "same_host"])
+async def test_hints_name_a_bounded_number_of_servers(api, hint) -> None:
+    """SEC-026: and all of them are looked up by one statement (``hosts_of``)."""
+    body = {"name": "x", "imageRef": IMAGE, "flavorRef": (await api.flavor("small"))["id"]}
+    for count, status in ((1000, 202), (1001, 400), (10_000, 413)):
+        ids = [f"00000000-0000-4000-8000-{n:012x}" for n in range(count)]
+        answer = await api.post("/servers", {"server": body, "os:scheduler_hints": {hint: ids}})
+        assert answer.status == status, count
+
+
+async def test_an_image_needs_a_flavor_with_a_disk(api) -> None:
+    """SEC-028."""
+    body = {"name": "x", "imageRef": IMAGE, "flavorRef": (await api.flavor("none", disk=0))["id"]}
+    answer = await api.post("/servers", {"server": body})
+    assert (answer.status, answer.message) == (403, "Only volume-backed servers are allowed for flavors with zero disk.")
+    assert (await api.get("/servers")).body["servers"] == []

@@ -84,6 +84,7 @@ async def test_a_hypervisor_that_goes_away_in_the_middle_is_asked_once_more(two)
 
 
 async def test_what_the_user_did_wrong_is_not_tried_elsewhere(two):
+    """SEC-027: nor does it count against the host."""
     for host in ("host1", "host2"):
         two.faults[host].fail("spawn", 1, Invalid("The image lies about its format."))
     server = await two.boot()
@@ -91,6 +92,13 @@ async def test_what_the_user_did_wrong_is_not_tried_elsewhere(two):
     row = await two.server(server)
     assert (row.vm_state, row.fault["message"], row.fault["code"]) == ("error", "The image lies about its format.", 400)
     assert row.generation == 1
+    for host in ("host1", "host2"):
+        two.faults[host].fail("spawn", 10, Invalid("The image lies about its format."))
+    for _ in range(10):
+        await two.boot()
+    await two.settle()
+    async with two.database.connection() as conn:
+        assert [tuple(row) for row in await conn.fetch("SELECT failed_builds, disabled FROM hosts")] == [(0, False)] * 2
 
 
 async def test_no_valid_host_explains_itself(two):

@@ -269,7 +269,7 @@ async def test_versions_and_paths(service: Service, anna: Client) -> None:
 
 
 async def test_the_next_owner_reads_nothing_of_what_was_deleted(service: Service, anna: Client) -> None:
-    """INV-30."""
+    """INV-30, SEC-016."""
     volume = await anna.volume()
     with service.path(volume).open("r+b") as file:
         file.write(noise(2**20))

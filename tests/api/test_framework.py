@@ -109,6 +109,7 @@ async def test_an_outer_request_id_is_kept(api) -> None:
 
 @pytest.mark.parametrize("kind", ["text/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
 async def test_other_media_types_are_415(api, kind) -> None:
+    """SEC-058: XML is not read at all."""
     answer = await api.post("/flavors", {"flavor": FLAVOR}, "admin", headers={"Content-Type": kind})
     assert answer.body == {"badMediaType": {"code": 415, "message": "Unsupported Content-Type"}}
 
@@ -119,6 +120,7 @@ async def test_these_media_types_pass(api, kind) -> None:
 
 
 async def test_a_body_beyond_the_limit_is_413(api) -> None:
+    """SEC-057"""
     limit = api.parts.config.api.max_body_bytes
     answer = await api.post("/flavors", b" " * (limit + 1), "admin")
     assert answer.status == 413

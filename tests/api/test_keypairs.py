@@ -103,6 +103,7 @@ async def test_lists_are_paged_by_name_since_2_35(api) -> None:
 
 
 async def test_a_user_has_no_more_than_the_quota_even_when_asking_at_once(api) -> None:
+    """SEC-060"""
     await api.put(f"/os-quota-sets/{PROJECT}", {"quota_set": {"key_pairs": 2}}, "admin")
     answers = await asyncio.gather(*(imported(api, f"k{i}") for i in range(6)))
     assert sorted(a.status for a in answers) == [201, 201, 403, 403, 403, 403]

@@ -62,6 +62,7 @@ async def test_a_locked_server_is_changed_by_administrators_only(api) -> None:
 
 
 async def test_no_more_items_than_the_quota_even_at_once(api) -> None:
+    """SEC-060"""
     await api.put(f"/os-quota-sets/{PROJECT}", {"quota_set": {"metadata_items": 3}}, "admin")
     server = await api.server(metadata={"a": "1"})
     path = f"/servers/{server}/metadata"

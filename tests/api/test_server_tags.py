@@ -60,6 +60,7 @@ async def test_only_settled_servers_are_tagged(api, method, tag, action) -> None
 
 
 async def test_a_server_has_fifty_tags_at_most_even_when_they_come_at_once(api) -> None:
+    """SEC-060"""
     server = await api.server()
     path = f"/servers/{server}/tags"
     await api.put(path, {"tags": [f"t{i}" for i in range(48)]}, version=V)

@@ -341,6 +341,7 @@ async def test_as_many_are_made_as_the_quota_leaves_between_min_and_max(api) -> 
 
 
 async def test_concurrent_creates_never_pass_the_limit(api) -> None:
+    """SEC-060"""
     await api.flavor("1")
     await set_limit(api, "instances", 5)
     answers = await asyncio.gather(*(api.post("/servers", {"server": BODY}) for _ in range(16)))

@@ -189,7 +189,7 @@ async def test_creating_is_never_repeated(world: RealWorld) -> None:
 async def test_a_strange_answer_is_unavailable(
     answer: Callable[[], web.Response], world: RealWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SEC-013: a redirect is not followed, so that the token goes to nobody else."""
+    """SEC-013, SEC-079: a redirect is not followed, so that the token goes to nobody else."""
     monkeypatch.setattr("nova_async.services.client.FIRST_PAUSE", 0.001)
     server, asked = await respond([answer])
     async with server:

@@ -96,6 +96,7 @@ async def test_whatever_is_limited_is_refused_beyond(api: Api) -> None:
 
 
 async def test_those_who_ask_at_once_get_no_more_than_the_limit(api: Api) -> None:
+    """SEC-060"""
     await limit(api, network=3)
 
     statuses = await asyncio.gather(*(api("alice", "POST", "/v2.0/networks", {"network": {}}) for _ in range(8)))

@@ -346,6 +346,16 @@ def test_secure_boot_has_what_it_needs(tmp_path: Path) -> None:
     test_libvirts_schema_accepts_it(guest, ALL, tmp_path)
 
 
+def test_a_guest_learns_no_serial_number_but_its_own() -> None:
+    """SEC-068"""
+    root = Tree.fromstring(domain(spec(), KVM))
+    told = {entry.get("name"): entry.text for entry in root.iterfind("sysinfo[@type='smbios']/system/entry")}
+    assert (told["serial"], told["uuid"], root.findtext("uuid")) == (FOLDER.name,) * 3
+    smbios = root.find("os/smbios")
+    assert smbios is not None
+    assert smbios.get("mode") == "sysinfo"  # "host" would show the host's
+
+
 def test_a_plain_guest_has_no_device_that_nothing_asked_for() -> None:
     """SEC-074."""
     root = Tree.fromstring(domain(spec(), xml.Host(virt_type="kvm", consoles=("vnc", "serial"))))

@@ -199,3 +199,15 @@ async def test_a_file_that_cannot_be_read_again_changes_nothing(tmp_path: Path, 
     await policy.reload()
     assert not policy.may(CALLERS["nobody"], name)
     assert policy.may(CALLERS["reader"], name)
+
+
+@pytest.mark.parametrize("spelling", [str, str.lower, lambda name: name.replace("-", "_")], ids=["as it is", "lower", "underscores"])
+async def test_nobody_is_believed_what_headers_say_beside_the_token(api, spelling) -> None:
+    """SEC-039."""
+    claims = {"X-Roles": "admin", "X-Role": "admin", "X-User-Id": "admin", "X-Project-Id": OTHER_PROJECT, "X-Identity-Status": "Confirmed"}
+    headers = {spelling(name): value for name, value in claims.items()}
+    stranger = await api.server("stranger")
+    assert (await api.get("/servers", None, headers=headers)).status == 401
+    assert (await api.get("/os-services", "member", headers=headers)).status == 403
+    assert (await api.get(f"/servers/{stranger}", "member", headers=headers)).status == 404
+    assert (await api.get("/servers", "member", headers=headers)).body["servers"] == []

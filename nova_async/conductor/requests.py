@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import msgspec
+
 from nova_async.conductor.parts import Run
 from nova_async.db import Connection, placements, server_groups
+from nova_async.errors import NoCapacity, Unavailable
 from nova_async.model.image_properties import renamed
 from nova_async.model.instances import Instance
 from nova_async.scheduler.guest_topology import devices, topology
 from nova_async.scheduler.request import Request
 from nova_async.scheduler.resources import resources_of, traits_of
+from nova_async.workflow.steps import GiveUp
 
 
 async def request_for(run: Run, conn: Connection, instance: Instance) -> Request:
@@ -40,6 +44,21 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
         devices=devices(instance.flavor, instance.image_properties, run.parts.config.pci.alias),
         alike=await _alike(run, conn, instance) if run.parts.scheduler.compares_images else {},
     )
+
+
+async def check_image(run: Run, conn: Connection, instance: Instance, **of_image: Any) -> None:
+    """Where the server is, what the operator's rules say of images on hosts holds for another image too.
+
+    ``of_image``: what a request says of that image otherwise than the row. Raises ``GiveUp``, and ``Unavailable`` where nobody can tell.
+    """
+    host = run.parts.scheduler.table.by_name.get(instance.host or "")
+    if host is None:
+        raise Unavailable("The server's host has not reported since this process started.")
+    request = msgspec.structs.replace(await request_for(run, conn, instance), **of_image)
+    reasons = run.parts.scheduler.keeps_out(host, request)
+    if reasons:
+        told = "; ".join(f"{name} ({why})" for name, why in reasons.items())
+        raise GiveUp(NoCapacity(f"The server's host may not have this image: {told}."), {"refused": reasons})
 
 
 def claimed_by(instance: Instance, flavor: dict[str, Any] | None = None) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A server that gets another image where it is."""
+"""A server that gets another image where it is, for good or to be rescued."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nova_async.context import service_context
 from nova_async.db import Database, instances
 from tests.cloud import Cloud, cloud
 
@@ -48,3 +49,20 @@ async def test_an_image_that_the_host_may_have_is_taken(one: Cloud) -> None:
     await one.settle()
     after = await rebuilt(one, server, {"os_distro": "debian"})
     assert (after.vm_state, after.image_properties, after.fault) == ("active", {"os_distro": "debian"}, None)
+
+
+@pytest.mark.parametrize(("wanted", "words"), [({}, None), ({"trait:CUSTOM_GOLD": "required"}, "it lacks the trait CUSTOM_GOLD")])
+async def test_an_image_that_rescues_is_held_against_the_host_too(one: Cloud, wanted: dict[str, str], words: str | None) -> None:
+    """SEC-024"""
+    server, ctx = await one.boot(), service_context("req-image")
+    await one.settle()
+    image = await one.images.ensure_blank(ctx, "rescuing")
+    await one.images.set_properties(ctx, image.id, wanted)
+    await one.begin("rescue", server, image_id=image.id)
+    await one.settle()
+    after = await one.server(server)
+    if words is None:
+        assert (after.vm_state, after.task_state, after.fault) == ("rescued", None, None)
+    else:
+        assert (after.vm_state, after.task_state) == ("active", None)
+        assert words in after.fault["message"]

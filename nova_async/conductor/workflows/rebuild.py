@@ -2,20 +2,17 @@
 
 from typing import Any
 
-import msgspec
-
 from nova_async import log
 from nova_async.bus.messages.compute import PowerOff, Rebuild
 from nova_async.conductor.parts import Run
-from nova_async.conductor.requests import request_for
+from nova_async.conductor.requests import check_image
 from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error, note_fault
 from nova_async.conductor.volumes import bring_to, look_again
 from nova_async.db import Connection, instances, placements
-from nova_async.errors import Conflict, Invalid, NoCapacity, NotFound, Unavailable
+from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model import states
-from nova_async.model.instances import Instance
 from nova_async.model.power import PowerState
-from nova_async.workflow.steps import Definition, GiveUp, Wait, step, steps
+from nova_async.workflow.steps import Definition, Wait, step, steps
 
 logger = log.get("conductor.rebuild")
 
@@ -26,21 +23,8 @@ async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
     if not instance.host:
         raise Conflict("The server is on no host.")
     if run.input.get("was"):
-        await _check_host(run, conn, instance)
+        await check_image(run, conn, instance, image_id=run.input["image_id"])
     return {"stopped": instance.vm_state == states.STOPPED}
-
-
-async def _check_host(run: Run, conn: Connection, instance: Instance) -> None:
-    """What the operator's rules say of images on hosts holds for another image too."""
-    scheduler = run.parts.scheduler
-    host = scheduler.table.by_name.get(instance.host or "")
-    if host is None:
-        raise Unavailable("The server's host has not reported since this process started.")
-    request = await request_for(run, conn, instance)
-    reasons = scheduler.keeps_out(host, msgspec.structs.replace(request, image_id=run.input["image_id"]))
-    if reasons:
-        told = "; ".join(f"{name} ({why})" for name, why in reasons.items())
-        raise GiveUp(NoCapacity(f"The server's host may not have this image: {told}."), {"refused": reasons})
 
 
 def keeps_volume(run: Run) -> bool:

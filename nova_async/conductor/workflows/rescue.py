@@ -6,17 +6,23 @@ import msgspec
 
 from nova_async.bus.messages.compute import Rescue, Unrescue
 from nova_async.conductor.parts import Run
+from nova_async.conductor.requests import check_image
 from nova_async.conductor.servers import guest_now, host_of, instance_of, is_on, leave_to_host, note_fault, own_image
 from nova_async.db import Connection, moves, placements
 from nova_async.model import states
+from nova_async.model.image_properties import renamed
 from nova_async.model.power import PowerState
 from nova_async.workflow.steps import Definition, step, steps
 
 
 async def choose_image(run: Run) -> dict[str, Any]:
-    """The image to boot from, and what the guest was."""
+    """The image to boot from, which its host may have, and what the guest was."""
     image = await own_image(run, run.input.get("image_id"))
     await host_of(run)
+    if run.input.get("image_id"):
+        of_image = {"image_id": image.id, "disk_format": image.disk_format, "image_properties": renamed(image.properties)}
+        async with run.parts.database.connection() as conn:
+            await check_image(run, conn, await instance_of(run), **of_image)
     return {"image": msgspec.to_builtins(image), "on": await is_on(run)}
 
 

@@ -232,19 +232,17 @@ class Subnets(Collection[rows.SubnetRow]):
     async def _insert(self, ctx: Context, row: rows.SubnetRow) -> None:
         """One at a time: ranges are unique in the whole deployment where hosts route all of them side by side.
 
-        Raises ``Invalid`` for one that its own network has, as Neutron does, and ``Conflict`` for another's: any other range will do.
+        Raises ``Invalid``, as Neutron does where it lets no ranges overlap: clients that try range after range wait for that.
         """
         async with self.service.db.transaction() as conn:
             network = await Networks(self.service).get(ctx, row.network_id, conn)
             require_owner(ctx, network)
             await require_room(self.service, conn, row.project_id, "subnet")
             await rows.lock_subnets(conn)
-            overlaps = f"Requested subnet with cidr: {row.cidr} overlaps with another subnet."
             beside = await rows.subnets(conn, rows.Page(), [row.network_id])
-            if any(_overlap(subnet.cidr, row.cidr) for subnet in beside):
-                raise Invalid(overlaps)
-            if plugs_ports(self.service.config) and await rows.overlapping(conn, row.cidr) is not None:
-                raise Conflict(overlaps)
+            taken = plugs_ports(self.service.config) and await rows.overlapping(conn, row.cidr) is not None
+            if taken or any(_overlap(subnet.cidr, row.cidr) for subnet in beside):
+                raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
             await rows.insert_subnet(conn, row)
             servers = await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
         await self.service.tell([server for server in servers if is_uuid(server)])

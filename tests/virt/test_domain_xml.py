@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nova_async.errors import Error, Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
-from nova_async.virt.libvirt import disks, hardware, xml
+from nova_async.virt.libvirt import disks, hardware, rescue, xml
 
 from .libvirt_schema import assert_valid
 
@@ -71,6 +71,18 @@ def test_a_guest_boots_from_a_volume_and_has_no_root_disk() -> None:
     assert volume.find("driver").get("type") == "raw", "whatever a guest wrote into it (SEC-004)"  # type: ignore[union-attr]
     assert tree.find("os/boot") is None
     assert tree.find("os/type").get("machine") == "q35"  # type: ignore[union-attr]
+
+
+def test_a_guest_in_rescue_boots_from_the_rescue_disk_and_not_from_its_root_volume(tmp_path: Path) -> None:
+    root = way(volume={"device": "/dev/vda", "boot_index": 0})
+    guest = spec(image=None, volumes=(root.volume,))
+    image = ImageRef(
+        id="rescue", disk_format="qcow2", size_bytes=1, sha512="", properties={"hw_rescue_device": "disk", "hw_rescue_bus": "virtio"}
+    )
+    text = xml.domain(guest, 1, rescue.layout(disks.layout(FOLDER, guest), image, ("vda",)), QEMU, (root,))
+    first = [disk.find("target").get("dev") for disk in Tree.fromstring(text).iterfind("devices/disk[boot]")]  # type: ignore[union-attr]
+    assert first == ["vdb"]
+    assert_valid(text, tmp_path)
 
 
 def test_ways_to_volumes() -> None:

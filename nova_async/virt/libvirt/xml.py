@@ -245,7 +245,7 @@ def _devices(root: Element, guest: GuestSpec, files: Files, host: Host, ways: tu
     for disk in files.disks:
         devices.append(_disk(disk, files, guest, host))
     for way in ways:
-        devices.append(_volume(way, host))
+        devices.append(_volume(way, host, boots=not files.rescue))
     if host.virt_type == "test":
         for port in guest.ports:
             devices.append(_interface(port, guest))
@@ -327,8 +327,11 @@ def volume(way: Way, guest: GuestSpec, host: Host) -> str:
     return Tree.tostring(_volume(way, host), encoding="unicode")
 
 
-def _volume(way: Way, host: Host) -> Element:
-    """A disk of the format that the volume service tells, whatever its bytes look like; guests know it by its serial number."""
+def _volume(way: Way, host: Host, *, boots: bool = True) -> Element:
+    """A disk of the format that the volume service tells, whatever its bytes look like; guests know it by its serial number.
+
+    ``boots``: from a root volume, which a guest in rescue does not.
+    """
     spec, data = way.volume, way.data
     element = Element("disk", type="file" if way.kind == "file" else "network", device="disk")
     if (form := str(data.get("format") or "raw")) not in ("raw", "qcow2"):
@@ -364,7 +367,7 @@ def _volume(way: Way, host: Host) -> Element:
         SubElement(SubElement(source, "encryption", format="luks"), "secret", type="passphrase", uuid=spec.volume_id)
     name, serial = spec.known_as
     SubElement(element, "target", dev=name, bus=spec.bus)
-    if spec.boot_index == 0:
+    if spec.boot_index == 0 and boots:
         SubElement(element, "boot", order="1")
     if spec.shared:
         SubElement(element, "shareable")

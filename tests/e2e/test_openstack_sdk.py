@@ -347,8 +347,9 @@ def test_servers_are_deleted_and_restored(compute: Compute, server: Any) -> None
     assert compute.reaches(server, "SOFT_DELETED")
     compute.restore_server(server)
     assert compute.reaches(server, "ACTIVE")
-    compute.delete_server(server, force=True)
-    compute.wait_for_delete(compute.get_server(server.id), interval=0.05, wait=30)
+    there = compute.get_server(server.id)
+    compute.delete_server(there, force=True)
+    compute.wait_for_delete(there, interval=0.05, wait=30)
     assert compute.find_server("one") is None
     today = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
     usage = compute.get_usage(compute.connection.current_project_id, start=today)

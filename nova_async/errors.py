@@ -21,6 +21,12 @@ class Invalid(Error):
     default = "The server could not comply with the request since it is either malformed or otherwise incorrect."
 
 
+class Unreadable(Invalid):
+    """Chunks, or their compression, are not what they are said to be."""
+
+    default = "The request's body is not encoded as its headers say."
+
+
 class Unauthorized(Error):
     """Nobody we know is asking."""
 

@@ -6,18 +6,17 @@ from typing import Any
 
 from aiohttp import web
 
-from nova_async.errors import BadMediaType, Invalid, TooLarge
+from nova_async.errors import BadMediaType, Invalid, TooLarge, Unreadable
 
 MEDIA_TYPES = frozenset({"", "application/json", "text/plain", "application/vnd.openstack.compute+json", "application/octet-stream"})
 MALFORMED = "Malformed request body"
-UNREADABLE = "The request's body is not encoded as its headers say."
 LARGEST_INTEGER = 2**63 - 1
 
 
 async def read(request: web.Request, limit: int) -> bytes:
     """The body's bytes; raises ``TooLarge`` as soon as more than ``limit`` are announced or come.
 
-    Raises ``Invalid`` where chunks or their compression (Content-Encoding) cannot be read.
+    Raises ``Unreadable`` where chunks or their compression (Content-Encoding) are not what they are said to be.
     """
     if (request.content_length or 0) > limit:
         raise TooLarge()
@@ -31,7 +30,7 @@ async def read(request: web.Request, limit: int) -> bytes:
                 raise TooLarge()
             chunks.append(chunk)
     except web.RequestPayloadError:
-        raise Invalid(UNREADABLE) from None
+        raise Unreadable from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

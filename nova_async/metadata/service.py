@@ -65,7 +65,7 @@ class MetadataService:
         except web.HTTPException as error:
             return web.Response(status=error.status, text=error.reason)
         except web.RequestPayloadError:
-            return web.Response(status=400, text="The body is not encoded as its headers say.")
+            return web.Response(status=400, text=errors.Unreadable.default)
         except Exception as error:
             logger.exception("metadata.crashed", error=repr(error))
             return web.Response(status=500, text="An unknown error has occurred. Please try your request again.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 PARTS = ("sockets", "cores", "threads")
-UNBOUNDED = 65_536
+UNBOUNDED = 65_536  # of a part; also the most CPUs that a guest has in all
 
 
 class CpuTopology(NamedTuple):
@@ -47,6 +47,9 @@ def _preferred(specs: Mapping[str, Any], image: Mapping[str, Any], bounds: CpuTo
 
 
 def _shapes(vcpus: int) -> list[CpuTopology]:
+    """None for more CPUs than any host has: flavors may say 2^31, and to try so many divisors would hold everybody up for a minute."""
+    if vcpus > UNBOUNDED:
+        return []
     divisors = [number for number in range(1, vcpus + 1) if vcpus % number == 0]
     return [CpuTopology(s, c, vcpus // (s * c)) for s in divisors for c in divisors if vcpus % (s * c) == 0]
 

@@ -101,7 +101,7 @@ def edge(
             except web.HTTPException as error:
                 response = json_response(form(error.status, error.reason), error.status)
             except web.RequestPayloadError:
-                response = json_response(form(400, "The request's body is not encoded as its headers say."), 400)
+                response = json_response(form(400, errors.Unreadable.default), 400)
             except Exception as error:
                 logger.exception("request.crashed", path=request.path, error=repr(error))
                 response = json_response(form(500, "Unexpected error; the request id names it in the log."), 500)

@@ -40,6 +40,17 @@ async def given_cells(api, names: dict[str, str]) -> None:
         await topologies.insert(conn, names["server"], 0, host, Fit(cells=CELLS))
 
 
+@pytest.mark.parametrize("specs", [{"hw:cpu_policy": "dedicated"}, {"hw:numa_nodes": "1"}, {"hw:cpu_threads": "2"}])
+async def test_more_cpus_than_anybody_could_count_are_refused_before_they_are_counted(api, specs: dict[str, str]) -> None:
+    await flavor(api, "vast", specs, vcpus=2_095_133_040)
+    answer = await api.post("/servers", {"server": {"name": "web", "imageRef": IMAGE, "flavorRef": "vast"}})
+    assert (answer.status, answer.message) == (
+        400, "Requested vCPU limits 65536:65536:65536 are impossible to satisfy for vcpus count 2095133040",
+    )  # fmt: skip
+    server = await api.server()
+    assert (await api.act(server, "resize", {"flavorRef": "vast"})).status == 400
+
+
 async def test_what_a_server_was_given(api) -> None:
     names: dict[str, str] = {}
     await given_cells(api, names)

@@ -50,6 +50,13 @@ def test_bounds_that_cannot_be_kept(specs, image, words) -> None:
         chosen(4, specs, image)
 
 
+@pytest.mark.parametrize("vcpus", [65_537, 2_095_133_040, 2**31 - 1])
+def test_more_cpus_than_any_host_has_are_refused_without_a_search(vcpus: int) -> None:
+    """The second has 1,536 divisors; the event loop stood still for most of a minute."""
+    with pytest.raises(ValueError, match=f"65536:65536:65536 are impossible to satisfy for vcpus count {vcpus}"):
+        chosen(vcpus, {}, {})
+
+
 def test_old_names_of_image_properties_count_unless_the_present_one_is_there() -> None:
     assert renamed({"vm_mode": "xen", "hypervisor_type": "qemu", "img_hv_type": "kvm"}) == {
         "vm_mode": "xen", "hw_vm_mode": "xen", "hypervisor_type": "qemu", "img_hv_type": "kvm",

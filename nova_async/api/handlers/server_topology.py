@@ -14,11 +14,11 @@ from nova_async.scheduler.guest_topology import devices, topology
 
 def check(request: Request, flavor: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
     """Raises ``Invalid`` in Nova's words for NUMA cells, CPU policies, pages or PCI devices that no host could give."""
-    topology(flavor, properties)
     try:
         chosen(int(flavor["vcpus"]), flavor.get("extra_specs") or {}, properties)
     except ValueError as error:
         raise Invalid(str(error)) from None
+    topology(flavor, properties)  # after it is known that the CPUs are not too many to be counted one by one
     devices(flavor, properties, request.parts.config.pci.alias)
 
 

@@ -406,7 +406,10 @@ async def test_a_rebuild_with_another_image_knows_what_the_server_was(api) -> No
     server = await api.server()
     async with api.database.connection() as conn:
         await conn.execute("UPDATE instances SET image_id = $1, kernel_id = 'k' WHERE uuid = $2", MISSING, server)
-    assert (await api.act(server, "rebuild", {"imageRef": IMAGE})).status == 202
+    asked = {"imageRef": IMAGE, "name": "other", "metadata": {"new": "1"}, "key_name": None}
+    assert (await api.act(server, "rebuild", asked, version="2.54")).status == 202
     was = api.starter.begun[-1][2]["was"]
     assert (str(was["image_id"]), was["kernel_id"]) == (MISSING, "k")
-    assert was.keys() == {"image_id", "image_properties", "kernel_id", "ramdisk_id", "system_metadata"}
+    assert (was["display_name"], was["metadata"], was["key_name"]) == ("web", {}, None)
+    of_image = {"image_id", "image_properties", "kernel_id", "ramdisk_id", "system_metadata"}
+    assert was.keys() == of_image | {"display_name", "metadata", "key_name", "key_data"}

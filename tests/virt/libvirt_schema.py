@@ -10,6 +10,7 @@ TOOLS = ("virt-xml-validate", "xmllint")
 
 
 def assert_valid(text: str, folder: Path) -> None:
+    """Skips where libvirt's tools are missing: who is not root has no ``make`` that installs them."""
     if any(shutil.which(tool) is None for tool in TOOLS):
         pytest.skip("virt-xml-validate is not installed")
     file = folder / "domain.xml"

@@ -80,7 +80,7 @@ def test_a_guest_in_rescue_boots_from_the_rescue_disk_and_not_from_its_root_volu
         id="rescue", disk_format="qcow2", size_bytes=1, sha512="", properties={"hw_rescue_device": "disk", "hw_rescue_bus": "virtio"}
     )
     text = xml.domain(guest, 1, rescue.layout(disks.layout(FOLDER, guest), image, ("vda",)), QEMU, (root,))
-    first = [disk.find("target").get("dev") for disk in Tree.fromstring(text).iterfind("devices/disk[boot]")]  # type: ignore[union-attr]
+    first = [target.get("dev") for target in Tree.fromstring(text).iterfind("devices/disk[boot]/target")]
     assert first == ["vdb"]
     assert_valid(text, tmp_path)
 

@@ -41,8 +41,9 @@ async def rebuild(request: Request) -> Rebuilt:
     if server.root_volume is not None:  # it has no image, its volume has
         columns |= {"image_id": None, "system_metadata": {}}
     more: dict[str, Any] = {"reimage": True} if server.root_volume is not None and request.has(V.REBUILD_VOLUME) else {}
-    if server.image_id != image.id:  # its host may refuse another image: then it keeps the one it has
-        more["was"] = {name: getattr(server, name) for name in OF_IMAGE}
+    if server.image_id != image.id:  # its host may refuse another image: then it is again what it was
+        of_key = ("key_name", "key_data") if "key_name" in asked else ()
+        more["was"] = {name: getattr(server, name) for name in (*columns, *of_key)}
     preserve = truth(asked.get("preserve_ephemeral", False))
     async with beginning(request, "rebuild", image_id=image.id, preserve_ephemeral=preserve, **more) as begun:
         await _check_limits(request, begun.conn, server, asked)
@@ -65,7 +66,6 @@ async def _check_volume(request: Request, volume_id: str, image: Image) -> None:
         raise Invalid(f"Image {image.id} needs a volume of {image.min_disk} GiB, and volume {volume.id} has {volume.size} GiB.")
 
 
-OF_IMAGE = ("image_id", "image_properties", "kernel_id", "ramdisk_id", "system_metadata")  # columns that follow from the image
 KEPT = {
     "metadata": "metadata",
     "user_data": "user_data",

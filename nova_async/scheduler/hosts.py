@@ -81,7 +81,7 @@ def _spread(verdicts: list[Any], column: Ints) -> Any:
     """An array with the verdict on each host's kind."""
     if verdicts and all(verdict == verdicts[0] for verdict in verdicts):
         return np.full(len(column), verdicts[0])
-    return np.array(verdicts)[column]
+    return np.array(verdicts or [False])[column]  # of no kind there is no host
 
 
 def hypervisor_of(host: "HostState") -> Hypervisor:

@@ -9,7 +9,7 @@ from nova_async.errors import Invalid
 from nova_async.model.hosts import HostRow
 from nova_async.model.server_groups import Group
 from nova_async.model.topology import Fit, FittedCell, GuestCell, GuestTopology, HostCell, HostTopology
-from nova_async.scheduler import numa
+from nova_async.scheduler import filters, numa
 from nova_async.scheduler.request import Request
 from tests.scheduler.hosts import decide, request, row, table
 
@@ -28,6 +28,22 @@ def test_more_free_memory_is_better() -> None:
     decision = decide(hosts)
     assert hosts_of(decision) == ["big", "half", "small"]
     assert [c.weight for c in decision.candidates] == [1.0, pytest.approx(1 / 3, abs=1e-5), 0.0]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"required_traits": frozenset({"CUSTOM_GOLD"})},
+        {"image_properties": {"hw_architecture": "x86_64", "trait:CUSTOM_GOLD": "required"}},
+        {"extra_specs": {"aggregate_instance_extra_specs:ssd": "true", "capabilities:hypervisor_type": "QEMU"}, "zone": "east"},
+        {"hints": {"different_host": ["a"], "same_host": ["b"], "query": '["=", "$free_ram_mb", 1]'}},
+    ],
+)
+def test_where_there_are_no_hosts_there_is_none_for_anything(asked: dict[str, Any]) -> None:
+    options = {"filters": list(filters.BUILT_IN), "enable_isolated_aggregate_filtering": True, "limit_tenants_to_aggregate": True}
+    decision = decide(table(), request(**asked), **options)
+    assert (decision.candidates, decision.hosts) == ([], 0)
 
 
 def test_a_negative_multiplier_packs() -> None:

@@ -76,17 +76,17 @@ def accounts(config: Config, world: World) -> NoAccounts | RabbitAccounts:
 
 
 def permissions(party: str) -> dict[str, str]:
-    """What a party may do: a worker reads and declares its own queues, and writes to the exchanges that lead to the application.
+    """What a party may do: a worker reads and declares what is its own, and writes to the exchanges that lead to the application.
 
     Others are parts of the application, which may do all.
     """
     if not party.startswith("compute."):
         return ALL
     own = re.escape(party)
-    queues = rf"nova\.(work|calls|retry)\.{own}|nova\.(news|replies)\..+|amq\.gen-.+"
+    queues = rf"nova\.(work|calls|retry)\.{own}|nova\.replies\.{own}(\.[0-9a-f-]{{36}})?|amq\.gen-.+"
     exchanges = r"nova\.(conductors|replies|topics|dead-letters)"
     return {
         "configure": f"^({queues})$",
         "write": f"^({queues}|{exchanges})$",
-        "read": rf"^({queues}|nova\.(replies|topics))$",
+        "read": f"^({queues})$",
     }

@@ -105,6 +105,7 @@ async def worker(authority: Authority, keeper: Keeper, name: str) -> Path:
 
 
 async def test_application_and_worker_talk_and_the_worker_is_kept_to_its_own(parties, authority, keeper) -> None:
+    """SEC-042"""
     app = await parties.bus(parties.folder / "application")
     directory = await worker(authority, keeper, "host1")
     bus = await parties.bus(directory, own="compute.host1")
@@ -132,11 +133,15 @@ async def test_application_and_worker_talk_and_the_worker_is_kept_to_its_own(par
     await refused(parties.url(directory), lambda ch: ch.queue_delete("nova.work.conductor"))
     await refused(parties.url(directory), lambda ch: ch.exchange_delete("nova.topics"))
 
-    async def spy(channel: Any) -> None:
+    async def spy(channel: Any, exchange: str, key: str) -> None:
         queue = await channel.declare_queue("nova.calls.compute.host1", passive=True)
-        await queue.bind("nova.conductors", "nova.work.conductor")
+        await queue.bind(exchange, key)
 
-    await refused(parties.url(directory), spy)
+    for exchange, key in (("nova.conductors", "nova.work.conductor"), ("nova.replies", app._replies._queue), ("nova.topics", "hosts")):
+        await refused(parties.url(directory), lambda ch, at=exchange, of=key: spy(ch, at, of))
+    for name in ("nova.replies.compute.host2.x", "nova.news.hosts.x", "nova.retry.compute.host10", "anything"):
+        await refused(parties.url(directory), lambda ch, name=name: ch.declare_queue(name, exclusive=True))
+    await refused(parties.url(directory), lambda ch: ch.declare_exchange("nova.replies.compute.host2"))
     assert len(heard) == 4
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Self
 
 from aio_pika import DeliveryMode
@@ -23,6 +24,7 @@ from nova_async.bus.amqp.topology import (
     exchange_of,
     look_for_fixed,
     own_queue,
+    replies_of,
     retry_queue,
     work_queue,
 )
@@ -65,13 +67,14 @@ class AmqpBus:
         own: str = "",
     ) -> None:
         self.messages_sent = 0
+        self.own = own
         self._links = (publishing, consuming)
         self._consuming = consuming
         self._world = world
         self._prefetch = prefetch
         self._max_tries = max_tries
         self._probe_seconds = probe_seconds
-        self._publisher = Publisher(publishing, world, look_for_fixed if own else declare_fixed, own=own)
+        self._publisher = Publisher(publishing, world, partial(look_for_fixed, own=own) if own else declare_fixed, own=own)
         self._notifier = Notifier(publishing, world, exchange)
         self.dead_letters = AmqpDeadLetters(self._publisher, world)
         self._replies = _Replies(self)
@@ -258,8 +261,13 @@ class AmqpBus:
     async def _reply(self, incoming: AbstractIncomingMessage, answer: Message) -> None:
         """A caller that is gone gets no answer, and nobody minds."""
         parcel = Parcel(sealed(answer), message_id=self._world.uuid(), correlation_id=incoming.correlation_id)
+        asker = incoming.reply_to or ""
+        if not asker.startswith(f"{REPLIES}."):  # whoever asks names the queue, and has none but these read by answers
+            _log.warning("bus.no_queue_for_answers", queue=asker[:255], type=type_of(incoming.body))
+            return
+        exchange = REPLIES if self.own else ""
         try:
-            await self._publisher.send(parcel, exchange=REPLIES, key=incoming.reply_to or "", mandatory=False, seconds=REPLY_SECONDS)
+            await self._publisher.send(parcel, exchange=exchange, key=asker, mandatory=False, seconds=REPLY_SECONDS)
         except Unavailable:
             _log.info("bus.answer_lost", type=type_of(incoming.body))
         else:
@@ -319,7 +327,8 @@ class _Replies:
         for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(Unavailable("The connection to the message broker was cut before the answer came. Try again."))
-        queue = await own_queue(f"nova.replies.{self._bus._world.uuid()}", REPLIES).declare(channel)
+        replies = replies_of(self._bus.own)
+        queue = await own_queue(f"{replies}.{self._bus._world.uuid()}", replies).declare(channel)
         self._queue = queue.name
         return queue
 

@@ -15,7 +15,6 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from nova_async import log
 from nova_async.bus.amqp.link import BROKEN, CONNECT_SECONDS, Link, back_off, quietly
 from nova_async.bus.amqp.publisher import Publisher
-from nova_async.bus.amqp.topology import REPLIES
 from nova_async.bus.delivery import Hands, within
 from nova_async.errors import Unavailable
 from nova_async.world import World
@@ -123,7 +122,7 @@ class Consumer:
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(self._on_broken)
         probe = await channel.declare_queue(exclusive=True, auto_delete=True)
-        await probe.bind(REPLIES, probe.name)
+        await probe.bind(self._publisher.replies, probe.name)
         await probe.consume(self._on_echo, no_ack=True)
         queue = await self._declare(channel)
         await channel.set_qos(prefetch_count=self._prefetch)

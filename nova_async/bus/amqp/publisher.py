@@ -9,7 +9,7 @@ from aio_pika.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from nova_async.bus.amqp.link import BROKEN, Link, back_off, is_blocked, quietly
-from nova_async.bus.amqp.topology import REPLIES, QueueSpec, declare_fixed
+from nova_async.bus.amqp.topology import QueueSpec, declare_fixed, replies_of
 from nova_async.bus.delivery import within
 from nova_async.errors import Unavailable
 from nova_async.world import World
@@ -31,6 +31,7 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._connection: AbstractConnection | None = None
         self._own = own
+        self.replies = replies_of(own)
         self._declared: set[str] = set()
         self._opening = asyncio.Lock()
         self._in_flight = 0
@@ -53,7 +54,7 @@ class Publisher:
     async def probe(self, queue: str, seconds: float) -> bool:
         """Put an empty message into ``queue``; False when nothing can be sent now. Raises ``LookupError`` when there is no such queue."""
         try:
-            await self._attempt(seconds, Parcel(b"", message_id=self._world.uuid()), REPLIES, queue, None, True)
+            await self._attempt(seconds, Parcel(b"", message_id=self._world.uuid()), self.replies, queue, None, True)
         except DeliveryError:
             raise LookupError(queue) from None
         except BROKEN:

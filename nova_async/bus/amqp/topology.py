@@ -1,17 +1,19 @@
 """What we keep in the broker. Arguments of a queue can never change once it exists, so none of them is an option.
 
-=====================  ================  ==================================================================
+=====================  ================  ==========================================================================
 nova.work.<target>     quorum queue      casts; full: the sender is refused; dead letters go to nova.dead-letters
 nova.calls.<target>    classic queue     questions, each dropped when its caller's patience ends
 nova.retry.<target>    fanout + quorum   failed casts wait here, then fall back into nova.work.<target>
 nova.conductors        direct exchange   leads to the queues of conductors, by their names
-nova.replies           direct exchange   leads to the queues of those who asked
+nova.replies           direct exchange   leads to the queues of the application's processes that asked
+nova.replies.<target>  direct exchange   a worker's own: what it sends to see that it is heard comes back by it
 nova.dead-letters      fanout + quorum   parked messages, the oldest dropped first
 nova.topics            direct exchange   news; each subscriber binds an exclusive queue of its own
-=====================  ================  ==================================================================
+=====================  ================  ==========================================================================
 
-Workers write to the named exchanges only, and declare nothing but their own queues: so the broker can keep each of them from
-reading and writing what is another's (``certs.broker``). The application sends to workers through the default exchange.
+Workers write to the named exchanges only, declare nothing but what is their own, and bind queues to nothing else: so the broker can
+keep each of them from reading and writing what is another's (``certs.broker``). The application sends to workers, and answers
+whoever asks it, through the default exchange.
 
 At-least-once dead-lettering and message time-to-live in quorum queues came with RabbitMQ 3.10.
 """
@@ -64,6 +66,11 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
 def exchange_of(target: str) -> str:
     """Through which exchange a target's queues are reached; "" is the default one."""
     return CONDUCTORS if target.partition(".")[0] == "conductor" else ""
+
+
+def replies_of(own: str) -> str:
+    """The exchange that leads to the queues of who asks: a worker, by its target ``own``, or the application ("")."""
+    return f"{REPLIES}.{own}" if own else REPLIES
 
 
 def work_queue(target: str) -> QueueSpec:
@@ -121,7 +128,8 @@ async def declare_fixed(channel: AbstractChannel) -> None:
     await DEAD.declare(channel)
 
 
-async def look_for_fixed(channel: AbstractChannel) -> None:
-    """For those who may not make it: it is there once an application has come. Raises ``ChannelNotFoundEntity``."""
+async def look_for_fixed(channel: AbstractChannel, own: str) -> None:
+    """For workers, who may not make it: it is there once an application has come. Raises ``ChannelNotFoundEntity``."""
     for name in (TOPICS, CONDUCTORS, REPLIES, DEAD_LETTERS):
         await channel.get_exchange(name)
+    await channel.declare_exchange(replies_of(own), ExchangeType.DIRECT, durable=True)

@@ -38,6 +38,11 @@ class Call:
         return "admin" in self.token.roles
 
     @property
+    def is_service(self) -> bool:
+        """Another service, which asks who is behind a token, and which projects there are."""
+        return self.is_admin or "service" in self.token.roles
+
+    @property
     def reads_all(self) -> bool:
         """Administrators, and readers of the whole system."""
         return self.is_admin or (self.token.system and "reader" in self.token.roles)

@@ -82,12 +82,11 @@ async def system(call: Call) -> web.Response:
 async def _subject(call: Call, *, allow_expired: bool = False) -> tuple[str, Token]:
     """The token that is asked about: one's own user's, or any for administrators and services."""
     text = call.request.headers.get("X-Subject-Token", "")
-    privileged = call.is_admin or "service" in call.token.roles
     try:
-        token = await call.identity.read(text, allow_expired=allow_expired and privileged)
+        token = await call.identity.read(text, allow_expired=allow_expired and call.is_service)
     except Unauthorized:
         raise NotFound("Could not find token.") from None
-    if token.user_id != call.token.user_id and not privileged:
+    if token.user_id != call.token.user_id and not call.is_service:
         raise Forbidden("You are not authorized to look at the tokens of other users.")
     return text, token
 

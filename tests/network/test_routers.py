@@ -100,8 +100,9 @@ async def test_an_interface_has_the_gateways_address_and_hosts_get_another(
     assert (interface["device_owner"], interface["status"]) == ("network:router_interface", "ACTIVE")
     assert interface["fixed_ips"] == [{"subnet_id": subnet["id"], "ip_address": "10.5.0.1"}]
     assert told.servers == [server]
-    _, body = await api("admin", "GET", f"/v2.0/ports?network_id={subnet['network_id']}&device_owner=network:dhcp")
-    assert len(body["ports"]) == 1
+    _, body = await api("alice", "GET", f"/v2.0/ports?network_id={subnet['network_id']}&device_owner=network:dhcp")
+    [hosts] = body["ports"]
+    assert (await api("alice", "DELETE", f"/v2.0/ports/{hosts['id']}"))[0] == 409
     status, body = await api("alice", "DELETE", f"/v2.0/ports/{interface['id']}")
     assert (status, body["NeutronError"]["type"]) == (409, "Conflict")
     assert "network:router_interface" in body["NeutronError"]["message"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from nova_async.db import Database, Query
 from nova_async.db.migrations import migrate as migrate_schemas
-from nova_async.errors import Unavailable
+from nova_async.errors import Unavailable, plain
 from nova_async.world import World
 
 USUAL_FLAVORS = (  # id, name, memory in MiB, vcpus, root disk in GiB: DevStack's, which every tutorial names
@@ -29,7 +29,7 @@ async def migrate(url: str, world: World) -> None:
             return
         except (OSError, Unavailable) as error:
             if world.monotonic() > end:
-                raise Unavailable("The database does not answer.", detail=repr(error)) from None
+                raise Unavailable("The database does not answer.", detail=plain(error)) from None
         await world.sleep(0.5)
 
 

@@ -4,6 +4,12 @@
 """
 
 
+def plain(error: BaseException) -> str:
+    """Any exception in words for our logs. What ``repr`` shows besides may be secret: a request's headers, the bytes of a body."""
+    words = str(error)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
 class Error(Exception):
     """Something went wrong; ``message`` may be shown to the caller."""
 

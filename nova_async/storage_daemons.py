@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from nova_async import log
-from nova_async.errors import Error, Unavailable, Unsupported
+from nova_async.errors import Error, Unavailable, Unsupported, plain
 from nova_async.world import World
 
 PROGRAM = "qemu-storage-daemon"
@@ -73,7 +73,7 @@ class StorageDaemons:
                 finally:
                     writer.close()
         except (OSError, EOFError, TimeoutError) as error:
-            raise Unavailable("A process that hands out a volume does not answer.", detail=repr(error)) from None
+            raise Unavailable("A process that hands out a volume does not answer.", detail=plain(error)) from None
 
     async def again(self, name: str, files: Mapping[str, bytes]) -> None:
         """With other files, and as it is run otherwise. Raises as ``ensure``."""

@@ -1,7 +1,7 @@
 """What the code as a whole never does, read from its syntax."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
@@ -21,11 +21,14 @@ NO_SECRETS = {  # what is compared by ``==`` all the same, and why nobody learns
 }
 
 
-def syntax() -> Iterator[tuple[str, ast.AST]]:
+@cache
+def syntax() -> list[tuple[str, ast.AST]]:
     """Each node of each module, with the module's path below the package."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(), str(path))):
-            yield str(path.relative_to(PACKAGE)), node
+    return [
+        (str(path.relative_to(PACKAGE)), node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(), str(path)))
+    ]
 
 
 def called(node: ast.AST) -> str:
@@ -46,6 +49,17 @@ def test_no_command_passes_through_a_shell_and_no_text_through_templates() -> No
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             assert not any(name.partition(".")[0] in templates for name in names), (path, names)
+
+
+def test_exceptions_are_logged_in_their_words_alone() -> None:
+    """SEC-066: ``repr`` shows what they hold as well, such as a request's headers; ``errors.plain`` does not."""
+    for path, node in syntax():
+        if isinstance(node, ast.ExceptHandler) and node.name:
+            for inner in ast.walk(node):
+                shown = isinstance(inner, ast.FormattedValue) and inner.conversion == ord("r") and ast.unparse(inner.value) == node.name
+                asked = called(inner) == "repr" and [ast.unparse(arg) for arg in inner.args] == [node.name]
+                assert not shown, (path, node.lineno)
+                assert not asked, (path, node.lineno)
 
 
 def test_secrets_are_compared_in_constant_time() -> None:

@@ -1,5 +1,6 @@
 """The client of all remote services: what it repeats, when it gives up, and what it takes along."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -131,6 +132,27 @@ async def test_the_request_id_goes_along() -> None:
             await remote.json("GET", "/x")
         await remote.json("GET", "/x")
     assert [request.headers.get("X-Openstack-Request-Id") for request in asked] == ["req-1", None]
+
+
+async def test_an_answer_that_is_none_does_not_bring_our_token_into_the_log() -> None:
+    """SEC-066: aiohttp's error for it holds the request, headers and all."""
+
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 nonsense\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(nonsense, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        remote = ServiceClient("tested", f"http://127.0.0.1:{port}", RealWorld(), Tokens(), as_service=True)
+        with pytest.raises(Unavailable) as refused:
+            await remote.json("POST", "/x", caller="gAAAAAB-t0k3n-of-a-user")
+        await remote.close()
+    assert refused.value.detail is not None
+    assert "ClientResponseError" in refused.value.detail
+    assert "t0k3n" not in refused.value.detail
+    assert "'t1'" not in refused.value.detail
 
 
 async def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,13 +20,14 @@ from nova_async.api.route import Found, Route, Tree, choose
 from nova_async.api.routes import ROUTES
 from nova_async.api.versions import V
 from nova_async.context import Context
-from nova_async.errors import Error, Invalid, NotFound, Unauthorized, Unavailable
+from nova_async.errors import Error, Invalid, NotFound, Unauthorized, Unavailable, plain
 
 __all__ = ["Parts", "application"]
 
 PREFIX = "/compute"
 HOST = re.compile(r"^[A-Za-z0-9.:\[\]-]{1,255}$")
 UNKNOWN_ROOT = "http://unknown-root"
+TOKEN_IN_PATH = re.compile(r"(/os-console-auth-tokens/)[^/]+")
 SHOWN_VERSION = web.RequestKey("shown_version", str)
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 logger = log.get("api")
@@ -63,7 +64,7 @@ class Edge:
             except (ConnectionError, asyncio.CancelledError, web.HTTPException):
                 raise
             except Exception as error:
-                logger.exception("request.crashed", method=http.method, path=http.path, error=repr(error))
+                logger.exception("request.crashed", method=http.method, path=_loggable(http.path), error=plain(error))
                 response = faults.unexpected()
         response.headers["x-openstack-request-id"] = request_id
         response.headers["x-compute-request-id"] = request_id
@@ -140,9 +141,9 @@ class Edge:
     def _refused(self, http: web.Request, error: Error) -> web.Response:
         response = faults.fault(error)
         if response.status >= 500:
-            logger.error("request.failed", method=http.method, path=http.path, error=error.message, detail=error.detail)
+            logger.error("request.failed", method=http.method, path=_loggable(http.path), error=error.message, detail=error.detail)
         elif error.detail is not None:
-            logger.info("request.refused", method=http.method, path=http.path, error=error.message, detail=error.detail)
+            logger.info("request.refused", method=http.method, path=_loggable(http.path), error=error.message, detail=error.detail)
         return response
 
     def _root(self, http: web.Request) -> str:
@@ -158,6 +159,10 @@ class Edge:
         if version not in self._documents:
             self._documents[version] = await asyncio.to_thread(_compressed, version)
         return zlib.decompress(self._documents[version]).replace(UNKNOWN_ROOT.encode(), root.encode())
+
+
+def _loggable(path: str) -> str:
+    return TOKEN_IN_PATH.sub(r"\1***", path)
 
 
 def _compressed(version: int) -> bytes:

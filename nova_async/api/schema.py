@@ -19,7 +19,7 @@ from nova_async.api.versions import LATEST, V
 from nova_async.errors import Invalid
 
 Literal = dict[str, Any]
-SECRETS = frozenset({"adminPass"})
+SECRETS = frozenset({"adminPass", "user_data", "contents"})  # fields whose values no message repeats
 DIGITS = re.compile(r"-?[0-9]{1,20}")
 REFERS_BACK = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")  # a digit after an odd number of backslashes
 UUID = re.compile(r"^\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?$")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nova_async import log
 from nova_async.certs import IDENTITY, REVOKED, ROOT, x509
-from nova_async.errors import Forbidden
+from nova_async.errors import Forbidden, plain
 
 WELCOME = b"\x01"  # what the server says first: with TLS 1.3 the client would else not know whether its certificate was taken
 HANDSHAKE_SECONDS = 15.0
@@ -86,7 +86,7 @@ class Identity:
             _check(writer, parties)
         except (OSError, TimeoutError) as error:
             logger.warning("tls.refused", peer=peer, reason=reason_of(error))
-            raise Forbidden("Whoever connected said nothing that can be trusted.", detail=repr(error)) from None
+            raise Forbidden("Whoever connected said nothing that can be trusted.", detail=plain(error)) from None
         writer.write(WELCOME)
         return reader, writer
 
@@ -107,7 +107,7 @@ class Identity:
                 welcome = await reader.read(1)
         except ssl.SSLError as error:
             _refused(writer, reason=reason_of(error))
-            raise Forbidden(f"No trusted connection could be made: {reason_of(error)}.", detail=repr(error)) from None
+            raise Forbidden(f"No trusted connection could be made: {reason_of(error)}.", detail=plain(error)) from None
         except BaseException:
             writer.transport.abort()
             raise
@@ -149,7 +149,7 @@ class TlsServer:
                 connection, _ = await loop.sock_accept(self._bound)
             except OSError as error:
                 self._strangers.release()
-                logger.warning("tls.not_accepted", error=repr(error))
+                logger.warning("tls.not_accepted", error=plain(error))
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             task = asyncio.create_task(self._greet(connection), name="tls-connection")

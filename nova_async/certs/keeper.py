@@ -23,7 +23,7 @@ from nova_async import log
 from nova_async.certs import IDENTITY, REVOKED, ROOT, files, tokens, x509
 from nova_async.certs.identity import trusting
 from nova_async.certs.tokens import JoinToken
-from nova_async.errors import Error, Forbidden, Invalid, Unavailable
+from nova_async.errors import Error, Forbidden, Invalid, Unavailable, plain
 from nova_async.world import World
 
 SECONDS = aiohttp.ClientTimeout(total=20)
@@ -169,7 +169,7 @@ class Keeper:
                 async with session.get(self._url + path, ssl=tls) as response:
                     text = await _bounded(response.content)
             except (aiohttp.ClientError, TimeoutError) as error:
-                raise Unavailable(f"{self._url} does not answer.", detail=repr(error)) from None
+                raise Unavailable(f"{self._url} does not answer.", detail=plain(error)) from None
         if response.status != 200:
             raise Unavailable(f"{self._url} answered {response.status}.")
         return text
@@ -180,7 +180,7 @@ class Keeper:
                 async with session.post(self._url + path, json=body, ssl=tls) as response:
                     answer: Any = await response.json()
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                raise Unavailable(f"{self._url} does not answer.", detail=repr(error)) from None
+                raise Unavailable(f"{self._url} does not answer.", detail=plain(error)) from None
         if response.status == 200:
             return {name: str(answer[name]) for name in ("certificate", "root")}
         message = str(answer.get("error", {}).get("message", response.reason))

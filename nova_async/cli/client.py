@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from nova_async.certs.identity import trusting
-from nova_async.errors import Error, Unavailable
+from nova_async.errors import Error, Unavailable, plain
 
 DEADLINE = aiohttp.ClientTimeout(total=120)
 
@@ -45,7 +45,7 @@ class Client:
                 )
         except (aiohttp.ClientError, TimeoutError) as error:
             await self.session.close()
-            raise Unavailable(f"{self.url} does not answer.", detail=repr(error)) from None
+            raise Unavailable(f"{self.url} does not answer.", detail=plain(error)) from None
         except Error:
             await self.session.close()
             raise

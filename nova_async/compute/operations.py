@@ -42,7 +42,7 @@ from nova_async.bus.messages.compute import (
     Unrescue,
 )
 from nova_async.context import service_context
-from nova_async.errors import Unsupported
+from nova_async.errors import Error, Unsupported
 from nova_async.sealed import SealingKey
 from nova_async.services.image import ImageService
 from nova_async.virt.driver import Driver, Progress
@@ -73,7 +73,12 @@ async def _snapshot(tools: Tools, c: Snapshot, progress: Progress) -> None:
 
 async def _set_password(tools: Tools, c: SetPassword, progress: Progress) -> dict[str, Any]:
     password = tools.key.open(c.sealed)
-    await tools.driver.set_password(c.guest, password)
+    try:
+        await tools.driver.set_password(c.guest, password)
+    except Error:
+        raise
+    except Exception as error:  # whose words may hold the password
+        raise Error("The host met an unexpected error.", detail=type(error).__name__) from None
     return {"encrypted": await keys.encrypted(c.public_key, password)} if c.public_key.startswith(keys.RSA) else {}
 
 

@@ -52,7 +52,7 @@ from nova_async.compute.journal import Journal, Key, key_of
 from nova_async.compute.operations import OPERATIONS, Tools
 from nova_async.compute.plugs import NoRouters, RouterPlugs
 from nova_async.config import Config
-from nova_async.errors import Conflict, Error, Interrupted, Invalid, NotFound, Unavailable
+from nova_async.errors import Conflict, Error, Interrupted, Invalid, NotFound, Unavailable, plain
 from nova_async.model.power import PowerState
 from nova_async.sealed import SealingKey
 from nova_async.services.image import ImageService
@@ -427,7 +427,7 @@ class Worker:
             error = Conflict("The server was deleted meanwhile.")
         except Exception as caught:
             logger.exception("command.crashed")
-            error = Error("The host met an unexpected error; its log names it.", detail=repr(caught))
+            error = Error("The host met an unexpected error; its log names it.", detail=plain(caught))
         return self._ended(command, error, result)
 
     async def _operate(self, job: Job) -> Any:

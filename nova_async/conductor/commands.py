@@ -98,7 +98,7 @@ class HostCommands:
         """A host that has not been heard since this process started gets the time to report first."""
         while not self.hosts.is_up(host):
             if self.hosts.last_seen(host) or self.world.monotonic() - self._started > self.down_seconds:
-                raise HostDown(f"The host {host} does not report any more.")
+                raise HostDown("The server's host does not report any more.", detail=host)
             await self.world.sleep(0.1)
 
     async def _heard(self, message: Message) -> None:

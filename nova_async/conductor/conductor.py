@@ -21,7 +21,7 @@ from nova_async.conductor.workflows import DEFINITIONS
 from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database, hosts
-from nova_async.errors import Conflict, Error, Unavailable
+from nova_async.errors import Conflict, Error, Unavailable, plain
 from nova_async.notifications.outbox import Outbox
 from nova_async.notifications.publisher import Publisher
 from nova_async.scheduler.decide import Scheduler
@@ -135,7 +135,7 @@ class Conductor:
                 async with asyncio.timeout(max(60.0, seconds * 4)):
                     await work()
             except (Error, TimeoutError) as error:
-                logger.warning("reconcile.failed", work=getattr(work, "__name__", type(work).__name__), error=repr(error))
+                logger.warning("reconcile.failed", work=getattr(work, "__name__", type(work).__name__), error=plain(error))
             pause = seconds * (0.8 + 0.4 * self.world.random.random())
 
     async def _tell_processes(self) -> None:

@@ -57,7 +57,7 @@ async def take_host(
         scheduler.table.load(await hosts.all(conn, [c.host for c in decision.candidates]))  # our view was out of date
     if not scheduler.table.is_complete():
         raise errors.Unavailable("Not all hosts have reported since this process started.")
-    raise GiveUp(errors.NoCapacity(decision.summary() + _tried(run)), {"decision": msgspec.to_builtins(decision)})
+    raise GiveUp(errors.NoCapacity(decision.summary(), detail=_host_by_host(run, decision)), {"decision": msgspec.to_builtins(decision)})
 
 
 async def _outdated(conn: Connection, table: HostTable, request: Request, decision: Decision) -> list[str]:
@@ -117,9 +117,10 @@ def told(tried: dict[str, str]) -> str:
     return "; ".join(f"{host}: {why}" for host, why in tried.items())
 
 
-def _tried(run: Run) -> str:
-    tried = run.memory.get("tried", {})
-    return f" Tried before: {told(tried)}" if tried else ""
+def _host_by_host(run: Run, decision: Decision) -> str | None:
+    """What the hosts were refused for, and what happened on those that were tried before; None where there is no host at all."""
+    refused = {host: f"{refusal.filter}: {refusal.reason}" for host, refusal in decision.refusals.items()}
+    return told(refused | run.memory.get("tried", {})) or None
 
 
 async def request_to_move(run: Run, conn: Connection, flavor: dict[str, Any], ignored: dict[str, str]) -> Request:

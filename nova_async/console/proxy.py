@@ -22,7 +22,7 @@ from nova_async.console.sessions import Session, Sessions, TooMany
 from nova_async.console.tokens import ConsoleTokens
 from nova_async.db import Database, console_tokens
 from nova_async.db.console_tokens import Grant
-from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unavailable
+from nova_async.errors import Error, Forbidden, Invalid, NotFound, Unavailable, plain
 from nova_async.model.consoles import NOVNC, PROTOCOLS, SERIAL, SHARED, SPICE
 from nova_async.world import World
 
@@ -184,7 +184,7 @@ class ConsoleProxy:
         try:
             await self.identity.secure(stream, party)
         except (Forbidden, OSError, TimeoutError) as error:
-            raise Unavailable("The host could not be recognized by its certificate.", detail=repr(error)) from None
+            raise Unavailable("The host could not be recognized by its certificate.", detail=plain(error)) from None
 
     @asynccontextmanager
     async def _reached(self, grant: Grant) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -193,7 +193,7 @@ class ConsoleProxy:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await asyncio.open_connection(grant.address, grant.port, limit=CHUNK)
         except (OSError, TimeoutError) as error:
-            raise NotFound("Nobody answers at the console's address.", detail=repr(error)) from None
+            raise NotFound("Nobody answers at the console's address.", detail=plain(error)) from None
         try:
             yield reader, writer
         finally:

@@ -8,7 +8,7 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable
 
-from nova_async.errors import Invalid, Unavailable
+from nova_async.errors import Invalid, Unavailable, plain
 
 VERSION = b"RFB 003.008\n"
 NONE, VENCRYPT = 1, 19
@@ -34,7 +34,7 @@ async def greet_hypervisor(reader: asyncio.StreamReader, writer: asyncio.StreamW
         if await _number(reader):
             raise Unavailable("The hypervisor does not show the screen.", detail=await _reason(reader))
     except (asyncio.IncompleteReadError, OSError) as error:
-        raise Unavailable("The hypervisor ended the connection.", detail=repr(error)) from None
+        raise Unavailable("The hypervisor ended the connection.", detail=plain(error)) from None
 
 
 async def greet_viewer(exactly: Exactly, write: Callable[[bytes], Awaitable[None]]) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound
+from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound, plain
 
 MEANING: dict[str, tuple[type[Error], str]] = {
     "flavors_flavorid_key": (Conflict, "Flavor with this ID already exists."),
@@ -56,6 +56,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
+        if not isinstance(error, asyncpg.UniqueViolationError | asyncpg.ForeignKeyViolationError):
+            error.detail = None  # it shows the whole row, secrets and all, in every log of the error
         kind, message = MEANING.get(error.constraint_name or "", (None, ""))
         if kind is not None:
             raise kind(message, detail=str(error)) from error
@@ -65,4 +67,4 @@ def translated() -> Iterator[None]:
     except asyncpg.InvalidRegularExpressionError as error:
         raise Invalid(f"A filter is no valid regular expression: {error}") from None
     except asyncpg.DataError as error:
-        raise Invalid("A value is of a form or size that cannot be kept.", detail=repr(error)) from error
+        raise Invalid("A value is of a form or size that cannot be kept.", detail=plain(error)) from error

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from nova_async.db.constraints import translated
-from nova_async.errors import Unavailable
+from nova_async.errors import Unavailable, plain
 from nova_async.transport import secured
 
 Connection: TypeAlias = asyncpg.Connection  # asyncpg has no types of its own: mypy sees Any
@@ -48,7 +48,7 @@ class Database:
                 server_settings={"search_path": schemas, "application_name": "nova_async", "plan_cache_mode": PLANNED_ONCE},
             )
         except (*LOST, TimeoutError) as error:
-            raise Unavailable("The database does not answer.", detail=repr(error)) from None
+            raise Unavailable("The database does not answer.", detail=plain(error)) from None
         return cls(pool, statement_seconds)
 
     async def close(self) -> None:
@@ -70,9 +70,9 @@ class Database:
             finally:
                 await self.pool.release(conn)
         except (*LOST, TimeoutError) as error:
-            raise Unavailable("The database does not answer.", detail=repr(error)) from error
+            raise Unavailable("The database does not answer.", detail=plain(error)) from error
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
-            raise Unavailable("Another change of the same things came in between; try again.", detail=repr(error)) from error
+            raise Unavailable("Another change of the same things came in between; try again.", detail=plain(error)) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -28,7 +28,7 @@ from urllib.parse import quote
 import asyncpg
 
 from nova_async import log
-from nova_async.errors import Conflict, Unavailable
+from nova_async.errors import Conflict, Unavailable, plain
 from nova_async.world import World
 
 PORT = 5432  # only names the socket: <folder>/.s.PGSQL.5432
@@ -54,6 +54,7 @@ SETTINGS = {
     "max_wal_size": "256MB",
     "autovacuum_max_workers": "1",
     "log_checkpoints": "off",
+    "log_error_verbosity": "terse",  # the details of an error show rows, in which there are secrets
     "timezone": "UTC",
 }
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -205,7 +206,7 @@ class EmbeddedPostgres:
                 **_identity(launcher, account),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Unavailable("PostgreSQL's initdb cannot be run.", detail=repr(error)) from None
+            raise Unavailable("PostgreSQL's initdb cannot be run.", detail=plain(error)) from None
         if done.returncode:
             raise Unavailable("PostgreSQL's initdb failed.", detail=(done.stderr or done.stdout).decode(errors="replace")[-2000:])
         fresh.rename(self.data)
@@ -233,7 +234,7 @@ class EmbeddedPostgres:
                 **_identity(launcher, account),
             )
         except OSError as error:
-            raise Unavailable("PostgreSQL cannot be run.", detail=repr(error)) from None
+            raise Unavailable("PostgreSQL cannot be run.", detail=plain(error)) from None
         finally:
             os.close(output)
 
@@ -257,7 +258,9 @@ class EmbeddedPostgres:
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
                 last = error
                 await self._world.sleep(POLL_SECONDS)
-        raise Unavailable("The embedded PostgreSQL does not come up.", detail=f"{last!r}\n{await asyncio.to_thread(self._log_end)}")
+        raise Unavailable(
+            "The embedded PostgreSQL does not come up.", detail=f"{plain(last) if last else ''}\n{await asyncio.to_thread(self._log_end)}"
+        )
 
     async def _ensure_database(self) -> None:
         """The database that initdb made empty is ours by another name: to copy a template would take a tenth of a second."""

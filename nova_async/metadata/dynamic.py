@@ -13,7 +13,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from nova_async import log
 from nova_async.config import Config
-from nova_async.errors import Invalid, Unavailable
+from nova_async.errors import Invalid, Unavailable, plain
 from nova_async.metadata.documents import STATIC, InstanceMetadata
 from nova_async.world import World
 
@@ -68,7 +68,7 @@ async def _asked(session: ClientSession, name: str, url: str, told: bytes, serve
                 raise ValueError(f"it answered {response.status}")
             return msgspec.json.decode(body) if body else {}
     except (ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
-        logger.warning("vendor_data.failed", target=name, server=server, error=repr(error)[:300])
+        logger.warning("vendor_data.failed", target=name, server=server, error=plain(error)[:300])
         if config.metadata.vendor_data_fatal:
             raise Unavailable(f"The vendor data service {name} does not answer as it should.") from None
         return {}

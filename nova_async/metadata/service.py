@@ -67,7 +67,7 @@ class MetadataService:
         except web.RequestPayloadError:
             return web.Response(status=400, text=errors.Unreadable.default)
         except Exception as error:
-            logger.exception("metadata.crashed", error=repr(error))
+            logger.exception("metadata.crashed", error=errors.plain(error))
             return web.Response(status=500, text="An unknown error has occurred. Please try your request again.")
 
     async def _answer(self, request: web.Request) -> web.Response:

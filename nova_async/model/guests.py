@@ -148,7 +148,7 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about a guest that its host needs; nothing of it is secret.
+    """Everything about a guest that its host needs. The files of its config drive may hold secrets of its user's.
 
     ``config_drive`` and the metadata service read ``metadata_documents``' inputs from the app, not from here:
     ``config_drive_files`` holds path -> content, ready to be written.
@@ -178,6 +178,10 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     tagged: tuple[TaggedDevice, ...] = ()  # devices that the config drive tells of; their host adds where they are
     created_at: str = ""
     fit: Fit | None = None  # its CPUs, cells, pages and PCI devices on this host; None: the host's choice
+
+    def __repr__(self) -> str:
+        """Errors and logs that name a guest do not tell its secrets."""
+        return f"GuestSpec({self.instance_id})"
 
     @property
     def properties(self) -> dict[str, str]:

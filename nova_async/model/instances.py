@@ -69,6 +69,10 @@ class Instance(msgspec.Struct):
     deleted: bool = False
     server_groups: list[str] = []  # ids of the groups that it is in, where one server was asked for
 
+    def __repr__(self) -> str:
+        """Errors and logs that name a server do not tell its user data, files and passwords."""
+        return f"Instance({self.uuid})"
+
     @property
     def volumes(self) -> list[dict[str, Any]]:
         """The block devices that are volumes, or are to become some."""

@@ -61,9 +61,9 @@ class Decision(msgspec.Struct, kw_only=True):
     refusals: dict[str, Refusal] = msgspec.field(default_factory=dict)
 
     def summary(self) -> str:
-        """One sentence for the server's fault: what refused how many hosts, with an example for each filter."""
+        """One sentence for the server's fault: what refused how many hosts, with an example for each filter. Names no host."""
         if not self.hosts:
             return "No valid host was found. No host has reported yet."
-        examples = {r.filter: f"{host}: {r.reason}" for host, r in reversed(self.refusals.items())}
+        examples = {r.filter: r.reason for r in reversed(self.refusals.values())}
         told = [f"{name} refused {count} ({examples.get(name, 'no example')})" for name, count in self.counts.items()]
         return f"No valid host was found. Of {self.hosts} host{'s' if self.hosts != 1 else ''}, " + "; ".join(told) + "."

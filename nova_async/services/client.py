@@ -191,7 +191,7 @@ class ServiceClient:
         return made | (headers or {})
 
     def _silent(self, error: BaseException) -> errors.Unavailable:
-        return errors.Unavailable(f"The {self.name} service does not answer.", detail=repr(error))
+        return errors.Unavailable(f"The {self.name} service does not answer.", detail=errors.plain(error))
 
     async def _refusal(self, response: ClientResponse) -> errors.Error:
         text = message_in(await _bounded(response, FAULT_BYTES, cut=True))

@@ -103,7 +103,7 @@ def edge(
             except web.RequestPayloadError:
                 response = json_response(form(400, errors.Unreadable.default), 400)
             except Exception as error:
-                logger.exception("request.crashed", path=request.path, error=repr(error))
+                logger.exception("request.crashed", path=request.path, error=errors.plain(error))
                 response = json_response(form(500, "Unexpected error; the request id names it in the log."), 500)
             if not response.prepared:
                 response.headers["x-openstack-request-id"] = request_id

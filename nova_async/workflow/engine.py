@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from nova_async import log
 from nova_async.db import Database, workflows
-from nova_async.errors import Error, Unavailable
+from nova_async.errors import Error, Unavailable, plain
 from nova_async.workflow.faults import FaultPoints
 from nova_async.workflow.progress import Progress
 from nova_async.workflow.run import Run
@@ -71,7 +71,7 @@ class Engine(Progress[P]):
             async with asyncio.timeout(5), self.database.connection() as conn:
                 await workflows.let_go(conn, self.process)
         except (Error, TimeoutError) as error:
-            logger.warning("workflow.leases_left", error=repr(error))
+            logger.warning("workflow.leases_left", error=plain(error))
 
     async def look_at(self, id: str) -> None:
         """Another process made or signalled this workflow."""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from nova_async import log
 from nova_async.db import Connection, workflows
 from nova_async.db.workflows import Move
-from nova_async.errors import Error, Unavailable
+from nova_async.errors import Error, Unavailable, plain
 from nova_async.workflow.beginnings import Beginnings
 from nova_async.workflow.faults import FaultPoints
 from nova_async.workflow.moves import CHILDREN_SECONDS, at_step, move_back, next_move, note_of, told
@@ -102,7 +102,7 @@ class Progress(Beginnings[P]):
             return
         except Exception as error:
             logger.exception("workflow.step_crashed")
-            await self._failed(run, definition, current, started, Error(detail=repr(error)))
+            await self._failed(run, definition, current, started, Error(detail=plain(error)))
             return
         if result is STOPPED:
             return
@@ -227,16 +227,13 @@ class Progress(Beginnings[P]):
     async def _undo_failed(self, run: Run[P], definition: Definition, at: int, started: str, error: Exception) -> None:
         """Try an undo again a few times; then go on and leave the rest to the reconcilers, with a note in the history."""
         current = definition.steps[at]
-        message = (
-            error.message
-            if isinstance(error, Error)
-            else "The undo did not end in time."
-            if isinstance(error, TimeoutError)
-            else repr(error)
-        )
-        logger.warning("workflow.undo_failed", step=current.name, error=message)
+        if isinstance(error, TimeoutError):
+            error = Error("The undo did not end in time.")
+        elif not isinstance(error, Error):
+            error = Error(detail=plain(error))
+        logger.warning("workflow.undo_failed", step=current.name, error=error.message, detail=error.detail)
         tries = int(run.results.get(f"undo-tries:{current.name}", 0)) + 1
-        event = note_of(run, f"undo_{current.name}", started, "Error", message)
+        event = note_of(run, f"undo_{current.name}", started, "Error", error.message, error.detail)
         if tries < UNDO_TRIES:
             move = at_step(
                 run,

@@ -228,6 +228,8 @@ async def test_a_database_that_is_away_is_503_with_a_time_to_retry(api) -> None:
 
 
 async def test_an_unforeseen_exception_says_nothing_of_itself(api) -> None:
+    """SEC-067"""
+
     async def crash(*_: object) -> None:
         raise RuntimeError("the inside, and a s3cr3t")
 

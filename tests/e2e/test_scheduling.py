@@ -130,7 +130,7 @@ async def test_a_filter_of_the_operators_own_decides_and_one_that_fails_refuses(
         assert decision["refusals"][0]["reason"].startswith(f"the hint quiet names {last}, this is ")
         nowhere = await placed(admin, {"fail": "yes"})
         assert "Fails refused 4" in nowhere["fault"]["message"]
-        assert "the filter failed (RuntimeError: out of coffee)" in nowhere["fault"]["message"]
+        assert "the filter failed (RuntimeError)" in nowhere["fault"]["message"]
         assert quiet["scheduler_hints"] == {"quiet": [last]}
         await gone(admin, quiet, nowhere)
 

@@ -145,7 +145,7 @@ def test_no_valid_host_is_explained() -> None:
     assert decision.candidates == []
     assert decision.counts == {"ComputeFilter": 1, "Capacity": 1}
     assert decision.refusals["a"].reason == "MEMORY_MB: needs 9000, the host has 8192 in all"
-    assert "ComputeFilter refused 1 (b: disabled by an operator" in decision.summary()
+    assert "ComputeFilter refused 1 (disabled by an operator" in decision.summary()
 
 
 def test_where_no_host_fits_each_is_held_against_every_filter() -> None:

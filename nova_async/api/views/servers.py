@@ -55,7 +55,7 @@ def _fault(server: Instance, request: Request) -> Any:
         return Omitted
     created = seconds(datetime.fromisoformat(server.fault["created"]))
     shown = {"code": server.fault.get("code"), "created": created, "message": server.fault.get("message")}
-    if server.fault.get("details") and (request.is_admin or server.fault.get("code") != 500):
+    if server.fault.get("details") and request.is_admin:
         shown["details"] = server.fault["details"]
     return shown
 

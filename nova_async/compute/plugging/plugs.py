@@ -20,7 +20,7 @@ from nova_async.compute.plugging.records import LocalNetwork, Plugged, Records, 
 from nova_async.compute.plugging.rules import link_local
 from nova_async.compute.plugging.surroundings import Ask, Lookout
 from nova_async.compute.plugging.tunnels import Tunnels
-from nova_async.errors import Error, Invalid, Unavailable
+from nova_async.errors import Error, Invalid, Unavailable, plain
 from nova_async.model.guests import PortSpec
 from nova_async.model.neighbors import Surroundings
 from nova_async.world import World
@@ -201,7 +201,7 @@ class LinuxBridgePlugs:
         try:
             await work
         except (Error, OSError, TimeoutError) as error:
-            logger.error("network.failed", what=what, error=repr(error), detail=getattr(error, "detail", None))
+            logger.error("network.failed", what=what, error=plain(error), detail=getattr(error, "detail", None))
 
     async def _revive_dhcp(self, bridge: str) -> None:
         async with self._lock:
@@ -232,5 +232,5 @@ class LinuxBridgePlugs:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
         except NetlinkError as error:
-            logger.warning("network.refused", what=getattr(work, "__qualname__", str(work)), error=repr(error))
-            raise Unavailable("The kernel refused a part of a network.", detail=repr(error)) from error
+            logger.warning("network.refused", what=getattr(work, "__qualname__", str(work)), error=plain(error))
+            raise Unavailable("The kernel refused a part of a network.", detail=plain(error)) from error

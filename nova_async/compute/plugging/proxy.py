@@ -11,6 +11,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
 from nova_async import log
 from nova_async.compute.plugging.links import HAS_IPV6
+from nova_async.errors import plain
 from nova_async.model.guests import PortSpec
 
 Owner = Callable[[str, str], tuple[str, PortSpec] | None]  # bridge, address -> server and port
@@ -86,7 +87,7 @@ class MetadataProxy:
                 ) as answer:
                     body = await answer.read()
             except (ClientError, TimeoutError, OSError) as error:
-                logger.warning("metadata.unreachable", error=repr(error))
+                logger.warning("metadata.unreachable", error=plain(error))
                 return web.Response(status=503, headers={"Retry-After": "5"})
         return web.Response(status=answer.status, body=body, headers={"Content-Type": answer.headers.get("Content-Type", "text/plain")})
 

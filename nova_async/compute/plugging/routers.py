@@ -14,7 +14,7 @@ from nova_async.compute.plugging import firewall, nat, router_links
 from nova_async.compute.plugging.files import Files
 from nova_async.compute.plugging.links import Links
 from nova_async.compute.plugging.plugs import LinuxBridgePlugs
-from nova_async.errors import Error, Unavailable
+from nova_async.errors import Error, Unavailable, plain
 from nova_async.model.guests import PortSpec
 from nova_async.model.routers import RouterSpec
 
@@ -50,7 +50,7 @@ class LinuxRouters:
                     await self._make(router)
                 except (Error, OSError, TimeoutError) as error:
                     self._failed.add(router.id)
-                    logger.error("router.failed", router=router.id, error=repr(error), detail=getattr(error, "detail", None))
+                    logger.error("router.failed", router=router.id, error=plain(error), detail=getattr(error, "detail", None))
         logger.info("routers.started", routers=len(self.routers))
 
     async def close(self) -> None:
@@ -144,7 +144,7 @@ class LinuxRouters:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
         except NetlinkError as error:
-            raise Unavailable("The kernel refused a part of a router.", detail=repr(error)) from error
+            raise Unavailable("The kernel refused a part of a router.", detail=plain(error)) from error
 
 
 def _externals(port: PortSpec) -> list[nat.External]:

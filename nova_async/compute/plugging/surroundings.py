@@ -11,7 +11,7 @@ from nova_async import log
 from nova_async.bus import Bus
 from nova_async.bus.messages.conductor import AskSurroundings, SurroundingsTold
 from nova_async.compute.plugging.records import LocalNetwork
-from nova_async.errors import Error, Unavailable
+from nova_async.errors import Error, Unavailable, plain
 from nova_async.model.neighbors import Surroundings
 from nova_async.world import World
 
@@ -63,7 +63,7 @@ class Lookout:
                 await self._ask(list(networks()))
             except (Error, OSError, TimeoutError) as error:
                 if not isinstance(error, Unavailable):
-                    logger.error("surroundings.failed", error=repr(error), detail=getattr(error, "detail", None))
+                    logger.error("surroundings.failed", error=plain(error), detail=getattr(error, "detail", None))
                 self.look()
                 await self.world.sleep(pause * (0.5 + self.world.random.random() / 2))
                 pause = min(pause * 2, RETRY_SECONDS[1])

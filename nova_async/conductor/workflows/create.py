@@ -184,7 +184,8 @@ async def _after_failed_spawn(run: Run, claimed: dict[str, Any], error: errors.E
     if len(tried) < run.parts.config.scheduler.max_attempts:
         return TryAgain("claim_host", error, {"tried": tried, "decision": claimed["decision"]})
     return GiveUp(
-        errors.NoCapacity(f"Exceeded maximum number of retries. {told(tried)}"), {"tried": tried, "decision": claimed["decision"]}
+        errors.NoCapacity(f"Exceeded maximum number of retries. The last build failed: {error.message}", detail=told(tried)),
+        {"tried": tried, "decision": claimed["decision"]},
     )
 
 

@@ -71,7 +71,7 @@ class ForeignFilter(Filter):
             reason = self.filter.reason(host, request)
         except Exception as error:
             self._tell(error, request)
-            return f"the filter failed ({type(error).__name__}: {error})"
+            return f"the filter failed ({type(error).__name__})"  # servers' faults say so to their users: the words are for the log
         return None if reason is None else str(reason)
 
     def _tell(self, error: Exception, request: Request) -> None:

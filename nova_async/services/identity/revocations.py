@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from nova_async import log
 from nova_async.db import Database, identity_tokens
 from nova_async.db import identity as db
-from nova_async.errors import Unavailable
+from nova_async.errors import Unavailable, plain
 from nova_async.services.identity.tokens import Token, subjects
 from nova_async.world import World
 
@@ -93,7 +93,7 @@ class Revocations:
                 self.keys = {k.id: k.secret for k in await identity_tokens.keys(conn)}
         except (Unavailable, TimeoutError, db.Refused) as error:
             self._failed_at = self._world.monotonic()
-            raise Unavailable("The database does not answer.", detail=repr(error)) from None
+            raise Unavailable("The database does not answer.", detail=plain(error)) from None
         self._fresh_at = started
 
     async def _expire(self) -> None:

@@ -14,7 +14,7 @@ from aiohttp import ClientError, web
 
 from nova_async import log
 from nova_async.config import Config
-from nova_async.errors import BadMediaType, Error, Invalid, NotFound
+from nova_async.errors import BadMediaType, Error, Invalid, NotFound, plain
 from nova_async.services.image import listing, patch, rules, views
 from nova_async.services.image.builtin import IDLE_SECONDS, BuiltinImages
 from nova_async.services.web import Handler, Tokens, context_of, edge, json_body, json_response
@@ -267,7 +267,7 @@ async def _body(request: web.Request) -> AsyncIterator[bytes]:
         async for chunk in request.content.iter_any():
             yield chunk
     except (ClientError, OSError, web.HTTPException) as error:
-        raise Invalid("The image data ended before their announced end.", detail=repr(error)) from None
+        raise Invalid("The image data ended before their announced end.", detail=plain(error)) from None
 
 
 async def _send(request: web.Request, response: web.StreamResponse, first: bytes, rest: AsyncIterator[bytes]) -> None:
@@ -280,7 +280,7 @@ async def _send(request: web.Request, response: web.StreamResponse, first: bytes
             await _write(response, chunk)
     except (Error, OSError, TimeoutError) as error:
         missing = -1
-        logger.info("download.ended_early", path=request.path, error=repr(error))
+        logger.info("download.ended_early", path=request.path, error=plain(error))
     if missing == 0:
         await response.write_eof()
     elif request.transport is not None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from oslo_utils.imageutils import format_inspector
 
 from nova_async import log
-from nova_async.errors import Error, Invalid
+from nova_async.errors import Error, Invalid, plain
 from nova_async.services.image import headers
 
 RAW = frozenset({frozenset({"raw"}), frozenset({"gpt"})})  # a partition table (MBR or GPT) is the start of a raw disk
@@ -76,7 +76,7 @@ class Inspection:
                 self._source.chunk = chunk[start : start + SLICE]
                 self._wrapper.read(SLICE)
         except Exception as error:  # whatever hostile bytes do to a parser, they are refused
-            raise self._mismatch(repr(error)) from None
+            raise self._mismatch(plain(error)) from None
 
     def finish(self, file: int, size: int) -> int:
         """The virtual size in bytes of the complete file open as ``file``. Raises ``Invalid``."""
@@ -85,7 +85,7 @@ class Inspection:
         except Error:
             raise
         except Exception as error:  # as above
-            raise self._mismatch(repr(error)) from None
+            raise self._mismatch(plain(error)) from None
         if virtual_size > self._max_virtual_size:
             raise Invalid(f"The image's virtual size of {virtual_size} bytes is over the limit of {self._max_virtual_size} bytes.")
         return virtual_size

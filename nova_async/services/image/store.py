@@ -18,7 +18,7 @@ from threading import Lock
 from typing import ParamSpec, TypeVar
 
 from nova_async.db.images import Data
-from nova_async.errors import TooLarge, Unavailable
+from nova_async.errors import TooLarge, Unavailable, plain
 from nova_async.services.image.inspect import Inspection
 
 CHUNK = 2**20  # bytes
@@ -136,7 +136,7 @@ class Store:
         try:
             return FileIO(self.folder / _checked(data_id))
         except OSError as error:
-            raise Unavailable("The image's data cannot be read now.", detail=repr(error)) from None
+            raise Unavailable("The image's data cannot be read now.", detail=plain(error)) from None
 
     async def remove(self, data_id: str) -> None:
         """Safe to repeat. Readers that have the file open read on."""
@@ -202,5 +202,5 @@ class _disk_errors:
         if not isinstance(error, OSError):
             return
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise TooLarge("There is not enough space left to store the image.", detail=repr(error)) from error
-        raise Unavailable("The image store cannot be written now.", detail=repr(error)) from error
+            raise TooLarge("There is not enough space left to store the image.", detail=plain(error)) from error
+        raise Unavailable("The image store cannot be written now.", detail=plain(error)) from error

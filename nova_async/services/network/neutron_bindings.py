@@ -70,4 +70,6 @@ def _of(port: Thing) -> str:
 
 
 def _failed(port: Thing, host: str, why: str | None = None) -> NoCapacity:
-    return NoCapacity(f"Binding failed for port {port['id']} on host {host}, please check neutron logs for more information.", detail=why)
+    return NoCapacity(
+        f"Binding failed for port {port['id']}, please check neutron logs for more information.", detail=f"host {host}: {why}"
+    )

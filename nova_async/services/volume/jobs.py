@@ -15,7 +15,7 @@ from nova_async.context import Context, service_context
 from nova_async.db import Connection, Database, volume_types
 from nova_async.db import volumes as rows
 from nova_async.db.volumes import JobRow, VolumeRow
-from nova_async.errors import Conflict, Error, Unavailable
+from nova_async.errors import Conflict, Error, Unavailable, plain
 from nova_async.qemu_img import Luks
 from nova_async.services.image import ImageService
 from nova_async.services.volume import encryption
@@ -128,7 +128,7 @@ class Jobs:
                 raise
             except Exception as error:
                 logger.exception("volume.job_crashed")
-                await self._failed(job, Error("The volume service met an unexpected error; its log names it.", detail=repr(error)))
+                await self._failed(job, Error("The volume service met an unexpected error; its log names it.", detail=plain(error)))
             finally:
                 self._running.pop(job.id, None)
                 self._wake.set()

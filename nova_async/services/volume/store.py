@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from nova_async import qemu_img
-from nova_async.errors import Error, Invalid, NoCapacity, Unavailable
+from nova_async.errors import Error, Invalid, NoCapacity, Unavailable, plain
 from nova_async.qemu_img import Luks
 
 GIB = 2**30
@@ -173,10 +173,10 @@ class VolumeStore:
 
 def _translated(error: OSError) -> Error:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return NoCapacity("There is no room left for the volume's data.", detail=repr(error))
+        return NoCapacity("There is no room left for the volume's data.", detail=plain(error))
     if isinstance(error, FileNotFoundError):
-        return Error("The volume's data are not there.", detail=repr(error))
-    return Unavailable("The volume store cannot be used now.", detail=repr(error))
+        return Error("The volume's data are not there.", detail=plain(error))
+    return Unavailable("The volume store cannot be used now.", detail=plain(error))
 
 
 def _checked(name: str) -> str:

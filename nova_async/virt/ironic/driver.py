@@ -73,10 +73,10 @@ class IronicDriver(Unable):
     async def spawn(self, guest: GuestSpec, generation: int, progress: Progress) -> None:
         node = await self._ironic.node(self._uuid)
         if node.instance_uuid not in (None, guest.instance_id):
-            raise NoCapacity(f"Node {self._uuid} has server {node.instance_uuid}.")
+            raise NoCapacity("The node has another server.", detail=f"node {self._uuid}: {node.instance_uuid}")
         if node.provision_state not in HAS_SERVER | DEPLOYING:
             if (node.provision_state != "available" and node.instance_uuid is None) or node.maintenance:
-                raise NoCapacity(f"Node {self._uuid} is not available: {_said(node)}.")
+                raise NoCapacity("The node is not available.", detail=f"node {self._uuid}: {_said(node)}")
             await self._take(guest, generation)
             await self._attach(guest.ports)
             await self._ironic.provision(self._uuid, "active", **await self._drive(guest))
@@ -100,7 +100,7 @@ class IronicDriver(Unable):
             await self._ironic.provision(self._uuid, "deleted")
         node = await self._until(lambda n: n.instance_uuid != instance_id or n.provision_state in GIVEN_BACK | FAILED)
         if node.provision_state in FAILED and node.instance_uuid == instance_id:
-            raise Error(f"Ironic cannot take the server off node {self._uuid}: {_said(node)}.")
+            raise Error("Ironic cannot take the server off its node.", detail=f"node {self._uuid}: {_said(node)}")
         for port_id in await self._ironic.vifs(self._uuid):
             await self._ironic.detach_vif(self._uuid, port_id)
         if node.instance_uuid == instance_id:
@@ -111,7 +111,7 @@ class IronicDriver(Unable):
         try:
             await self._ironic.change(self._uuid, {"/instance_uuid": guest.instance_id} | _instance_info(guest, generation))
         except Conflict as error:
-            raise NoCapacity(f"Node {self._uuid} was taken meanwhile.", detail=error.message) from None
+            raise NoCapacity("The node was taken meanwhile.", detail=f"node {self._uuid}: {error.message}") from None
 
     async def _attach(self, ports: tuple[PortSpec, ...]) -> None:
         there = await self._ironic.vifs(self._uuid)
@@ -132,7 +132,7 @@ class IronicDriver(Unable):
 
         node = await self._until(ended)
         if node.provision_state != "active":
-            raise Error(f"Ironic could not deploy to node {self._uuid}: {_said(node)}.")
+            raise Error("Ironic could not deploy to the node.", detail=f"node {self._uuid}: {_said(node)}")
         wanted = PowerState.RUNNING if power_on else PowerState.SHUTDOWN
         if power(node) is not wanted:  # how a deployment ends is its interface's choice
             await self._power("power on" if power_on else "power off", wanted)
@@ -175,7 +175,7 @@ class IronicDriver(Unable):
         await self._ironic.power(self._uuid, target, **more)
         node = await self._until(lambda n: n.target_power_state is None)
         if power(node) is not wanted:
-            raise Error(f"Node {self._uuid} did not obey '{target}': {_said(node)}.")
+            raise Error(f"The node did not obey '{target}'.", detail=f"node {self._uuid}: {_said(node)}")
 
     # -- its cards
 
@@ -208,14 +208,14 @@ class IronicDriver(Unable):
     def _known(self) -> Node:
         node = self._nodes.known.get(self._uuid)
         if node is None:
-            raise Unavailable(f"Ironic has no node {self._uuid} any more.")
+            raise Unavailable("Ironic does not have the node any more.", detail=f"node {self._uuid}")
         return node
 
     async def _mine(self, instance_id: str) -> Node:
         """The node, with this server on it. Raises ``NotFound``."""
         node = await self._ironic.node(self._uuid)
         if ours(node) != instance_id:
-            raise NotFound(f"Server {instance_id} is not on node {self._uuid}.")
+            raise NotFound(f"Server {instance_id} is not on its node.", detail=f"node {self._uuid}")
         return node
 
     async def _until(self, ended: Callable[[Node], bool]) -> Node:

@@ -15,7 +15,7 @@ import msgspec
 
 from nova_async import log, qemu_img
 from nova_async.certs.identity import Identity, TlsServer
-from nova_async.errors import Conflict, Error, Invalid, NoCapacity
+from nova_async.errors import Conflict, Error, Invalid, NoCapacity, plain
 from nova_async.virt.libvirt import qcow2, sparse, tpm
 from nova_async.virt.libvirt.files import FileThreads, named, remove_tree
 from nova_async.virt.libvirt.image_cache import CONTENT_NAME, MADE_NAME, MARGIN_BYTES, ImageCache
@@ -123,7 +123,9 @@ class Arrivals:
             self._open[instance_id] = arrival
             await arrival.save()
             return ticket
-        raise NoCapacity(f"The host takes no more disks at once, or cannot listen at {self._address}; see compute.transfer_ports.")
+        raise NoCapacity(
+            "The host takes no more disks at once.", detail=f"or it cannot listen at {self._address}; see compute.transfer_ports"
+        )
 
     def is_complete(self, instance_id: str, generation: int) -> bool:
         known = self._open.get(instance_id)
@@ -195,7 +197,7 @@ class Arrival:
             await self._take_over(task)
             await self._answer(hello, reader, writer)
         except LOST as error:
-            log_.warning("transfer.broken", server=self._folder.name, error=repr(error))
+            log_.warning("transfer.broken", server=self._folder.name, error=plain(error))
         except asyncio.CancelledError:
             pass  # by ``close``, or by the same source that came anew
         finally:

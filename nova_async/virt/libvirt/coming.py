@@ -112,7 +112,7 @@ class Coming(LibvirtBase):
             log_.info("live.processor_not_compared", detail=error.detail)
             return
         if answer == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
-            raise Conflict(f"The processor of host {self.host} lacks what the server's has.")
+            raise Conflict("The processor of the destination lacks what the server's has.", detail=self.host)
 
     async def finish_live(self, guest: GuestSpec, generation: int, *, paused: bool) -> None:
         async with self._alone(guest.instance_id):

@@ -12,7 +12,7 @@ import libvirt
 import msgspec
 
 from nova_async import log
-from nova_async.errors import Conflict, Error, Unavailable
+from nova_async.errors import Conflict, Error, Unavailable, plain
 from nova_async.model.guests import GuestSpec, LiveProgress
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
@@ -280,4 +280,4 @@ def _told(error: BaseException, leaving: Leaving) -> Error:
         return Conflict("The migration was aborted.", detail=getattr(error, "detail", None))
     if isinstance(error, Error):
         return error
-    return Unavailable("The connection to the destination broke.", detail=repr(error))
+    return Unavailable("The connection to the destination broke.", detail=plain(error))

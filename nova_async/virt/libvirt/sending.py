@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nova_async import log
 from nova_async.certs.identity import Identity
-from nova_async.errors import Error, Invalid, NotFound, Unavailable
+from nova_async.errors import Error, Invalid, NotFound, Unavailable, plain
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import qcow2, sparse
 from nova_async.virt.libvirt.files import FileThreads
@@ -45,7 +45,7 @@ class Sender:
                 await self._try(found, ticket, progress)
                 return
             except LOST as error:
-                log_.warning("transfer.broken", tries=tries, error=repr(error))
+                log_.warning("transfer.broken", tries=tries, error=plain(error))
                 if not isinstance(error, ConnectionRefusedError | TimeoutError):
                     reached = self._world.monotonic()
             if tries >= TRIES or self._world.monotonic() - reached > RETRY_SECONDS:

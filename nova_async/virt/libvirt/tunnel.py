@@ -17,7 +17,7 @@ import msgspec
 
 from nova_async import log
 from nova_async.certs.identity import Identity, TlsServer
-from nova_async.errors import Error, NoCapacity
+from nova_async.errors import Error, NoCapacity, plain
 from nova_async.virt.libvirt import transfer
 from nova_async.virt.libvirt.pipes import CHUNK, Stream, both_ways
 from nova_async.virt.libvirt.transfer import LOST, Gate, put, self_signed
@@ -79,7 +79,7 @@ class Listener:
             except OSError:
                 continue
             return listener
-        raise NoCapacity(f"The host takes no more servers at once, or cannot listen at {address}; see compute.transfer_ports.")
+        raise NoCapacity("The host takes no more servers at once.", detail=f"or it cannot listen at {address}; see compute.transfer_ports")
 
     async def close(self) -> None:
         self._server.close()
@@ -103,7 +103,7 @@ class Listener:
                     inner = await asyncio.open_unix_connection(str(self._sockets[hello.wanted]), limit=CHUNK)
                 await both_ways((reader, writer), inner)
         except LOST as error:
-            log_.warning("tunnel.broken", error=repr(error))
+            log_.warning("tunnel.broken", error=plain(error))
         except asyncio.CancelledError:
             pass  # by ``close``
         finally:
@@ -149,7 +149,7 @@ class Door:
             try:
                 await both_ways((reader, writer), await connect(self._ticket, name, self._identity))
             except (*LOST, Error) as error:
-                log_.warning("tunnel.broken", wanted=name, error=repr(error))
+                log_.warning("tunnel.broken", wanted=name, error=plain(error))
             except asyncio.CancelledError:
                 pass  # by ``close``
             finally:

@@ -57,8 +57,25 @@ async def check_image(run: Run, conn: Connection, instance: Instance, **of_image
     request = msgspec.structs.replace(await request_for(run, conn, instance), **of_image)
     reasons = run.parts.scheduler.keeps_out(host, request)
     if reasons:
-        told = "; ".join(f"{name} ({why})" for name, why in reasons.items())
-        raise GiveUp(NoCapacity(f"The server's host may not have this image: {told}."), {"refused": reasons})
+        raise GiveUp(NoCapacity(f"The server's host may not have this image: {_told(reasons)}."), {"refused": reasons})
+
+
+async def check_place(run: Run, instance: Instance, conn: Connection | None = None) -> None:
+    """Before a guest is brought up again where it is: its host has what flavor and image require, by the traits and rules of now.
+
+    Raises ``GiveUp``. A host that nobody knows is not asked about, and not told anything either.
+    """
+    host = run.parts.scheduler.table.by_name.get(instance.host or "")
+    if host is None:
+        return
+    if conn is None:
+        async with run.parts.database.connection() as own:
+            request = await request_for(run, own, instance)
+    else:
+        request = await request_for(run, conn, instance)
+    reasons = run.parts.scheduler.keeps_out(host, request, forced=bool(request.forced_host or request.forced_node))
+    if reasons:
+        raise GiveUp(NoCapacity(f"The server's host may not run it any more: {_told(reasons)}."), {"refused": reasons})
 
 
 def claimed_by(instance: Instance, flavor: dict[str, Any] | None = None) -> dict[str, int]:
@@ -67,6 +84,10 @@ def claimed_by(instance: Instance, flavor: dict[str, Any] | None = None) -> dict
     if instance.root_volume is not None:
         sizes = sizes | {"root_gb": 0}
     return resources_of(sizes, instance.image_properties)
+
+
+def _told(reasons: dict[str, str]) -> str:
+    return "; ".join(f"{name} ({why})" for name, why in reasons.items())
 
 
 def _named(hints: dict[str, Any]) -> list[str]:

@@ -76,11 +76,15 @@ class Scheduler:
                 refusals[host.name] = Refusal(name, reason(host, request) or "refused", others)
         return Decision(candidates=candidates, hosts=len(table), counts=counts, refusals=refusals)
 
-    def keeps_out(self, host: HostState, request: Request) -> dict[str, str]:
-        """Why a server that is on this host may not have this image there: filter to reason. It has its room, and may stay otherwise."""
+    def keeps_out(self, host: HostState, request: Request, *, forced: bool = False) -> dict[str, str]:
+        """Why a server that is on this host may not have this image there: filter to reason. It has its room, and may stay otherwise.
+
+        ``forced``: its owner forced it onto the host, for which traits alone count.
+        """
         forbidden = prefilters.unwanted(request) - {prefilters.DISABLED}
+        asked = () if forced else OF_IMAGES
         found = {"Traits": _traits(host, prefilters.traits(request, self.options), forbidden)}
-        found |= {name: each.reason(host, request) for name, each in self._filters if name in OF_IMAGES and each.applies(request)}
+        found |= {name: each.reason(host, request) for name, each in self._filters if name in asked and each.applies(request)}
         return {name: why for name, why in found.items() if why}
 
     def _stages(self, request: Request) -> Iterator[Stage]:

@@ -61,7 +61,10 @@ async def test_rebuild_says_at_once_what_the_server_shall_be(api) -> None:
     assert (shown["name"], shown["description"], shown["metadata"], shown["adminPass"]) == ("new", "d", {"a": "b"}, "seekr3t")
     assert shown["OS-EXT-SRV-ATTR:hostname"] == "box"
     assert (shown["key_name"], shown["user_data"]) == (None, None)
-    assert api.starter.begun[-1] == ("rebuild", server, {"image_id": IMAGE, "preserve_ephemeral": False})
+    kind, subject, given = api.starter.begun[-1]
+    was = given.pop("was")
+    assert (kind, subject, given) == ("rebuild", server, {"image_id": IMAGE, "preserve_ephemeral": False})
+    assert (was["image_id"], was["display_name"], was["metadata"]) == (IMAGE, "web", {})
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientSession, web
 from blockbuster import blockbuster_ctx
 
 from nova_async.compute.plugging import LinuxBridgePlugs
+from nova_async.compute.plugging.records import Plugged
 from nova_async.config import load
-from nova_async.errors import Conflict, NotFound
+from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.metadata.documents import InstanceMetadata
 from nova_async.metadata.service import application
 from nova_async.model.guests import FixedIp, PortSpec
@@ -465,12 +467,43 @@ async def test_a_range_that_the_host_uses_itself_is_refused_and_leaves_nothing(h
 
 
 async def test_an_unreadable_record_does_not_keep_the_worker_from_starting(host: Host) -> None:
+    """SEC-065"""
     await host.plugs.plug("a", (port(1, "10.77.0.9"),))
     (host.folder / "state/plugging/servers/b.json").write_text("{")
 
     await host.restart()
 
     assert await host.plugs.plugged() == ["a"]
+
+
+UNSOUND: list[dict[str, Any]] = [
+    {"security_rules": (ingress("tcp", 22, remote_ip_prefix="everywhere"),)},
+    {"security_rules": (ingress("nonsense"),)},
+    {"security_rules": ({"direction": "ingress"},)},
+    {"mac": "fa:16:3e"},
+    {"device": "tap1; add table ip x"},
+    {"gateway": "10.77.0.0/24"},
+    {"fixed_ips": (FixedIp(address="10.77.0.9", subnet_id="s", cidr="10.77.0.9/24"),)},
+    {"routes": (("10.0.0.0/8", "nowhere"),)},
+    {"pairs": (("fa:16:3e:00:00:01", "any"),)},
+]
+
+
+async def test_ports_that_make_no_sense_keep_no_others_from_the_network(host: Host) -> None:
+    """SEC-065: they are refused, and records of them are set aside at the next start."""
+    await host.plugs.plug("a", (port(1, "10.77.0.9"),))
+    for number, change in enumerate(UNSOUND):
+        wrong = msgspec.structs.replace(port(2 + number, f"10.77.0.{10 + number}"), **change)
+        with pytest.raises(Invalid, match=f"Port {wrong.id} cannot be plugged"):
+            await host.plugs.plug("wrong", (wrong,))
+        record = msgspec.json.encode(Plugged(f"wrong{number}", (wrong,)))
+        (host.folder / f"state/plugging/servers/wrong{number}.json").write_bytes(record)
+
+    await host.restart()
+
+    assert await host.plugs.plugged() == ["a"]
+    await host.plugs.plug("b", (port(99, "10.77.0.99"),))
+    assert await host.plugs.plugged() == ["a", "b"]
 
 
 async def test_ports_that_are_rows_only_have_no_devices(host: Host) -> None:

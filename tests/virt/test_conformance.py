@@ -382,3 +382,4 @@ async def test_the_host_tells_what_it_has(lab: Lab) -> None:
     assert facts.hypervisor_version > 0
     assert facts.hypervisor_type.lower() == {"fake": "fake", "test": "test", "qemu": "qemu"}[lab.kind]
     assert facts.supported_instances
+    assert ("CUSTOM_EMULATION" in facts.traits) == (lab.kind != "fake"), "SEC-076: isolation that is weaker than KVM's shows"

@@ -11,6 +11,7 @@ pytest.importorskip("libvirt")
 
 from nova_async.errors import Conflict
 from nova_async.model.power import PowerState
+from nova_async.virt.libvirt.xml import NAMESPACE
 from nova_async.world import RealWorld
 
 from .conftest import TestHypervisorLab
@@ -62,3 +63,31 @@ async def test_a_guest_whose_name_another_has_is_not_started_and_the_other_is_le
         assert not await at_the_host(lambda connection: connection.lookupByName(guest.name).isActive())
     finally:
         await at_the_host(lambda connection: connection.lookupByName(guest.name).undefine())
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["running", "off"])
+@pytest.mark.parametrize("mark", ["<instance/>", "<instance><generation>x</generation></instance>"])
+async def test_a_guest_whose_mark_is_damaged_hides_no_other_and_is_mended_when_it_is_started(
+    lab: TestHypervisorLab, mark: str, on: bool
+) -> None:
+    """SEC-065"""
+    import libvirt
+
+    damaged, whole = await lab.spawn(), await lab.spawn()
+    if not on:
+        await lab.driver.power_off(damaged.instance_id, timeout=0, retry=1)
+
+    def damage(connection: Any) -> None:
+        domain = connection.lookupByUUIDString(damaged.instance_id)
+        flags = libvirt.VIR_DOMAIN_AFFECT_CURRENT
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, mark, "nova", NAMESPACE, flags)
+
+    await at_the_host(damage)
+    restarted = await lab.another_driver()
+    try:
+        assert [guest.instance_id for guest in await restarted.guests()] == [whole.instance_id]
+        await restarted.reboot(whole, 1, hard=True)
+        await restarted.power_on(damaged, 1)
+        assert {(g.instance_id, g.generation) for g in await restarted.guests()} == {(damaged.instance_id, 1), (whole.instance_id, 1)}
+    finally:
+        await restarted.close()

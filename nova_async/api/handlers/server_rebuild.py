@@ -41,9 +41,8 @@ async def rebuild(request: Request) -> Rebuilt:
     if server.root_volume is not None:  # it has no image, its volume has
         columns |= {"image_id": None, "system_metadata": {}}
     more: dict[str, Any] = {"reimage": True} if server.root_volume is not None and request.has(V.REBUILD_VOLUME) else {}
-    if server.image_id != image.id:  # its host may refuse another image: then it is again what it was
-        of_key = ("key_name", "key_data") if "key_name" in asked else ()
-        more["was"] = {name: getattr(server, name) for name in (*columns, *of_key)}
+    of_key = ("key_name", "key_data") if "key_name" in asked else ()
+    more["was"] = {name: getattr(server, name) for name in (*columns, *of_key)}  # its host may refuse the image: then it is that again
     preserve = truth(asked.get("preserve_ephemeral", False))
     async with beginning(request, "rebuild", image_id=image.id, preserve_ephemeral=preserve, **more) as begun:
         await _check_limits(request, begun.conn, server, asked)

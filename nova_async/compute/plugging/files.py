@@ -28,8 +28,12 @@ class Files(Generic[T]):
                 found[file.stem] = msgspec.json.decode(file.read_bytes(), type=self.kind)
             except msgspec.MsgspecError as error:
                 logger.error("record.unreadable", file=file.name, error=str(error))
-                file.rename(file.with_suffix(".unreadable"))
+                self.set_aside(file.stem)
         return found
+
+    def set_aside(self, name: str) -> None:
+        """Where an operator finds it, and nobody reads it again."""
+        self._file(name).rename(self._file(name).with_suffix(".unreadable"))
 
     def put(self, name: str, thing: T) -> None:
         fresh = self._file(name).with_suffix(".new")

@@ -12,7 +12,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nova_async import log
-from nova_async.compute.plugging import firewall
+from nova_async.compute.plugging import firewall, sound
 from nova_async.compute.plugging.dhcp import Dnsmasq
 from nova_async.compute.plugging.links import Links, prepare_host
 from nova_async.compute.plugging.proxy import MetadataProxy
@@ -60,7 +60,7 @@ class LinuxBridgePlugs:
 
     async def start(self) -> None:
         """Bring the host to what the records say: what runs stays, what is missing is made, what is left over goes."""
-        await self._blocking(self.records.load)
+        await self._blocking(self._load)
         await self._blocking(prepare_host)
         if self._lookout:
             await self._blocking(self._lookout.load)
@@ -88,10 +88,11 @@ class LinuxBridgePlugs:
             self._thread.shutdown(wait=False)
 
     async def plug(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
-        """See ``NetworkPlugs.plug``. Ports with ``plug`` False have no devices. Raises ``Conflict`` or ``Unavailable``."""
+        """See ``NetworkPlugs.plug``. Ports with ``plug`` False have no devices. Raises ``Conflict``, ``Invalid`` or ``Unavailable``."""
         real = tuple(port for port in ports if port.plug)
         if not real:
             return
+        sound.check(Plugged(instance_id, real))
         async with self._lock:
             before = self.records.servers.get(instance_id)
             gone = [port for port in before.ports if port.id not in {p.id for p in real}] if before else []
@@ -181,6 +182,16 @@ class LinuxBridgePlugs:
                 await firewall.apply(rules)
                 self._rules = rules
             self._applied = seen
+
+    def _load(self) -> None:
+        """A record that nobody makes sense of is set aside: the others' servers must not miss their networks for it. Blocks."""
+        self.records.load()
+        for server, plugged in list(self.records.servers.items()):
+            try:
+                sound.check(plugged)
+            except Invalid as error:
+                logger.error("record.unsound", server=server, error=error.message, detail=error.detail)
+                self.records.set_aside(server)
 
     def _leftovers(self) -> set[str]:
         """Bridges that we made and no record speaks of; what others made is not ours to remove. Blocks."""

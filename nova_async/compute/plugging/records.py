@@ -119,6 +119,11 @@ class Records:
         self._files.remove(instance_id)
         self.servers.pop(instance_id, None)
 
+    def set_aside(self, instance_id: str) -> None:
+        """Blocks."""
+        self._files.set_aside(instance_id)
+        del self.servers[instance_id]
+
     def networks(self) -> dict[str, LocalNetwork]:
         """By bridge."""
         members: dict[str, list[tuple[str, PortSpec]]] = {}

@@ -8,6 +8,7 @@ from nova_async import log
 from nova_async.bus.messages.compute import Command, Pause, PowerOff, PowerOn, Reboot, Resume, Suspend, Unpause
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
+from nova_async.conductor.requests import check_place
 from nova_async.conductor.servers import fault, instance_of
 from nova_async.db import Connection, placements
 from nova_async.errors import Conflict, Error
@@ -51,6 +52,7 @@ async def tell_host(run: Run) -> None:
     change = CHANGES[run.row.kind]
     fields: dict[str, Any] = {}
     if change.needs_guest:
+        await check_place(run, instance)
         ports = tuple(msgspec.convert(p, PortSpec) for p in instance.ports)
         fields["guest"] = await guest_of(run.parts, instance, ports, instance.availability_zone or "")
     if change.command is Reboot:

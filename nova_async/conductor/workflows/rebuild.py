@@ -5,7 +5,7 @@ from typing import Any
 from nova_async import log
 from nova_async.bus.messages.compute import PowerOff, Rebuild
 from nova_async.conductor.parts import Run
-from nova_async.conductor.requests import check_image
+from nova_async.conductor.requests import check_image, check_place
 from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error, note_fault
 from nova_async.conductor.volumes import bring_to, look_again
 from nova_async.db import Connection, instances, placements
@@ -18,12 +18,15 @@ logger = log.get("conductor.rebuild")
 
 
 async def remember_state(run: Run, conn: Connection) -> dict[str, bool]:
-    """A server that was off is off afterwards. Raises ``GiveUp`` where its host may not have the new image."""
+    """A server that was off is off afterwards. Raises ``GiveUp`` where its host may not have the image."""
     instance = await instance_of(run, conn)
     if not instance.host:
         raise Conflict("The server is on no host.")
-    if run.input.get("was"):
+    was = run.input.get("was")
+    if was and was["image_id"] != run.input["image_id"]:
         await check_image(run, conn, instance, image_id=run.input["image_id"])
+    else:
+        await check_place(run, instance, conn)
     return {"stopped": instance.vm_state == states.STOPPED}
 
 
@@ -82,7 +85,7 @@ async def settle(run: Run, conn: Connection) -> None:
 async def failed(run: Run, conn: Connection, error: dict[str, Any]) -> None:
     """A server whose host may not have the image is as it was."""
     if run.memory.get("refused"):
-        await instances.change(conn, run.subject_id, **run.input["was"])
+        await instances.change(conn, run.subject_id, **run.input.get("was", {}))
         await note_fault(run, conn, error)
     else:
         await mark_error(run, conn, error)

@@ -6,7 +6,7 @@ import msgspec
 
 from nova_async.bus.messages.compute import Rescue, Unrescue
 from nova_async.conductor.parts import Run
-from nova_async.conductor.requests import check_image
+from nova_async.conductor.requests import check_image, check_place
 from nova_async.conductor.servers import guest_now, host_of, instance_of, is_on, leave_to_host, note_fault, own_image
 from nova_async.db import Connection, moves, placements
 from nova_async.model import states
@@ -23,6 +23,8 @@ async def choose_image(run: Run) -> dict[str, Any]:
         of_image = {"image_id": image.id, "disk_format": image.disk_format, "image_properties": renamed(image.properties)}
         async with run.parts.database.connection() as conn:
             await check_image(run, conn, await instance_of(run), **of_image)
+    else:
+        await check_place(run, await instance_of(run))
     return {"image": msgspec.to_builtins(image), "on": await is_on(run)}
 
 

@@ -9,6 +9,7 @@ from nova_async.bus.messages.compute import Destroy, PowerOff, PowerOn, Spawn
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back, request_to_move, take_host
+from nova_async.conductor.requests import check_place
 from nova_async.conductor.servers import (
     guest_now,
     host_of,
@@ -123,6 +124,7 @@ async def claim_host(run: Run, conn: Connection) -> dict[str, Any]:
     state = await moves.state(conn, instance.uuid)
     image_id = instance.system_metadata.get("shelved_image_id")
     if state.host is not None:
+        await check_place(run, instance, conn)
         place = {"host": state.host, "host_id": state.host_id, "availability_zone": state.availability_zone}
         return {**place, "generation": state.generation, "offloaded": False, "image_id": image_id}
     request = await request_to_move(run, conn, instance.flavor, {})

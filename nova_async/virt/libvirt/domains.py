@@ -8,6 +8,7 @@ from xml.etree import ElementTree as Tree
 import libvirt
 import libvirt_qemu
 
+from nova_async import log
 from nova_async.errors import Conflict, Error, NotFound
 from nova_async.model.consoles import SERIAL
 from nova_async.model.guests import GuestSpec, LiveProgress, VolumeSpec
@@ -26,11 +27,19 @@ POWER_STATES = {
     libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
     libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.SUSPENDED,
 }
+DAMAGED = 0  # in place of a guest's generation: its mark cannot be read
+logger = log.get("virt.domains")
 NO_MARK = (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_SUPPORT)  # ESX keeps no metadata
 
 
 def all_guests(connection: libvirt.virConnect) -> list[GuestInfo]:
-    found = (info(domain) for domain in connection.listAllDomains(0))
+    """Those of our servers. One whose mark is damaged is missing among them until it is started anew, and hides no other."""
+    found = []
+    for domain in connection.listAllDomains(0):
+        try:
+            found.append(info(domain))
+        except Error as error:
+            logger.error("domain.mark_damaged", server=domain.UUIDString(), name=domain.name(), detail=error.detail)
     return [guest for guest in found if guest is not None]
 
 
@@ -44,15 +53,21 @@ def find(connection: libvirt.virConnect, instance_id: str) -> "libvirt.virDomain
 
 
 def find_guest(connection: libvirt.virConnect, instance_id: str) -> GuestInfo | None:
+    """One whose mark is damaged is of placement 0, which none is: it is mended when it is started."""
     domain = find(connection, instance_id)
-    return info(domain) if domain is not None else None
+    if domain is None:
+        return None
+    try:
+        return info(domain)
+    except Error:
+        return GuestInfo(instance_id=instance_id, name=domain.name(), power_state=_power(domain), generation=DAMAGED)
 
 
 def info(domain: libvirt.virDomain) -> GuestInfo | None:
     """None for a domain without our mark, and for one that vanished under our eyes."""
     try:
         mark = xml.read_mark(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml.NAMESPACE))
-        state = PowerState.RUNNING if _waits(domain) else POWER_STATES.get(domain.state()[0], PowerState.NOSTATE)
+        state = _power(domain)
     except libvirt.libvirtError as error:
         if error.get_error_code() in NO_MARK:
             return None
@@ -60,6 +75,10 @@ def info(domain: libvirt.virDomain) -> GuestInfo | None:
     return GuestInfo(
         instance_id=domain.UUIDString(), name=domain.name(), power_state=state, generation=mark.generation, rescued=bool(mark.rescue)
     )
+
+
+def _power(domain: libvirt.virDomain) -> PowerState:
+    return PowerState.RUNNING if _waits(domain) else POWER_STATES.get(domain.state()[0], PowerState.NOSTATE)
 
 
 def define(connection: libvirt.virConnect, guest: GuestSpec, text: str) -> "libvirt.virDomain":
@@ -173,7 +192,7 @@ def starts_as_it_is(connection: libvirt.virConnect, instance_id: str) -> bool:
     domain = find(connection, instance_id)
     if domain is None:
         return False
-    found = info(domain)
+    found = find_guest(connection, instance_id)
     return bool(domain.hasManagedSaveImage(0)) or (found is not None and found.rescued)
 
 

@@ -89,6 +89,8 @@ class LibvirtDriver(Agent, ColdMoves, Coming, Consoles, Going, Interfaces, Measu
         async with self._alone(guest.instance_id):
             known = await self._look(guest.instance_id)
             if known is not None and known.power_state is PowerState.RUNNING:
+                if known.generation == domains.DAMAGED:
+                    await self._tell_mark(guest, generation)
                 return
             if known is not None and known.power_state is PowerState.PAUSED:
                 raise Conflict(f"Cannot start server {guest.instance_id}: it is paused.")

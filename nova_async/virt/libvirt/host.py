@@ -68,6 +68,7 @@ CPU_TRAITS = {  # a flag of /proc/cpuinfo -> the trait; what a guest on KVM can 
     "svm": "HW_CPU_X86_AMD_SVM",
     "vmx": "HW_CPU_X86_INTEL_VMX",
 }
+EMULATED = ("CUSTOM_EMULATION",)  # guests are kept apart by QEMU alone, which does not promise that much (QEMU: docs/system/security.rst)
 FOREIGN_TRAITS = {  # of hypervisors other than QEMU, by the type of their domains
     "xen": (
         "COMPUTE_CONFIG_DRIVE_REGENERATION",
@@ -91,7 +92,7 @@ def facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Con
     devices = topology.devices(connection, config.pci.devices)
     return HostFacts(
         inventory={"VCPU": psutil.cpu_count() or 1, "MEMORY_MB": memory.total // MIB, "DISK_GB": disk.total // GIB},
-        traits=tuple(sorted((*TRAITS, *_traits_of(cells), *(_cpu_traits() if virt_type == "kvm" else ())))),
+        traits=tuple(sorted((*TRAITS, *_traits_of(cells), *(_cpu_traits() if virt_type == "kvm" else EMULATED)))),
         hypervisor_type=connection.getType(),
         hypervisor_version=connection.getVersion(),
         hypervisor_hostname=host,

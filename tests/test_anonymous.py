@@ -1,29 +1,27 @@
 """Requests of nobody: they leave nothing behind, neither in memory nor in rows, messages or files."""
 
 import gc
-import logging
 import os
 import random
 import string
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
-import structlog
 import yarl
 from aiohttp import ClientError, ClientSession
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
 import nova_async
-from nova_async import app, log
+from nova_async import app
 from nova_async.api.routes import ROUTES
-from nova_async.config import load
-from nova_async.world import RealWorld
+from tests.whole import log_to_nowhere, served
+
+__all__ = ["log_to_nowhere", "served"]
 
 REQUESTS = int(os.environ.get("NOVA_ASYNC_TEST_REQUESTS", "1500"))
 GROWTH = 5 * 2**20 / 100_000  # bytes for each request: SEC-063 allows 5 MiB for 100,000
@@ -41,32 +39,6 @@ KNOWN = (
         "/console/?token=x",
     ),
 )
-
-
-@pytest.fixture
-def _log_to_nowhere() -> Iterator[None]:
-    """As a process of ours logs; pytest would keep all of it in memory."""
-    before, filters = structlog.get_config(), list(logging.getLogger("aiohttp.server").filters)
-    with open(os.devnull, "w") as nowhere:
-        log.configure(stream=nowhere)
-        yield
-        structlog.configure(**before)
-        logging.getLogger("aiohttp.server").filters[:] = filters
-
-
-@pytest.fixture
-async def served(
-    database_url: str, tmp_path: Path, _log_to_nowhere: None, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[app.App, TestServer]]:
-    """The application with all its services, in this process, at a port that the kernel chooses."""
-
-    async def not_here(*_: object) -> None:
-        """``api.listen`` would be a port that another test may have."""
-
-    monkeypatch.setattr(app.App, "_answer", not_here)
-    told = {"state_dir": str(tmp_path), "network__mode": "none", "compute__driver": "fake", "database__url": database_url}
-    async with app.running(load(None, {}, **told), RealWorld(), parts=frozenset({app.APP})) as running, TestServer(running._site) as server:
-        yield running, server
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.services.identity.bootstrap import Secrets
 from nova_async.services.identity.builtin import BuiltinIdentity
+from nova_async.services.identity.handlers import credentials
 from nova_async.world import RealWorld
 
 from .client import Client, password_auth
@@ -160,6 +161,19 @@ async def test_an_application_credential_stays_in_its_project_and_makes_no_other
 
     assert (await demo.ask("DELETE", f"{path}/{made['id']}")).status == 204
     assert (await anybody.ask("GET", "/auth/projects")).status == 401
+
+
+async def test_a_user_has_no_more_application_credentials_than_the_limit(demo: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-060"""
+    monkeypatch.setattr(credentials, "MAX_PER_USER", 3)
+    user_id = (await demo.ask("GET", "/auth/tokens", headers={"X-Subject-Token": demo.token})).body["token"]["user"]["id"]
+    path = f"/users/{user_id}/application_credentials"
+
+    async def one(number: int) -> int:
+        return (await demo.ask("POST", path, {"application_credential": {"name": f"c{number}"}})).status
+
+    assert sorted(await asyncio.gather(*(one(n) for n in range(8)))) == [201] * 3 + [403] * 5
+    assert len((await demo.ask("GET", path)).body["application_credentials"]) == 3
 
 
 async def test_an_expired_application_credential_opens_nothing(demo: Client, admin: Client, database: Database, anybody: Client) -> None:

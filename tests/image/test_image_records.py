@@ -1,5 +1,6 @@
 """Stories about records: create, see, change, share, delete."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -353,11 +354,44 @@ async def test_the_service_describes_itself(anna: Client) -> None:
 
 
 async def test_a_project_has_a_bounded_number_of_images(service: Service, anna: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-060"""
     monkeypatch.setattr("nova_async.services.image.rules.MAX_IMAGES", 2)
-    for _ in range(2):
-        await anna.image()
+    assert sorted(await asyncio.gather(*(made(anna, "/v2/images", 201, name=f"i{n}") for n in range(6)))) == [False] * 4 + [True] * 2
     await anna("POST", "/v2/images", 413, json={"name": "one too many"})
     await service.images.create(PEOPLE["b"], "other", disk_format="raw", properties={})
+
+
+async def test_an_image_has_a_bounded_number_of_members_tags_and_properties(anna: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-060"""
+    for limit in ("MAX_MEMBERS", "MAX_TAGS", "MAX_PROPERTIES"):
+        monkeypatch.setattr(f"nova_async.services.image.rules.{limit}", 3)
+    image_id = await anna.image()
+    before = len(await anna.show(image_id))
+    path = f"/v2/images/{image_id}"
+    members = await asyncio.gather(*(made(anna, f"{path}/members", 200, member=f"p-{n}") for n in range(8)))
+    assert (sum(members), len((await anna("GET", f"{path}/members", 200))["members"])) == (3, 3)
+
+    async def tagged(number: int) -> bool:
+        try:
+            await anna("PUT", f"{path}/tags/t{number}", 204)
+        except AssertionError:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(tagged(n) for n in range(8)))) == 3
+    assert len((await anna.show(image_id))["tags"]) == 3
+    for n in range(3):
+        await anna.patch(image_id, 200, {"op": "add", "path": f"/own{n}", "value": "x"})
+    await anna.patch(image_id, 413, {"op": "add", "path": "/own3", "value": "x"})
+    assert len(await anna.show(image_id)) == before + 3
+
+
+async def made(client: Client, path: str, status: int, **fields: str) -> bool:
+    try:
+        await client("POST", path, status, json=fields)
+    except AssertionError:
+        return False
+    return True
 
 
 async def listed(client: Client, **query: str) -> list[str]:

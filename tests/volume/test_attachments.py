@@ -3,6 +3,9 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from nova_async.services.volume import rules
 from tests.volume.conftest import SERVER, UNKNOWN, Client, Service
 
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -68,6 +71,23 @@ async def test_a_shared_volume_has_several_servers(service: Service, anna: Clien
     assert (await anna.show(volume))["status"] == "in-use"
     await nova("DELETE", f"/attachments/{made[1]}", 200)
     assert (await anna.show(volume))["status"] == "available"
+
+
+async def test_a_shared_volume_has_no_more_attachments_than_the_limit(anna: Client, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-060"""
+    monkeypatch.setattr(rules, "MAX_ATTACHMENTS", 3)
+    await admin("POST", "/types", 200, {"volume_type": {"name": "shared", "extra_specs": {"multiattach": "<is> True"}}})
+    volume = await anna.volume(volume_type="shared")
+
+    async def one(number: int) -> bool:
+        try:
+            await anna("POST", "/attachments", 200, asked(volume, f"{number:08x}-2222-4333-8444-555555555555"))
+        except AssertionError:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(one(n) for n in range(8)))) == 3
+    assert "has 3 attachments already" in await anna.refused("POST", "/attachments", 413, {"attachment": {"volume_uuid": volume}})
 
 
 async def test_the_older_actions_do_as_they_did(service: Service, anna: Client) -> None:

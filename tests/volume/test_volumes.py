@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from nova_async.services.volume import versions
+from nova_async.services.volume import fields, versions
 from tests.volume.conftest import GIB, PEOPLE, QCOW2, SERVER, UNKNOWN, Client, Service, noise
 
 
@@ -186,6 +186,8 @@ async def test_limits_hold_and_are_told(anna: Client, admin: Client) -> None:
 
 
 async def test_many_at_once_stay_within_the_limit(service: Service, anna: Client) -> None:
+    """SEC-060"""
+
     async def one() -> bool:
         try:
             await anna("POST", "/volumes", 202, {"volume": {"size": 1}})
@@ -195,6 +197,27 @@ async def test_many_at_once_stay_within_the_limit(service: Service, anna: Client
 
     assert sum(await asyncio.gather(*(one() for _ in range(12)))) == 5
     await service.idle()
+
+
+async def test_metadata_does_not_grow_beyond_its_limit(anna: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-060: neither item by item, nor by many at once."""
+    monkeypatch.setattr(fields, "MOST_ITEMS", 5)
+    volume = await anna.volume()
+    snapshot = await anna.snapshot(volume)
+    for path in (f"/volumes/{volume}/metadata", f"/snapshots/{snapshot}/metadata"):
+        await anna("POST", path, 200, {"metadata": {"a": "1", "b": "2", "c": "3"}})
+
+        async def one(number: int, path: str = path) -> bool:
+            try:
+                await anna("PUT", f"{path}/n{number}", 200, {"meta": {f"n{number}": "x"}})
+            except AssertionError:
+                return False
+            return True
+
+        assert sum(await asyncio.gather(*(one(n) for n in range(8)))) == 2
+        assert "items exceeds 5" in await anna.refused("POST", path, 413, {"metadata": {"x": "1"}})
+        assert len((await anna("PUT", f"{path}/a", 200, {"meta": {"a": "again"}}))["meta"]) == 1
+        assert len((await anna("GET", path, 200))["metadata"]) == 5
 
 
 async def test_what_fails_is_told_to_the_owner(service: Service, anna: Client) -> None:

@@ -10,7 +10,7 @@ from nova_async.context import Context
 from nova_async.db import Connection, Database
 from nova_async.db import volumes as rows
 from nova_async.db.volumes import AttachmentRow, VolumeRow
-from nova_async.errors import Conflict, Invalid, NotFound
+from nova_async.errors import Conflict, Invalid, NotFound, TooLarge
 from nova_async.services.volume import rules
 from nova_async.services.volume.exports import Exports
 from nova_async.world import World
@@ -45,6 +45,10 @@ class Attachments:
                     if not earlier.moving:
                         return earlier
             _check_free(volume)
+            if len(await rows.attachments(conn, volumes=[volume.id])) >= rules.MAX_ATTACHMENTS:
+                raise TooLarge(
+                    f"AttachmentLimitExceeded: Volume {volume.id} has {rules.MAX_ATTACHMENTS} attachments already; delete some first."
+                )
             attachment_id = self._world.uuid()
             await rows.insert_attachment(
                 conn,

@@ -11,6 +11,7 @@ Reader = Callable[[str, Any], Any]
 TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
 LARGEST = 2**31 - 1
+MOST_ITEMS = 128  # of metadata, of one thing
 
 
 def read(body: dict[str, Any], wrapper: str, readers: Mapping[str, Reader], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -62,11 +63,11 @@ def identifier(name: str, value: Any) -> str | None:
 
 
 def metadata(name: str, value: Any) -> dict[str, str]:
-    """Keys of 1 to 255 characters; values of at most 255."""
+    """At most ``MOST_ITEMS``: keys of 1 to 255 characters, values of at most 255."""
     if value is None:
         return {}
-    if not isinstance(value, dict) or len(value) > 128:
-        raise _wrong(name, value, "an object of at most 128 texts")
+    if not isinstance(value, dict) or len(value) > MOST_ITEMS:
+        raise _wrong(name, value, f"an object of at most {MOST_ITEMS} texts")
     for key, item in value.items():
         if not 1 <= len(key) <= 255 or "\0" in key:
             raise _wrong(name, key, "keys of 1 to 255 characters")

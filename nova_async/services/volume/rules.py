@@ -20,6 +20,7 @@ STATUSES = frozenset(
 )
 SNAPSHOT_STATUSES = frozenset({"creating", "available", "deleting", "error", "error_deleting"})
 SNAPSHOT_FOLLOWS = {"creating": ("creating", "available", "error"), "deleting": ("deleting", "error_deleting")}
+MAX_ATTACHMENTS = 128  # of one volume that several servers may have
 LIMITS = ("volumes", "snapshots", "gigabytes", "per_volume_gigabytes", "backups", "backup_gigabytes", "groups")
 
 

@@ -25,6 +25,7 @@ async def create(call: Call) -> web.Response:
     secret = body.secret or call.identity.world.secret(64)
     hashed = await call.identity.passwords.hash(secret)
     async with call.identity.database.transaction() as conn:
+        await db.user_lock(conn, call.token.user_id)  # those who ask at once are counted one after the other
         if await db.credential_count(conn, call.token.user_id) >= MAX_PER_USER:
             raise Forbidden(f"A user has at most {MAX_PER_USER} application credentials. Delete some first.")
         credential = db.Credential(

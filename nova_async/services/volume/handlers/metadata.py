@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from nova_async.context import Context
-from nova_async.errors import Invalid, NotFound
+from nova_async.errors import Invalid, NotFound, TooLarge
 from nova_async.services.volume import fields as f
 from nova_async.services.volume.handlers.base import Routes
 from nova_async.services.web import context_of, json_body, json_response
@@ -46,7 +46,7 @@ class MetadataHandlers:
 
     async def add(self, request: web.Request) -> web.StreamResponse:
         more = f.metadata("metadata", (await json_body(request)).get("metadata"))
-        return json_response({"metadata": await self._change(request, lambda old: old | more)})
+        return json_response({"metadata": await self._change(request, lambda old: together(old, more))})
 
     async def replace(self, request: web.Request) -> web.StreamResponse:
         whole = f.metadata("metadata", (await json_body(request)).get("metadata"))
@@ -60,7 +60,7 @@ class MetadataHandlers:
         more = f.metadata("meta", (await json_body(request)).get("meta"))
         if set(more) != {request.match_info["key"]}:
             raise Invalid("The request body and the URI must name the same key.")
-        await self._change(request, lambda old: old | more)
+        await self._change(request, lambda old: together(old, more))
         return json_response({"meta": more})
 
     async def remove_item(self, request: web.Request) -> web.StreamResponse:
@@ -74,6 +74,14 @@ class MetadataHandlers:
 
     async def _change(self, request: web.Request, metadata: Any) -> dict[str, str]:
         return (await self.records.change(context_of(request), request.match_info["id"], metadata=metadata)).metadata
+
+
+def together(old: dict[str, str], more: dict[str, str]) -> dict[str, str]:
+    """Raises ``TooLarge`` where that is more than one thing may have."""
+    whole = old | more
+    if len(whole) > f.MOST_ITEMS:
+        raise TooLarge(f"MetadataLimitExceeded: Maximum number of metadata items exceeds {f.MOST_ITEMS}.")
+    return whole
 
 
 def item(noun: str, items: dict[str, str], key: str) -> str:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from nova_async.api.schema import Absent, at
 from nova_async.api.shapes import LINKS, Shape, Versioned, array, closed
@@ -48,16 +51,10 @@ class Fields:
 
     def render_all(self, rows: Sequence[Any], request: "Request") -> list[dict[str, Any]]:
         plan = [f for f in self.at(request.version) if f.allowed is None or f.allowed(request)]
-        empty = dict.fromkeys([f.name for f in plan])
-        items = [empty.copy() for _ in rows]
-        for field in plan:  # a column at a time: what kind of field it is need not be asked for each of a thousand rows
-            name, how = field.name, field.how
-            if isinstance(how, str):
-                for item, row in zip(items, rows, strict=True):
-                    item[name] = getattr(row, how)
-            else:
-                for item, row in zip(items, rows, strict=True):
-                    item[name] = how(row, request)
+        # A column at a time: what kind of field it is need not be asked for each of a thousand rows.
+        columns = [_column(field.how, rows, request) for field in plan]
+        names = [f.name for f in plan]
+        items = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)] if plan else [{} for _ in rows]
         for name in [f.name for f in plan if f.optional]:
             for item in items:
                 if item[name] is Omitted:
@@ -68,6 +65,11 @@ class Fields:
         """Closed; a field that not everybody sees, or not of every item, may be missing."""
         shown = self.at(version)
         return closed({f.name: at(f.type, version) for f in shown}, {f.name for f in shown if f.optional or f.allowed is not None})
+
+
+def _column(how: How, rows: Sequence[Any], request: "Request") -> list[Any]:
+    """One field's value of each row."""
+    return list(map(attrgetter(how), rows)) if isinstance(how, str) else [how(row, request) for row in rows]
 
 
 class Page(NamedTuple):
@@ -154,9 +156,12 @@ class AsItIs(View):
 
 def seconds(moment: datetime | None) -> str | None:
     """``2026-01-31T12:00:00Z``, as created and updated are shown."""
-    return None if moment is None else f"{moment.isoformat()[:19]}Z"
+    return None if moment is None else f"{msgspec.to_builtins(moment)[:19]}Z"  # in a tenth of the time of isoformat
 
 
 def microseconds(moment: datetime | None) -> str | None:
     """``2026-01-31T12:00:00.000000``, as launched_at and the times of services are shown."""
-    return None if moment is None else moment.isoformat(timespec="microseconds")[:26]
+    if moment is None:
+        return None
+    text: str = msgspec.to_builtins(moment)  # without a fraction where there is none
+    return text[:26] if moment.microsecond else f"{text[:19]}.000000"

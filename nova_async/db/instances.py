@@ -75,7 +75,7 @@ async def by_ids(conn: Connection, uuids: Sequence[str]) -> dict[str, Instance]:
 
 
 async def newest_first(conn: Connection, filters: Mapping[str, Any], limit: int) -> list[Instance]:
-    """A page. Each key of ``filters`` that is a fragment of the statements file filters; the others are their arguments.
+    """A page, without ``system_metadata``. Keys of ``filters`` that are fragments of the statements file filter; others are arguments.
 
     Raises ``Invalid`` for a regular expression that PostgreSQL does not take.
     """

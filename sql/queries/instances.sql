@@ -36,13 +36,14 @@ LEFT JOIN workflows l ON l.subject_id = i.uuid AND l.state IN ('running', 'waiti
 WHERE i.uuid = ANY ($1::uuid[])
 
 -- newest_first --
--- A page of servers. $1: what the filters compare with, by their names; $2: how many at most. The fragments are filters.
+-- A page of servers, without their system_metadata, which no list shows and which is the greater part of a row.
+-- $1: what the filters compare with, by their names; $2: how many at most. The fragments are filters.
 SELECT i.uuid, i.number, i.project_id, i.user_id, i.reservation_id, i.launch_index, i.display_name, i.display_description,
        i.hostname, i.vm_state, i.power_state, i.progress, i.host_id, i.host, i.node, i.generation,
        i.availability_zone, i.pinned_zone, i.image_id, i.image_properties, i.kernel_id, i.ramdisk_id, i.flavor,
        i.flavor_id, i.vcpus, i.memory_mb, i.root_device_name, i.key_name, i.key_data, i.user_data, i.config_drive,
        i.auto_disk_config, i.access_ip_v4, i.access_ip_v6, i.locked_by, i.locked_reason, i.metadata,
-       i.system_metadata, i.tags, i.scheduler_hints, i.network_requests, i.security_groups, i.block_devices, i.ports,
+       '{}'::jsonb AS system_metadata, i.tags, i.scheduler_hints, i.network_requests, i.security_groups, i.block_devices, i.ports,
        i.trusted_certs, i.injected_files, i.password_data, i.fault, i.created_at, i.updated_at, i.launched_at,
        i.terminated_at, i.deleted,
        CASE WHEN q.id IS NULL THEN l.task_state ELSE q.task_state END AS task_state,

@@ -16,7 +16,7 @@ from nova_async.api.handlers import instances
 from nova_async.api.handlers.versions import choices, one_version, service_versions
 from nova_async.api.parts import Parts
 from nova_async.api.request import Request
-from nova_async.api.route import Found, Route, Tree, choose
+from nova_async.api.route import Found, Route, Tree, check_policies, choose
 from nova_async.api.routes import ROUTES
 from nova_async.api.versions import V
 from nova_async.context import Context
@@ -47,6 +47,7 @@ class Edge:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        check_policies(ROUTES, parts.policy)
         self.tree = Tree(ROUTES)
         self.public_url = parts.config.api.public_url.rstrip("/")
         self._documents: dict[int, bytes] = {}  # by version, without the service's address

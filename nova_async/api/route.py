@@ -1,7 +1,7 @@
 """A row of the route table, and the tree that finds it."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -16,6 +16,12 @@ Handler = Callable[..., Awaitable[Any]]
 PROJECT = re.compile(r"^[0-9a-f-]+$")
 BEYOND: dict[int, type[Error]] = {400: Invalid, 404: NotFound, 410: Gone}
 NO_KEYS = Query({})
+# What needs no policy, by the first part of the path and the method (None: all). All other rows have one, or the service does not start.
+UNGUARDED: dict[str, str | None] = {
+    "versions": "GET",  # everybody's
+    "flavors": "GET",  # everybody's that has access to them, as in Nova
+    "images": None,  # the image service's own rules decide
+}
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -37,6 +43,7 @@ class Route(msgspec.Struct, frozen=True):
     success: int | dict[int, int] = 200  # a table maps the version from which it holds to the status
     also: tuple[int, ...] = ()  # statuses that the rest of the row does not tell: see ``statuses``
     policy: str | None = None
+    useless: bool = False  # nobody can do this any more, whoever asks
     target: Literal["caller", "server", "later"] = "caller"
     body: Schema | None = None
     query: Query = NO_KEYS
@@ -81,6 +88,16 @@ class Found(msgspec.Struct):
     rows: list[Route]
     values: dict[str, str]
     project_id: str | None = None
+
+
+def check_policies(routes: tuple[Route, ...], known: Container[str]) -> None:
+    """Raises ``ValueError`` for a row that asks no policy, or one that there is not. Rows that answer nobody have none."""
+    for route in routes:
+        method = UNGUARDED.get(route.path.split("/")[1], "")
+        if route.policy is not None and route.policy not in known:
+            raise ValueError(f"{route.method} {route.path}: there is no policy {route.policy}")
+        if route.policy is None and route.handler is not None and not route.useless and method not in (None, route.method):
+            raise ValueError(f"{route.method} {route.path} ({route.action}): it has no policy")
 
 
 class Tree:

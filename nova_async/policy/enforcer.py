@@ -44,6 +44,10 @@ class Policy:
         self._enforcer = _enforcer(self._defaults, file)
         self._decided: dict[tuple[str | bool | tuple[str, ...], ...], bool] = {}
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a policy."""
+        return name in self._defaults
+
     async def reload(self) -> None:
         """Read the file again. Raises ``Invalid``, and then decides as before."""
         self._enforcer = await asyncio.to_thread(_enforcer, self._defaults, self._file)

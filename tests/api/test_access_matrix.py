@@ -5,7 +5,9 @@ Changes that would be let through go to a second application, whose handlers onl
 to be refused goes to the true handlers.
 """
 
+import importlib
 import itertools
+import pkgutil
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from msgspec.structs import replace
 
+import nova_async.policy
 from nova_async.api import app as api_app
 from nova_async.api.request import Request
 from nova_async.api.route import Route
@@ -199,14 +202,29 @@ def told(answer: Answer) -> str:
     return answer.message
 
 
+async def digests(api: Api) -> dict[str, str]:
+    """Of all rows, by table: equal as long as nobody wrote anything."""
+    async with api.database.connection() as conn:
+        tables = await conn.fetch("SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('api', 'cell')")
+        return {
+            name: await conn.fetchval(f"SELECT md5(coalesce(string_agg(t::text, '' ORDER BY t::text), '')) FROM {name} t")
+            for (name,) in tables
+        }
+
+
 async def test_everybody_gets_what_is_due_to_them(api: Api, hollow: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SEC-029, SEC-030: and who is refused has changed nothing, whosever it is."""
     servers = owned({PROJECT: await api.server("member"), OTHER_PROJECT: await api.server("stranger")})
     async with true_services(api, tmp_path):
         things = await ground(api, tmp_path) | {"servers": servers, "os-volumes_boot": servers}
-        # What is let through and does change something comes last.
-        table = sorted(cells(things), key=lambda cell: cell.changes and not cell.hollow)
+        # What is refused comes first, and what is let through and does change something last.
+        table = sorted(cells(things), key=lambda cell: (cell.expected == PASSED, cell.changes and not cell.hollow))
         faults = []
+        before = await digests(api)
         for cell in table:
+            if cell.expected == PASSED and before:  # all refusals came first
+                assert before == await digests(api)
+                before = {}
             client = hollow if cell.hollow else api
             answer = await client.ask(cell.route.method, cell.path, cell.caller, f"2.{cell.version}", cell.body)
             faults.append(wrong(cell, answer))
@@ -250,6 +268,30 @@ def test_every_row_has_a_policy_of_novas() -> None:
             assert route.path.split("/")[1] in OPEN or useless(route), route
         else:
             assert route.policy in names & (WHO.keys() | OURS.keys()), route
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"policy": None, "path": "/servers"}, "it has no policy"), ({"policy": "os_compute_api:servers:shwo"}, "there is no policy")],
+)
+def test_a_row_without_a_policy_of_ours_keeps_the_service_from_starting(
+    api: Api, monkeypatch: pytest.MonkeyPatch, change: Any, words: str
+) -> None:
+    """SEC-030, SEC-031"""
+    rows = (*ROUTES, replace(next(row for row in ROUTES if row.policy is not None), **change))
+    monkeypatch.setattr(api_app, "ROUTES", rows)
+    with pytest.raises(ValueError, match=words):
+        api_app.application(api.parts)
+
+
+def test_every_name_of_a_policy_is_one_that_there_is() -> None:
+    """SEC-031: handlers and views ask by these constants."""
+    known, found = {rule.name for rule in RULES}, set()
+    for module in pkgutil.iter_modules(nova_async.policy.__path__, "nova_async.policy."):
+        names = {name: value for name, value in vars(importlib.import_module(module.name)).items() if name.isupper()}
+        found |= {value for name, value in names.items() if isinstance(value, str) and "os_compute_api:" in value and name != "PREFIX"}
+    assert found <= known
+    assert len(found) > 150
 
 
 def test_few_policies_let_everybody_in() -> None:

@@ -183,12 +183,12 @@ class App:
         if config.volume.url and config.services.volume == "builtin":
             raise Invalid("volume.url: the application has a volume service of its own; leave it empty, or set services.volume to cinder.")
         authority = await Authority.open(config, world, database, broker_accounts(config, world))
-        services = await open_services(config, database, world, stack, authority)
+        # Keys of certificates are made while passwords are hashed and the database is asked.
+        services, _ = await asyncio.gather(open_services(config, database, world, stack, authority), self.certificates.make(authority))
         images, networks, volumes = services.images, services.networks, services.volumes
         self.volumes, self.secrets, self.builtin_images = volumes, services.secrets, services.builtin_images
         await bootstrap.flavors(database)
 
-        await self.certificates.make(authority)
         conductor = self.conductor = Conductor(
             config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url
         )

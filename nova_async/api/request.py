@@ -20,7 +20,7 @@ class Request:
 
     __slots__ = (  # noqa: RUF023 - in the order of their making
         "parts", "ctx", "version", "path", "values", "project_id", "body", "query", "legacy", "root", "headers", "asked_headers",
-        "status", "server",
+        "status", "server", "_decided",
     )  # fmt: skip
 
     def __init__(self, parts: "Parts", ctx: Context, version: int, path: str, values: dict[str, str], project_id: str | None) -> None:
@@ -33,6 +33,7 @@ class Request:
         self.headers: dict[str, str] = {}  # for the answer
         self.status: int | None = None  # for the answer, where it is not the table's
         self.server: Instance | None = None  # loaded where the route's target is the server
+        self._decided: dict[tuple[str, str | None, str | None], bool] = {}
 
     def has(self, version: int) -> bool:
         """Whether the caller speaks this microversion or a newer one."""
@@ -44,7 +45,10 @@ class Request:
 
     def may(self, policy: str, *, project_id: str | None = None, user_id: str | None = None) -> bool:
         """Whether the caller may do it to something of this owner (None: the caller's own)."""
-        return self.parts.policy.may(self.ctx, policy, project_id=project_id, user_id=user_id)
+        key = (policy, project_id, user_id)
+        if key not in self._decided:  # a list asks the same of each of its items
+            self._decided[key] = self.parts.policy.may(self.ctx, policy, project_id=project_id, user_id=user_id)
+        return self._decided[key]
 
     def require(self, policy: str, *, project_id: str | None = None, user_id: str | None = None) -> None:
         """Raises ``Forbidden``."""

@@ -4,8 +4,8 @@ Names outside of the known namespaces are free. Patterns take the same texts as 
 """
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from nova_async.errors import Invalid
 
@@ -177,6 +177,36 @@ def _patterns() -> Iterator[Pattern]:
 PATTERNS: Final = tuple(_patterns())
 NAMESPACES: Final = re.compile("accel|aggregate_instance_extra_specs|capabilities|hw|hw_rng|hw_video|os|pci_passthrough|quota|vmware"
                                "|(resources|trait)([a-zA-Z0-9_-]{1,64})?")  # fmt: skip
+
+
+# What protects a guest, or keeps it where it belongs. A word that is none would be no word: it would run, and without.
+PROTECTING: Final = frozenset(
+    {
+        *("os:secure_boot", "hw:mem_encryption", "hw:mem_encryption_model", "hw:ephemeral_encryption", "hw:ephemeral_encryption_format"),
+        *("hw:locked_memory", "hw:hide_hypervisor_id", "hw:cpu_realtime", "hw:tpm_secret_security", "group_policy"),
+    }
+)
+OF_IMAGES: Final[dict[str, Check]] = {
+    "os_secure_boot": one_of("disabled", "optional", "required"),
+    "hw_firmware_type": one_of("bios", "uefi"),
+    "hw_firmware_stateless": boolean,
+    "img_config_drive": one_of("mandatory", "optional"),
+    **{name.replace(":", "_"): KNOWN[name] for name in PROTECTING if name.startswith("hw:")},
+}
+TRAIT: Final = re.compile(r"trait([a-zA-Z0-9_-]{1,64})?:.+")
+
+
+def check_protecting(specs: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
+    """Hold a flavor's extra specs and an image's properties, which may be older than their checks. Raises ``Invalid`` naming one."""
+    checks = {name: KNOWN[name] for name in PROTECTING}
+    for what, words, known in (("extra spec", specs, checks), ("image property", properties, OF_IMAGES)):
+        for name, value in words.items():
+            found = one_of("required", "forbidden") if TRAIT.fullmatch(name) else known.get(name)
+            try:
+                if found is not None and value:
+                    found(str(value))
+            except Invalid as error:
+                raise Invalid(f"The {what} {name} cannot be followed. {error.message}") from None
 
 
 def check(name: str, value: str) -> None:

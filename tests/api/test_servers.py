@@ -187,7 +187,7 @@ async def test_fields_come_and_go_with_the_versions(api, fields, version, messag
         ({"server": BODY | {"min_count": 0}}, "0 is less than the minimum of 1"),
         ({"server": BODY | {"imageRef": "abc"}}, "'abc' is not valid under any of the given schemas"),
         ({"server": BODY | {"accessIPv4": "1.2.3"}}, "'1.2.3' is not a 'ipv4'"),
-        ({"server": BODY | {"user_data": "***"}}, "'***' is not a 'base64'"),
+        ({"server": BODY | {"user_data": "***"}}, "*** is not a 'base64'"),
     ],
 )
 async def test_wrong_bodies_are_refused_in_novas_words(api, body, message) -> None:

@@ -252,6 +252,22 @@ async def test_rules_are_made_once_and_only_when_they_make_sense(api: Api) -> No
     assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 204
 
 
+@pytest.mark.parametrize(
+    ("field", "word"), [("protocol", "tcp"), ("protocol", "ipv6-icmp"), ("direction", "ingress"), ("ethertype", "IPv6")]
+)
+async def test_the_words_of_rules_are_kept_as_they_are_compared(api: Api, field: str, word: str) -> None:
+    """SEC-059"""
+    group = await api.make("alice", "/v2.0/security-groups", name="web")
+    rule = {"security_group_id": group["id"], "direction": "ingress", "ethertype": "IPv6"}
+    alike = word.translate(str.maketrans("cips", "\u0441\u0456\u0440\u0455"))
+    for number, written in enumerate((word.upper(), word.title(), word.swapcase(), f" {word}", f"{word}\n", f"{word}\u200b", alike)):
+        asked = {**rule, field: written, "remote_ip_prefix": f"2001:db8:{number}::/48"}
+        status, body = await api("alice", "POST", "/v2.0/security-group-rules", {"security_group_rule": asked})
+        assert status in (201, 400), (written, body)
+        if status == 201:
+            assert (body["security_group_rule"][field], written.lower()) == (word, word.lower())
+
+
 async def test_rules_that_cannot_be_say_what_is_wrong(api: Api) -> None:
     group = await api.make("alice", "/v2.0/security-groups", name="web")
     rule = {"security_group_id": group["id"], "direction": "ingress"}

@@ -350,6 +350,18 @@ def test_what_a_host_cannot_give_is_refused_by_name(text: str) -> None:
         hardware.check(wished(text), tuning=False, tpm=False, spice=False)
 
 
+@pytest.mark.parametrize("word", ["Required", "REQUIRED", " required", "required\n", "r\u0435quired"])
+def test_secure_boot_in_other_letters_is_refused_and_not_left_out(word: str) -> None:
+    """SEC-059"""
+    for guest in (
+        spec({"hw_firmware_type": "uefi", "os_secure_boot": word}),
+        spec({"hw_firmware_type": "uefi"}, extra_specs={"os:secure_boot": word}),
+        spec({"hw_firmware_type": word.replace("required", "uefi").replace("Required", "UEFI").replace("REQUIRED", "Uefi")}),
+    ):
+        with pytest.raises(Unsupported, match="choose one of"):
+            hardware.check(guest, tuning=True, tpm=True, spice=True)
+
+
 def test_secure_boot_has_what_it_needs(tmp_path: Path) -> None:
     guest = spec({"hw_firmware_type": "uefi", "os_secure_boot": "required"})
     root = Tree.fromstring(domain(guest, ALL))

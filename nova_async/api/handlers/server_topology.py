@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nova_async.api.extra_specs import check_protecting
 from nova_async.api.request import Request
 from nova_async.db import topologies
 from nova_async.errors import Invalid
@@ -13,7 +14,11 @@ from nova_async.scheduler.guest_topology import devices, topology
 
 
 def check(request: Request, flavor: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
-    """Raises ``Invalid`` in Nova's words for NUMA cells, CPU policies, pages or PCI devices that no host could give."""
+    """Raises ``Invalid`` in Nova's words for NUMA cells, CPU policies, pages or PCI devices that no host could give.
+
+    And for words that protect a guest and are none that are known.
+    """
+    check_protecting(flavor.get("extra_specs") or {}, properties)
     try:
         chosen(int(flavor["vcpus"]), flavor.get("extra_specs") or {}, properties)
     except ValueError as error:

@@ -110,6 +110,8 @@ def check(guest: GuestSpec, *, tuning: bool, tpm: bool, spice: bool) -> None:
         (USB, "hw:usb_model", "hw_usb_model"),
         (INPUT, "", "hw_input_bus"),
         (("virtio",), "", "hw_rng_model"),
+        (("bios", "uefi"), "", "hw_firmware_type"),
+        (("required", "optional", "disabled"), "os:secure_boot", "os_secure_boot"),
         ((*WATCHDOG, "disabled"), "hw:watchdog_action", "hw_watchdog_action"),
     ):
         wishes.one_of(known, spec, image)

@@ -35,6 +35,7 @@ from tests.api.proxied import true_services
 
 MISSING = "00000000-0000-4000-8000-000000000000"
 REACHED = 299
+CANARY = "canary-in-the-mine"
 Group = tuple[str, str, str | None]
 EVERYBODY: tuple[str | None, ...] = (*CALLERS, None)
 # What is there to be read, so that reading it must succeed.
@@ -212,14 +213,26 @@ async def digests(api: Api) -> dict[str, str]:
         }
 
 
+async def seed(api: Api) -> None:
+    """Secrets where rows keep them; what is a user's own to be shown (user data, an encrypted password) is none."""
+    device = {"id": MISSING, "kind": "volume", "volume_id": MISSING, "attachment_id": MISSING, "device": "/dev/vdb", "connection": CANARY}
+    async with api.database.connection() as conn:
+        await conn.execute(
+            "UPDATE instances SET system_metadata = system_metadata || $1, injected_files = $2, block_devices = $3",
+            *({"kept": CANARY}, [{"path": "/etc/key", "contents": CANARY}], [device]),
+        )
+        await conn.execute("UPDATE workflows SET input = input || $1, results = results || $1, context = context || $1", {"sealed": CANARY})
+
+
 async def test_everybody_gets_what_is_due_to_them(api: Api, hollow: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SEC-029, SEC-030: and who is refused has changed nothing, whosever it is."""
+    """SEC-029, SEC-030, SEC-041: who is refused has changed nothing, whosever it is, and nobody is told a secret."""
     servers = owned({PROJECT: await api.server("member"), OTHER_PROJECT: await api.server("stranger")})
     async with true_services(api, tmp_path):
         things = await ground(api, tmp_path) | {"servers": servers, "os-volumes_boot": servers}
         # What is refused comes first, and what is let through and does change something last.
         table = sorted(cells(things), key=lambda cell: (cell.expected == PASSED, cell.changes and not cell.hollow))
         faults = []
+        await seed(api)
         before = await digests(api)
         for cell in table:
             if cell.expected == PASSED and before:  # all refusals came first
@@ -228,6 +241,8 @@ async def test_everybody_gets_what_is_due_to_them(api: Api, hollow: Api, tmp_pat
             client = hollow if cell.hollow else api
             answer = await client.ask(cell.route.method, cell.path, cell.caller, f"2.{cell.version}", cell.body)
             faults.append(wrong(cell, answer))
+            if CANARY in f"{answer.headers}{answer.raw!r}":
+                faults.append(f"{cell.caller}: {cell.route.method} {cell.path} tells a secret: {answer}")
     found = [fault for fault in faults if fault is not None]
     with capsys.disabled():
         print(f"\naccess matrix: {len(table)} cells, {len(found)} wrong")

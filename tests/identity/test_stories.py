@@ -121,6 +121,7 @@ async def test_users_change_their_own_password_and_nobody_elses(admin: Client, a
 
 
 async def test_hashes_and_secrets_never_come_back(admin: Client, demo: Client) -> None:
+    """SEC-041"""
     user = (await demo.ask("GET", "/auth/tokens", headers={"X-Subject-Token": demo.token})).body["token"]["user"]
     made = (await demo.ask("POST", f"/users/{user['id']}/application_credentials", {"application_credential": {"name": "x"}})).body
 

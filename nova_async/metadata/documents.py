@@ -157,7 +157,7 @@ def _ec2_meta_data(m: InstanceMetadata) -> Tree:
         "public-hostname": m.hostname,
         "public-ipv4": m.public_ipv4,
         "reservation-id": m.reservation_id,
-        "security-groups": "\n".join(m.security_groups),
+        "security-groups": "\n".join(" ".join(name.splitlines()) for name in m.security_groups),  # one a line, whatever they are called
     }
     if m.keys:
         meta["public-keys"] = {str(n): {"openssh-key": key["data"]} for n, key in enumerate(m.keys)}

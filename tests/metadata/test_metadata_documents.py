@@ -3,9 +3,12 @@
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nova_async.errors import Invalid, NotFound
 from nova_async.metadata.documents import (
@@ -67,6 +70,46 @@ SERVER = InstanceMetadata(
 def test_a_config_drive_is_told_where_the_devices_are_once_they_are_somewhere() -> None:
     early = config_drive_files(msgspec.structs.replace(SERVER, addresses=()))
     assert with_addresses(early, SERVER.tagged, SERVER.addresses) == config_drive_files(SERVER)
+
+
+@given(
+    st.one_of(
+        st.text(st.characters(exclude_categories=("Cs",))),
+        st.sampled_from(('","x":"y', "\n", "a\nb=c", "\r\n", "\u2028", "{{x}}", "$(id)")),
+    )
+)
+def test_whatever_users_write_comes_back_and_adds_no_key(written: str) -> None:
+    """SEC-055: over the service and on the config drive."""
+    everywhere = dict.fromkeys(("name", "availability_zone", "flavor_name"), written)
+    file = (f"/etc/{written}", base64.b64encode(written.encode()).decode())
+    server = msgspec.structs.replace(
+        SERVER,
+        **everywhere,
+        metadata={"role": written},
+        files=(file,),
+        admin_pass=written or "x",
+        security_groups=("default", written, "web"),
+        user_data=written.encode(),
+    )
+    plain, drive = config_drive_files(SERVER), config_drive_files(server)
+    assert drive.keys() == plain.keys()
+    for path in plain:
+        if path.endswith(".json"):
+            assert keys_of(json.loads(drive[path])) == keys_of(json.loads(plain[path])), path
+    told = json.loads(drive["openstack/latest/meta_data.json"])
+    assert (told["name"], told["meta"], told["files"][0]["path"]) == (written, {"role": written}, f"/etc/{written}")
+    assert told["admin_pass"] == (written or "x")
+    assert drive["openstack/latest/user_data"] == drive["openstack/content/0000"] == written.encode()
+    assert ec2(server, "/latest/meta-data/") == ec2(SERVER, "/latest/meta-data/")
+    assert len(ec2(server, "/latest/meta-data/security-groups").decode().splitlines()) <= 3
+    assert ec2(server, "/latest/user-data") == written.encode()
+
+
+def keys_of(value: Any) -> Any:
+    """What an object is without its values."""
+    if isinstance(value, dict):
+        return {key: keys_of(inner) for key, inner in value.items()}
+    return [keys_of(inner) for inner in value] if isinstance(value, list) else None
 
 
 def lines(text: bytes) -> list[str]:

@@ -166,6 +166,43 @@ def test_the_mark_comes_back_whatever_the_names_hold(name: str, generation: int,
         assert read.display_name == name
 
 
+def shape(text: str) -> list[tuple[str, list[str]]]:
+    """A document's elements and the names of their attributes."""
+    return [(element.tag, sorted(element.attrib)) for element in Tree.fromstring(text).iter()]
+
+
+BREAKERS = (
+    "</name><x/>",
+    '"><x a="',
+    "]]>",
+    "<!--",
+    "-->",
+    "&lt;x/&gt;",
+    "&x;",
+    "\n\t<x/>",
+    "<?x?>",
+    "'/><x b='",
+    "$(id)",
+    "`id`",
+    "%s{0}",
+)
+
+
+@given(st.one_of(st.text(min_size=1), st.sampled_from(BREAKERS)))
+def test_whatever_users_write_adds_nothing_to_the_domain(written: str) -> None:
+    """SEC-055"""
+
+    def everywhere(text: str) -> str:
+        root = way(volume={"volume_id": "v", "serial": text, "tag": text})
+        names = {f"{of}_{what}": text for of in ("project", "user") for what in ("id", "name")}
+        cards = (port(1, tag=text, network_label=text, project_id=text),)
+        properties = {"os_command_line": text, "os_distro": text, "own": text}
+        guest = spec(properties, display_name=text, flavor_name=text, ports=cards, volumes=(root.volume,), **names)
+        return xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (root,))
+
+    assert shape(everywhere(written)) == shape(everywhere("plain"))
+
+
 def test_every_disk_names_its_format_and_none_is_guessed() -> None:
     root = Tree.fromstring(domain(EVERYTHING["disks"]))
     formats = {disk.find("source").get("file"): disk.find("driver").get("type") for disk in root.findall("devices/disk")}

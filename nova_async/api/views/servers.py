@@ -55,8 +55,10 @@ def _fault(server: Instance, request: Request) -> Any:
         return Omitted
     created = seconds(datetime.fromisoformat(server.fault["created"]))
     shown = {"code": server.fault.get("code"), "created": created, "message": server.fault.get("message")}
-    if server.fault.get("details") and request.is_admin:
+    if request.is_admin and server.fault.get("details"):
         shown["details"] = server.fault["details"]
+    elif server.fault.get("code") != 500:  # as the API reference has it, but no names of hosts
+        shown["details"] = shown["message"]
     return shown
 
 

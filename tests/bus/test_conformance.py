@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from structlog.contextvars import get_contextvars
 
+from nova_async import log
 from nova_async.bus import Bus
 from nova_async.bus.messages import Done, Message
 from nova_async.bus.messages.compute import ConsoleOutput
@@ -269,3 +271,28 @@ async def test_a_closed_bus_takes_nothing(bus: Bus, target: str) -> None:
     await bus.close()
     with pytest.raises(Unavailable):
         await bus.cast(target, work(1))
+
+
+async def test_a_handler_knows_nothing_of_other_messages_nor_of_who_sent_them(bus: Bus, target: str) -> None:
+    """SEC-038: what is bound to a message's work ends with it, and goes along with no answer."""
+    strange: list[object] = []
+
+    async def handle(message: Message) -> Message:
+        assert isinstance(message, ConsoleOutput)
+        strange.append(get_contextvars())
+        with log.bound(request_id=message.output):
+            await asyncio.sleep(0.002)
+            strange.append({key: value for key, value in get_contextvars().items() if value != message.output})
+        return message
+
+    await bus.serve(target, handle)
+
+    async def ask(user: str, number: int) -> None:
+        told = f"{user}-{number}"
+        with log.bound(request_id=told):
+            assert await bus.call(target, ConsoleOutput(output=told), timeout=20) == ConsoleOutput(output=told)
+            assert log.request_id() == told
+
+    await asyncio.gather(*(ask(user, number) for number in range(100) for user in ("anna", "ben")))
+    assert len(strange) == 400
+    assert not any(strange)

@@ -4,17 +4,20 @@
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from nova_async.context import Context
 from nova_async.errors import Conflict, Error, Forbidden, NotFound, TooLarge, Unauthorized, Unavailable
-from nova_async.services.callers import CallersTokens
+from nova_async.services.callers import KEPT_SECONDS, CallersTokens
 from nova_async.services.volume import VolumeService
 from nova_async.services.volume.records import volume_of
 from nova_async.services.volume.remote import RemoteVolumes, root
-from nova_async.world import RealWorld
+from nova_async.world import RealWorld, SimulatedWorld
 from tests.volume import conformance as stories
 from tests.volume.conftest import PEOPLE, SERVER, UNKNOWN, Service
 
@@ -78,6 +81,50 @@ async def test_without_the_callers_token_nothing_is_made(remote: RemoteVolumes) 
     with pytest.raises(Forbidden, match="role in the caller's project"):
         await remote.create(lost, "key", stories.Wanted(size=1))
     assert await remote.find(ANNA) == []
+
+
+async def test_each_volume_is_made_with_its_own_callers_token_however_many_are_made_at_once(world: RealWorld) -> None:
+    """SEC-037, with 300 requests: a service that draws a key for an encrypted volume knows for whom."""
+    dice, tokens, turns = random.Random(1), dict[str, str](), asyncio.Semaphore(50)
+
+    async def answer(request: web.Request) -> web.Response:
+        await asyncio.sleep(dice.random() / 100)
+        if request.method == "GET":
+            return web.json_response({"volumes": []})
+        asked = (await request.json())["volume"]
+        tokens[asked["name"]] = request.headers["X-Auth-Token"]
+        return web.json_response({"volume": {"id": UNKNOWN, "status": "creating", "size": 1, "name": asked["name"]}}, status=202)
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", answer)
+    callers = CallersTokens(world)
+    async with TestServer(app) as server:
+        remote = RemoteVolumes(str(server.make_url("/v3")), Tokens(), world, callers)
+
+        async def make(number: int, user: str) -> None:
+            async with turns:
+                ctx = Context(request_id=f"req-{number}", user_id=user, project_id=f"p-{user}", roles=("member",))
+                callers.remember(ctx.request_id, f"token-{number}-{user}")
+                made = await remote.create(ctx, f"key-{number}", stories.Wanted(size=1, name=f"{number}-{user}"))
+            assert (made.name, made.project_id) == (f"{number}-{user}", f"p-{user}")
+
+        await asyncio.gather(*(make(number, dice.choice(("anna", "ben"))) for number in range(300)))
+        await remote.close()
+    assert tokens == {name: f"token-{name}" for name in tokens}
+    assert len(tokens) == 300
+
+
+def test_the_token_of_a_request_is_forgotten() -> None:
+    """SEC-037"""
+    clock = SimulatedWorld()
+    callers = CallersTokens(clock)
+    callers.remember("req-1", "anna")
+    clock.advance(KEPT_SECONDS - 1)
+    assert (callers.of("req-1"), callers.of("req-2")) == ("anna", "")
+    clock.advance(1)
+    assert callers.of("req-1") == ""
+    callers.remember("req-2", "ben")
+    assert list(callers._known) == ["req-2"]
 
 
 async def test_quotas_are_the_callers(remote: RemoteVolumes) -> None:

@@ -7,6 +7,10 @@ from xml.etree.ElementTree import ParseError
 
 import pytest
 
+from nova_async.bus.messages import KINDS
+from nova_async.bus.messages.compute import Command
+from nova_async.compute.operations import OPERATIONS
+from nova_async.config import Config
 from nova_async.virt.libvirt.parsed import parsed
 
 PACKAGE = Path(__file__).parent.parent / "nova_async"
@@ -49,6 +53,54 @@ def test_no_command_passes_through_a_shell_and_no_text_through_templates() -> No
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             assert not any(name.partition(".")[0] in templates for name in names), (path, names)
+
+
+STARTS = ("create_subprocess_exec", "create_subprocess_shell", "subprocess.run", "Popen", "check_output", "check_call", "spawnlp", "execlp")
+STARTERS = {  # whoever starts programs, and which: nothing else is run, by no name that comes from elsewhere, and nothing by sudo
+    "bus/rabbitmq.py": "a broker of our own, for tests and trials",
+    "cli/first_guest.py": "what makes the first image",
+    "compute/plugging/dhcp.py": "dnsmasq",
+    "compute/plugging/firewall.py": "nft, in a network namespace by nsenter",
+    "compute/plugging/router_links.py": "ip",
+    "db/embedded.py": "a PostgreSQL of our own",
+    "processes.py": "qemu-img and the like, within limits",
+    "storage_daemons.py": "qemu-storage-daemon",
+    "virt/libvirt/daemon.py": "a libvirtd of our own, by launch.py",
+    "virt/libvirt/launch.py": "libvirtd and virtlogd",
+    "virt/libvirt/probe.py": "QEMU, to see whether KVM works",
+    "virt/testguest/__init__.py": "what makes the test guest",
+}
+
+
+def test_programs_are_started_in_few_places_and_none_by_sudo() -> None:
+    """SEC-075: there are no rules for a helper with more rights to be too broad."""
+    assert {path for path, node in syntax() if called(node).endswith(STARTS)} == STARTERS.keys()
+    for path, node in syntax():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not path.startswith("virt/testguest/"):
+            assert not {"sudo", "nova-rootwrap", "privsep-helper", "pkexec", "doas"}.intersection(node.value.split()), path
+
+
+def test_a_worker_is_told_what_is_in_its_table_and_nothing_else() -> None:
+    """SEC-075"""
+    assert set(OPERATIONS) == {kind for kind in KINDS.values() if issubclass(kind, Command) and kind is not Command}
+
+
+def test_libvirt_is_given_descriptions_in_one_place() -> None:
+    """SEC-073: and each of them is made of elements (``xml``), never of a user's text."""
+    takers = ("defineXML", "createXML", "defineXMLFlags", "attachDevice", "attachDeviceFlags", "updateDeviceFlags", "secretDefineXML")
+    found = {path for path, node in syntax() if called(node).endswith(takers)}
+    assert found == {"virt/libvirt/domains.py", "virt/libvirt/secrets.py"}
+
+
+def test_our_own_libvirtd_listens_to_nobody_but_its_owner() -> None:
+    """SEC-073: on no network, and at no socket, the one for reading included, for other users of the host."""
+    pytest.importorskip("libvirt")
+    from nova_async.virt.libvirt.daemon import LIBVIRTD_CONF
+
+    told = dict(line.split(" = ") for line in LIBVIRTD_CONF.splitlines())
+    assert (told["listen_tcp"], told["listen_tls"]) == ("0", "0")
+    assert (told["unix_sock_rw_perms"], told["unix_sock_ro_perms"], told["unix_sock_group"]) == ('"0700"', '"0700"', '"root"')
+    assert Config().compute.libvirt_uri == "qemu:///system"
 
 
 def test_exceptions_are_logged_in_their_words_alone() -> None:

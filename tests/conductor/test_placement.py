@@ -11,6 +11,7 @@ import pytest
 from nova_async.bus.messages.conductor import HostsChanged
 from nova_async.db import Database, aggregates, server_groups
 from nova_async.errors import Conflict, Error
+from nova_async.scheduler.request import Request
 from tests.cloud import USER, Cloud, cloud
 
 
@@ -116,6 +117,35 @@ async def test_hints_name_other_servers(database, tmp_path):
         await made.settle()
         assert {(await made.server(server)).host for server in same} == {host}
         assert {(await made.server(server)).host for server in others} == {"host1", "host2"} - {host}
+
+
+# What a scheduling request is made of, and words by which Nova's own parts tell its scheduler more than users may
+INTERNAL = [*Request.__struct_fields__, "check_type", "force_hosts", "force_nodes", "retry", "ignore_hosts", "requested_destination"]
+INTERNAL += ["limits", "skip_filters", "placement", "is_bfv", "instance_group", "reset"]
+
+
+def hints_of(value: object) -> dict[str, object]:
+    """Each internal word as a hint: bare, with what Nova puts before it, and inside of others."""
+    bare = {name: value for name in INTERNAL if name not in ("hints", "group", "hosts_of")}
+    led = {f"{start}{name}": value for start in ("_", "__", "_nova_", "nova_object.") for name in INTERNAL}
+    return bare | led | {"hints": bare | led, "scheduler_hints": [bare, {"placement": bare}], "_nova_check_type": ["rebuild"]}
+
+
+@pytest.mark.parametrize("value", ["host1", ["host1"], {"forced_host": "host1", "host": "host1"}, True, 0])
+async def test_hints_are_no_orders_to_the_scheduler(three, value):
+    """SEC-025: zone, traits and room hold whatever a server's hints are called; ``violations`` compares claims with flavors."""
+    async with three.database.connection() as conn:
+        flavor = await conn.fetchval("SELECT to_jsonb(f) FROM flavors f WHERE name = 'm1.tiny'")
+        await conn.execute("UPDATE hosts SET traits = '[\"CUSTOM_FAST\"]' WHERE name <> 'host1'")
+    await three.conductor.desk.refresh()
+    fast = flavor | {"extra_specs": {"trait:CUSTOM_FAST": "required"}}
+    huge = flavor | {"vcpus": 1000}
+    servers = [await three.boot(scheduler_hints=hints_of(value), flavor=fast) for _ in range(3)]
+    elsewhere = await three.boot(scheduler_hints=hints_of(value), pinned_zone="elsewhere")
+    large = await three.boot(scheduler_hints=hints_of(value), flavor=huge, vcpus=1000)
+    await three.settle()
+    assert {("active", True)} == {(state, host in ("host2", "host3")) for state, host in await places(three, servers)}
+    assert await places(three, [elsewhere, large]) == [("error", None), ("error", None)]
 
 
 async def test_a_host_moves_to_the_zone_of_an_aggregate_at_once(three):

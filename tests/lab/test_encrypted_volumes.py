@@ -74,7 +74,7 @@ def secrets(cluster: Cluster, host: str) -> str:
 
 
 async def test_a_guest_has_an_encrypted_volume_wherever_it_is(cluster: Cluster, database: Database, test_guest: Path) -> None:
-    """Written, read after a hard reboot, grown, copied while it is written, exchanged, taken along to the other host."""
+    """SEC-036: written, read after a hard reboot, grown, copied while it is written, exchanged, taken along to the other host."""
     kind = await encrypted_type(cluster)
     server = await on(cluster, test_guest, HOSTS[0])
     volume = await make(cluster, volume_type=kind)

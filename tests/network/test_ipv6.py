@@ -56,6 +56,7 @@ async def test_guests_make_the_address_that_their_port_has_and_reach_each_other_
 
 
 async def test_a_guest_uses_no_other_ipv6_address_and_is_no_router(host: Host) -> None:
+    """SEC-078"""
     a, b = await host.boot("a", port6(1, PING6)), await host.boot("b", port6(2, PING6))
     assert await has(a, a.spec.fixed_ips[1].address)
     assert await has(b, b.spec.fixed_ips[1].address)

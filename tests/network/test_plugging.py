@@ -236,6 +236,7 @@ async def test_what_a_guest_claims_to_be_does_not_matter(host: Host) -> None:
 
 
 async def test_a_guest_cannot_use_addresses_that_are_not_its_own(host: Host) -> None:
+    """SEC-078"""
     guest = await host.boot("a", port(1, "10.77.0.9"))
     await guest.lease()
     assert await guest.pings("10.77.0.1")
@@ -269,6 +270,7 @@ s.send(b"\\xff" * 6 + mac + bytes.fromhex("08060001080006040001") + mac + ip + b
 
 
 async def test_a_guest_hears_no_conversation_of_others_and_cannot_claim_their_addresses(host: Host) -> None:
+    """SEC-078"""
     a, b, c = [await host.boot(name, port(n, f"10.77.0.{n}", ingress("icmp"))) for n, name in ((11, "a"), (12, "b"), (13, "c"))]
     for guest in (a, b, c):
         await guest.lease()
@@ -320,6 +322,7 @@ async def test_members_of_a_group_reach_each_other_where_a_rule_says_so(host: Ho
 
 
 async def test_the_host_reaches_guests_and_guests_reach_only_metadata_and_dhcp_there(host: Host) -> None:
+    """SEC-078"""
     guest = await host.boot("a", port(1, "10.77.0.9"))
     await guest.lease()
 

@@ -1,6 +1,7 @@
 """Domains are well formed, valid for libvirt, and say whose they are."""
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as Tree
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from nova_async.errors import Error, Invalid, Unsupported
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
-from nova_async.virt.libvirt import disks, hardware, rescue, xml
+from nova_async.virt.libvirt import disks, hardware, rescue, secrets, xml
 
 from .libvirt_schema import assert_valid
 
@@ -102,6 +103,21 @@ def test_ways_to_volumes() -> None:
     ):
         with pytest.raises(Unsupported):
             xml.volume(refused, guest, QEMU)
+
+
+@pytest.mark.parametrize(("kind", "data"), [("file", {}), ("nbd", {"name": "v", "socket": "/s"})])
+def test_an_encrypted_volume_is_never_shown_to_a_guest_as_it_lies(kind: str, data: dict[str, Any]) -> None:
+    """SEC-036: every description of it, with the domain or plugged later, has QEMU open it; without a key there is none."""
+    volume = "0b8a6a0e-5c1f-4d6c-9d0a-5f3f0f8b7a11"
+    known = way(kind, volume={"volume_id": volume}, encrypted=True, **data)
+    guest = spec(volumes=(known.volume,))
+    for text in (xml.volume(known, guest, QEMU), xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (known,))):
+        found = [source for source in Tree.fromstring(text).iter("source") if source.get("file") or source.get("protocol")]
+        (source,) = [s for s in found if s.get("protocol") == "nbd" or str(s.get("file")).startswith("/volumes")]
+        assert [e.get("format") for e in source.iterfind("encryption")] == ["luks"]
+    for passphrase in ("", None):
+        with pytest.raises(Unsupported, match="what opens encrypted volumes"):
+            secrets.keep(None, guest.instance_id, volume, passphrase or "")  # type: ignore[arg-type]
 
 
 def test_what_opens_an_encrypted_volume_is_named_and_not_told() -> None:

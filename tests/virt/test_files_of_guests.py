@@ -99,6 +99,7 @@ def test_bytes_that_are_no_text_are_shown_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["..", "", "a/b", "11111111-2222-4333-8444-55555555555", "11111111-2222-4333-8444-555555555555/.."])
 def test_only_ids_of_servers_name_folders(tmp_path: Path, name: str) -> None:
+    """SEC-075: whatever a host is told to do to a server is done in that server's folder."""
     with pytest.raises(Invalid):
         named(tmp_path, name)
 

@@ -48,6 +48,7 @@ stdio_handler = "logd"
 LIBVIRTD_CONF = """\
 unix_sock_group = "root"
 unix_sock_rw_perms = "0700"
+unix_sock_ro_perms = "0700"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
 listen_tls = 0

@@ -141,10 +141,11 @@ class Edge:
 
     def _refused(self, http: web.Request, error: Error) -> web.Response:
         response = faults.fault(error)
+        told = {"method": http.method, "path": _loggable(http.path), "error": faults.short(error.message)}
         if response.status >= 500:
-            logger.error("request.failed", method=http.method, path=_loggable(http.path), error=error.message, detail=error.detail)
+            logger.error("request.failed", **told, detail=error.detail)
         elif error.detail is not None:
-            logger.info("request.refused", method=http.method, path=_loggable(http.path), error=error.message, detail=error.detail)
+            logger.info("request.refused", **told, detail=faults.short(error.detail))
         return response
 
     def _root(self, http: web.Request) -> str:
@@ -163,7 +164,7 @@ class Edge:
 
 
 def _loggable(path: str) -> str:
-    return TOKEN_IN_PATH.sub(r"\1***", path)
+    return faults.short(TOKEN_IN_PATH.sub(r"\1***", path))
 
 
 def _compressed(version: int) -> bytes:

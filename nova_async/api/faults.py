@@ -21,6 +21,7 @@ NAMES: dict[int, str] = {
     501: "notImplemented",
     503: "serviceUnavailable",
 }  # any other: computeFault
+MOST = 2000  # characters of a message
 UNEXPECTED = "Unexpected API Error. The request id of this answer names it in the service's log."
 
 
@@ -28,15 +29,20 @@ def fault(error: errors.Error) -> web.Response:
     """The answer for an error of ours."""
     status = status_of(error)
     headers = {}
-    inner: dict[str, Any] = {"code": status, "message": error.message}
+    inner: dict[str, Any] = {"code": status, "message": short(error.message)}
     if status == 503:
         headers["Retry-After"] = str(getattr(error, "retry_after", 5))
     if status == 413:
         inner["retryAfter"] = "0"
         headers["Retry-After"] = "0"
     if status == 401:
-        return unauthorized(error.message)
+        return unauthorized(short(error.message))
     return _json({NAMES.get(status, "computeFault"): inner}, status, headers)
+
+
+def short(message: str) -> str:
+    """Messages repeat what was asked for, which may be as long as a body."""
+    return message if len(message) <= MOST else message[:MOST] + "..."
 
 
 def unexpected() -> web.Response:

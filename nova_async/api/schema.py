@@ -358,7 +358,7 @@ def _wording_of_format(name: str, value: str) -> str:
 
 
 def _wording_of_unexpected(names: list[str], schema: Literal) -> str:
-    listed = ", ".join(repr(name) for name in names)
+    listed = _cut(", ".join(repr(name) for name in names))
     if "patternProperties" in schema:
         patterns = ", ".join(repr(pattern) for pattern in sorted(schema["patternProperties"]))
         return f"{listed} {'does' if len(names) == 1 else 'do'} not match any of the regexes: {patterns}"

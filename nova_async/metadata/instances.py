@@ -46,7 +46,7 @@ def metadata_of(
         availability_zone=zone or instance.availability_zone or "",
         metadata=instance.metadata,
         user_data=decoded(instance.user_data),
-        keys=({"name": key["name"], "type": key.get("type", "ssh"), "data": key["public_key"]},) if key else (),
+        keys=({"name": key["name"], "type": key.get("type", "ssh"), "data": _line(key["public_key"])},) if key else (),
         security_groups=security_groups or tuple(instance.security_groups) or ("default",),
         flavor_name=instance.flavor.get("name", ""),
         image_id=instance.image_id or "",
@@ -62,6 +62,11 @@ def metadata_of(
         random_seed=random_seed(world or RealWorld()),
         admin_pass=admin_pass,
     )
+
+
+def _line(key: str) -> str:
+    """A public key as a line of a file, whatever blank lines it was imported with."""
+    return key.strip() + "\n" if key.endswith("\n") else key.strip()
 
 
 def tagged(instance: Instance, ports: tuple[PortSpec, ...]) -> tuple[TaggedDevice, ...]:

@@ -1,6 +1,7 @@
 """Key pairs, from outside."""
 
 import asyncio
+import json
 import subprocess
 from base64 import b64decode
 
@@ -12,6 +13,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from nova_async import keys
 from nova_async.certs.authority import load_or_make
 from nova_async.certs.x509 import PARTY, sign_user
+from nova_async.db import instances
+from nova_async.metadata.documents import config_drive_files, ec2, openstack
+from nova_async.metadata.instances import metadata_of
 from nova_async.world import RealWorld
 from tests.api.conftest import PROJECT
 from tests.api.samples import samples, shape
@@ -147,6 +151,25 @@ async def test_a_key_is_one_line(api, end) -> None:
         refused = await imported(api, name, public_key=text)
         assert (refused.status, "single line" in refused.message) == (400, True), refused
     assert (await imported(api, "ended", public_key=KEY + end)).status == 201  # as files are
+
+
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("", "\n"), ("", "\r\n\r\n"), ("\n \n", ""), ("  ", "\x0b\n\n"), ("", "\u2028")])
+async def test_a_key_is_one_line_in_the_guest(api, before, after) -> None:
+    """SEC-056: over the metadata service and on the config drive."""
+    given = await imported(api, public_key=before + KEY + after, version="2.91")
+    assert given.status in (201, 400), given
+    if given.status == 400:
+        return
+    async with api.database.connection() as conn:
+        (row,) = (await instances.by_ids(conn, [await api.server(key_name="mine")])).values()
+    told = metadata_of(row, (), "", api.parts.config)
+    drive = config_drive_files(told)
+    texts = [ec2(told, "/latest/meta-data/public-keys/0/openssh-key").decode()]
+    for document in (openstack(told, "/openstack/latest/meta_data.json"), drive["openstack/latest/meta_data.json"]):
+        read = json.loads(document)
+        texts += [read["public_keys"]["mine"], *(key["data"] for key in read["keys"])]
+    texts.append(json.loads(drive["ec2/latest/meta-data.json"])["public-keys"]["0"]["openssh-key"])
+    assert [text.splitlines() for text in texts] == [[KEY]] * 6
 
 
 async def test_what_is_no_public_key_is_refused(api) -> None:

@@ -4,13 +4,16 @@ import asyncio
 import itertools
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+from nova_async.compute.plugging import dhcp
 from nova_async.compute.plugging.firewall import ruleset
 from nova_async.compute.plugging.records import LocalNetwork
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.model.protocols import PROTOCOLS
+from nova_async.world import RealWorld
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="needs root and nft")
 REMOTES = {
@@ -43,6 +46,20 @@ async def accepted_by_nft(text: str) -> str:
     )
     out, _ = await asyncio.wait_for(process.communicate(text.encode()), 30)
     return out.decode() if process.returncode else ""
+
+
+@pytest.mark.parametrize("written", ["x\ndhcp-script=/tmp/x", "x,set:y", 'x" ; flush ruleset #', "$(id)", "-6"])
+def test_whatever_users_write_comes_into_no_file_of_dnsmasq_and_no_rule_of_nft(written: str) -> None:
+    """SEC-055"""
+
+    def texts(word: str) -> list[str]:
+        rules = ({"group": "g", "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "description": word},)
+        names = dict.fromkeys(("tag", "network_label", "project_id"), word)
+        network = LocalNetwork("nab1", "n", (("a", port(2, rules, dns_servers=("9.9.9.9",), **names)),))
+        server = dhcp.Dnsmasq("nab1", Path("/nowhere"), RealWorld())
+        return [server._configuration(network), dhcp.hosts(network), ruleset("test", [network], {"nab1": 4000})]
+
+    assert texts(written) == texts("plain")
 
 
 async def test_every_kind_of_rule_loads() -> None:

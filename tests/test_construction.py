@@ -85,6 +85,18 @@ def test_a_worker_is_told_what_is_in_its_table_and_nothing_else() -> None:
     assert set(OPERATIONS) == {kind for kind in KINDS.values() if issubclass(kind, Command) and kind is not Command}
 
 
+def test_whoever_asks_another_service_follows_no_redirect() -> None:
+    """SEC-079: a token goes to the address that the configuration names. None of the answers that are wanted leads elsewhere."""
+    asked = 0
+    for path, node in syntax():
+        scope, _, verb = called(node).rpartition(".")
+        if isinstance(node, ast.Call) and scope.endswith("session") and verb in ("request", "get", "post", "put", "patch", "delete"):
+            said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert said.get("allow_redirects") == "False", (path, node.lineno)
+            asked += 1
+    assert asked > 5
+
+
 def test_libvirt_is_given_descriptions_in_one_place() -> None:
     """SEC-073: and each of them is made of elements (``xml``), never of a user's text."""
     takers = ("defineXML", "createXML", "defineXMLFlags", "attachDevice", "attachDeviceFlags", "updateDeviceFlags", "secretDefineXML")

@@ -63,11 +63,11 @@ class RabbitAccounts:
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None, *, missing_is_fine: bool = False) -> None:
         async with aiohttp.ClientSession(timeout=SECONDS) as session:
             try:
-                async with session.request(method, self._url + path, json=body) as response:
+                async with session.request(method, self._url + path, json=body, allow_redirects=False) as response:
                     status = response.status
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise Unavailable("The broker's management interface does not answer.", detail=type(error).__name__) from None
-        if status >= 400 and not (status == 404 and missing_is_fine):
+        if status >= 300 and not (status == 404 and missing_is_fine):
             raise Unavailable(f"The broker's management interface refused {method} {path} ({status}).")
 
 

@@ -166,7 +166,7 @@ class Keeper:
     async def _get(self, path: str, tls: ssl.SSLContext | bool) -> bytes:
         async with aiohttp.ClientSession(timeout=SECONDS) as session:
             try:
-                async with session.get(self._url + path, ssl=tls) as response:
+                async with session.get(self._url + path, ssl=tls, allow_redirects=False) as response:
                     text = await _bounded(response.content)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise Unavailable(f"{self._url} does not answer.", detail=plain(error)) from None
@@ -177,7 +177,7 @@ class Keeper:
     async def _ask(self, path: str, body: dict[str, str], tls: ssl.SSLContext | bool) -> dict[str, str]:
         async with aiohttp.ClientSession(timeout=SECONDS) as session:
             try:
-                async with session.post(self._url + path, json=body, ssl=tls) as response:
+                async with session.post(self._url + path, json=body, ssl=tls, allow_redirects=False) as response:
                     answer: Any = await response.json()
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 raise Unavailable(f"{self._url} does not answer.", detail=plain(error)) from None

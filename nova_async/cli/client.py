@@ -37,7 +37,7 @@ class Client:
             }
         }
         try:
-            async with self.session.post(f"{self.url}/identity/v3/auth/tokens", json=body) as answer:
+            async with self.session.post(f"{self.url}/identity/v3/auth/tokens", json=body, allow_redirects=False) as answer:
                 if answer.status != 201:
                     raise Error(f"Login as {self.username} was refused ({answer.status}).")
                 self.session.headers.update(
@@ -56,9 +56,9 @@ class Client:
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON of the answer (None without one). Raises ``Error`` with the service's own words."""
-        async with self.session.request(method, self.url + path, json=body) as answer:
+        async with self.session.request(method, self.url + path, json=body, allow_redirects=False) as answer:
             data = await answer.json(content_type=None) if answer.content_type == "application/json" else None
-            if answer.status >= 400:
+            if answer.status >= 300:
                 fault: Any = next(iter(data.values()), {}) if isinstance(data, dict) else {}
                 raise Error(fault.get("message", f"{method} {path}: {answer.status}") if isinstance(fault, dict) else str(fault))
             return data
@@ -66,6 +66,7 @@ class Client:
     async def upload(self, path: str, data: Any) -> None:
         """PUT a stream of bytes."""
         headers = {"Content-Type": "application/octet-stream"}
-        async with self.session.put(self.url + path, data=data, headers=headers, timeout=aiohttp.ClientTimeout(total=1800)) as answer:
-            if answer.status >= 400:
+        options: Any = {"data": data, "headers": headers, "timeout": aiohttp.ClientTimeout(total=1800)}
+        async with self.session.put(self.url + path, allow_redirects=False, **options) as answer:
+            if answer.status >= 300:
                 raise Error(f"The upload was refused ({answer.status}): {(await answer.text())[:300]}")

@@ -171,6 +171,7 @@ async def test_what_opens_a_volume_is_told_to_services_alone(service: Service, a
 
 
 async def test_keys_open_with_the_file_that_sealed_them_only(tmp_path: Path) -> None:
+    """SEC-037: nor is one volume's key another's, and none is kept opened."""
     one, other = Keys(tmp_path / "one" / "volume.key"), Keys(tmp_path / "other" / "volume.key")
     with pytest.raises(Error, match="cannot be opened"):
         await one.make("a", first=False)
@@ -183,3 +184,4 @@ async def test_keys_open_with_the_file_that_sealed_them_only(tmp_path: Path) -> 
     for keys, volume in ((one, "b"), (other, "a")):
         with pytest.raises(Error, match="cannot be opened"):
             await keys.open(sealed, volume)
+    assert vars(one).keys() == {"_path"}

@@ -681,6 +681,28 @@ async def test_hints_name_a_bounded_number_of_servers(api, hint) -> None:
         assert answer.status == status, count
 
 
+@pytest.mark.parametrize(
+    "outer", [("os:scheduler_hints",), ("OS-SCH-HNT:scheduler_hints",), ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")]
+)
+async def test_hints_are_kept_as_hints_whatever_they_are_called(api, outer) -> None:
+    """SEC-025: what the scheduler is told beside them comes with the workflow, where no hint gets to; given twice they are refused."""
+    body = {"name": "x", "imageRef": IMAGE, "flavorRef": (await api.flavor("small"))["id"]}
+    words = ("forced_host", "requested_host", "placement", "_nova_check_type", "ignored_hosts", "resources", "was", "image_id")
+    hints = dict.fromkeys(words, "host1") | {"deep": {"forced_host": ["host1"]}}
+    text = json.dumps({"server": body} | dict.fromkeys(outer, hints))
+    twice = text[:-1] + f', "{outer[0]}": {json.dumps(hints)}' + "}"
+    assert (await api.ask("POST", "/servers", "member", None, twice.encode())).status == 400
+    answer = await api.ask("POST", "/servers", "member", None, text.encode())
+    assert answer.status == 202, answer
+    kind, server, given = api.starter.begun[-1]
+    assert (kind, server, len(api.starter.begun)) == ("create", answer.body["server"]["id"], 1)
+    assert not given.keys() & set(words)
+    async with api.database.connection() as conn:
+        row = await conn.fetchrow("SELECT scheduler_hints, system_metadata FROM instances WHERE uuid = $1", server)
+    assert row["scheduler_hints"] == hints
+    assert "host1" not in repr(row["system_metadata"])
+
+
 async def test_an_image_needs_a_flavor_with_a_disk(api) -> None:
     """SEC-028."""
     body = {"name": "x", "imageRef": IMAGE, "flavorRef": (await api.flavor("none", disk=0))["id"]}

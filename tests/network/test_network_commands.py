@@ -47,7 +47,7 @@ router list -f json
     assert (shown["description"], shown["tags"]) == ("way", ["edge"])
     assert shown["routes"] == [{"destination": "10.8.0.0/24", "nexthop": "10.9.0.7"}]
     assert [row["Name"] for row in tagged] == ["r"]
-    assert len(ports) == 3  # inside, outside, and where hosts answer beside it
+    assert len(ports) == 2  # inside and outside; where hosts answer beside it is no port of its own
     assert (made["fixed_ip_address"], made["tags"]) == ("10.9.0.9", ["web"])
     assert [row["Floating IP Address"] for row in listed] == ["203.0.113.50"]
     assert (again["fixed_ip_address"], again["port_id"]) == ("10.9.0.9", made["port_id"])

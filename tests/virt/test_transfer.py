@@ -228,7 +228,7 @@ async def test_a_destination_without_room_says_so(hosts: tuple[Host, Host], monk
 async def test_a_host_takes_no_more_guests_than_it_has_ports(tmp_path: Path, world: RealWorld) -> None:
     host = Host(tmp_path / "c", world, (PORT + 30, PORT + 30))
     await host.arrivals.expect(SERVER, 2, DISK, SOURCE)
-    with pytest.raises(NoCapacity, match="transfer_ports"):
+    with pytest.raises(NoCapacity, match="takes no more disks at once"):
         await host.arrivals.expect(SERVER.replace("1", "2"), 2, DISK, SOURCE)
     await host.arrivals.close()
 

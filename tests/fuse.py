@@ -1,16 +1,39 @@
 """Failures at chosen moments: the n-th call of anything that is wired raises, with secrets in what the exception holds."""
 
+import base64
 import functools
-from collections.abc import Callable
+import io
+import logging
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
+import pytest
+import structlog
 from aiohttp import ClientResponseError, RequestInfo
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from nova_async import log
+
+PASSWORD = "Pa55w0rd-of-a-guest"
+USER_DATA = base64.b64encode(b"#!/bin/sh\nexport KEY=u53r-data").decode()
+FILE = base64.b64encode(b"f1le-of-the-user").decode()
+CANARIES = (PASSWORD, USER_DATA, "u53r-data", FILE, "f1le-of-the-user")
 Make = Callable[[str, Any], Exception]
+
+
+@pytest.fixture
+def output() -> Iterator[io.StringIO]:
+    """All that is logged, at the most talkative level."""
+    before, stream = structlog.get_config(), io.StringIO()
+    handler = logging.StreamHandler(stream)
+    log.configure("debug", "json", stream)
+    logging.root.addHandler(handler)
+    yield stream
+    logging.root.removeHandler(handler)
+    structlog.configure(**before)
 
 
 class Fuse:

@@ -180,28 +180,29 @@ NAMESPACES: Final = re.compile("accel|aggregate_instance_extra_specs|capabilitie
 
 
 # What protects a guest, or keeps it where it belongs. A word that is none would be no word: it would run, and without.
-PROTECTING: Final = frozenset(
-    {
+PROTECTING: Final[dict[str, Check]] = {
+    name: KNOWN[name]
+    for name in (
         *("os:secure_boot", "hw:mem_encryption", "hw:mem_encryption_model", "hw:ephemeral_encryption", "hw:ephemeral_encryption_format"),
         *("hw:locked_memory", "hw:hide_hypervisor_id", "hw:cpu_realtime", "hw:tpm_secret_security", "group_policy"),
-    }
-)
+    )
+}
 OF_IMAGES: Final[dict[str, Check]] = {
     "os_secure_boot": one_of("disabled", "optional", "required"),
     "hw_firmware_type": one_of("bios", "uefi"),
     "hw_firmware_stateless": boolean,
     "img_config_drive": one_of("mandatory", "optional"),
-    **{name.replace(":", "_"): KNOWN[name] for name in PROTECTING if name.startswith("hw:")},
+    **{name.replace(":", "_"): check for name, check in PROTECTING.items() if name.startswith("hw:")},
 }
 TRAIT: Final = re.compile(r"trait([a-zA-Z0-9_-]{1,64})?:.+")
+OF_TRAITS: Final = one_of("required", "forbidden")
 
 
 def check_protecting(specs: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
     """Hold a flavor's extra specs and an image's properties, which may be older than their checks. Raises ``Invalid`` naming one."""
-    checks = {name: KNOWN[name] for name in PROTECTING}
-    for what, words, known in (("extra spec", specs, checks), ("image property", properties, OF_IMAGES)):
+    for what, words, known in (("extra spec", specs, PROTECTING), ("image property", properties, OF_IMAGES)):
         for name, value in words.items():
-            found = one_of("required", "forbidden") if TRAIT.fullmatch(name) else known.get(name)
+            found = OF_TRAITS if TRAIT.fullmatch(name) else known.get(name)
             try:
                 if found is not None and value:
                     found(str(value))

@@ -70,9 +70,8 @@ async def check_place(run: Run, instance: Instance, conn: Connection | None = No
         return
     if conn is None:
         async with run.parts.database.connection() as own:
-            request = await request_for(run, own, instance)
-    else:
-        request = await request_for(run, conn, instance)
+            return await check_place(run, instance, own)
+    request = await request_for(run, conn, instance)
     reasons = run.parts.scheduler.keeps_out(host, request, forced=bool(request.forced_host or request.forced_node))
     if reasons:
         raise GiveUp(NoCapacity(f"The server's host may not run it any more: {_told(reasons)}."), {"refused": reasons})

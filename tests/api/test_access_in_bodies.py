@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nova_async.services.image.blank import blank_qcow2
+from nova_async.services.image.builtin import BuiltinImages
 from tests.api.conftest import CALLERS, Api, volume
 from tests.api.proxied import true_services
 from tests.api.test_access_matrix import KEY, digests
@@ -39,12 +40,13 @@ BELOW: dict[str, tuple[str, str, Any]] = {  # of a server that is there: path, w
 async def belongings(api: Api, caller: str) -> Things:
     """Ids of a project's own things that bodies of requests may name."""
     ctx, networks, images = CALLERS[caller], api.parts.networks, api.parts.images
+    assert isinstance(images, BuiltinImages)
 
     async def data() -> AsyncIterator[bytes]:
         yield blank_qcow2(1)
 
     image = await images.create(ctx, "own", disk_format="qcow2", container_format="bare", properties={})
-    await images.upload(ctx, image.id, data())  # type: ignore[attr-defined]
+    await images.upload(ctx, image.id, data())
     network = await networks.make(ctx, "networks", {"name": "n"})
     await networks.make(ctx, "subnets", {"network_id": network["id"], "cidr": "10.9.0.0/24", "ip_version": 4})
     port = await networks.make(ctx, "ports", {"network_id": network["id"]})

@@ -1,27 +1,22 @@
 """SEC-066: whatever fails behind the API, nothing secret of the request comes into a log, a fault or a notification."""
 
-import base64
 import io
-import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
-import structlog
 
-from nova_async import log
 from nova_async.context import Context
 from nova_async.errors import Unauthorized
 from nova_async.services.volume import Volume
 from tests import fuse
 from tests.api.conftest import CALLERS, IMAGE, MISSING_PROJECT, VOLUME, Answer, Api
 from tests.api.conftest import volume as a_volume
+from tests.fuse import FILE, PASSWORD, USER_DATA, output
 
+__all__ = ["output"]
 TOKEN = "gAAAAAB-t0k3n-of-the-caller"
-PASSWORD = "Pa55w0rd-of-a-guest"
-USER_DATA = base64.b64encode(b"#!/bin/sh\nexport KEY=u53r-data").decode()
-FILE = base64.b64encode(b"f1le-of-the-user").decode()
 PRIVATE_KEY = "PRIVATE KEY"
-CANARIES = (TOKEN, PASSWORD, USER_DATA, "u53r-data", FILE, "f1le-of-the-user", PRIVATE_KEY)
+CANARIES = (TOKEN, PRIVATE_KEY, *fuse.CANARIES)
 FAILURES = {"request": fuse.request_with(X_Auth_Token=TOKEN), "bytes": fuse.bytes_with(PASSWORD + USER_DATA)}
 Request = Callable[[Api, str], Awaitable[Answer]]
 
@@ -36,18 +31,6 @@ class OneToken:
 
     async def has_project(self, project_id: str) -> bool:
         return project_id != MISSING_PROJECT
-
-
-@pytest.fixture
-def output() -> Iterator[io.StringIO]:
-    """All that is logged, at the most talkative level."""
-    before, stream = structlog.get_config(), io.StringIO()
-    handler = logging.StreamHandler(stream)
-    log.configure("debug", "json", stream)
-    logging.root.addHandler(handler)
-    yield stream
-    logging.root.removeHandler(handler)
-    structlog.configure(**before)
 
 
 def server(**fields: object) -> dict[str, object]:

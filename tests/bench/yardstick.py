@@ -29,17 +29,19 @@ async def serving(state: Path) -> AsyncIterator[Callable[[str], Awaitable[bytes]
     url = EmbeddedPostgres(state / "postgres", RealWorld()).url
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.yardstick", url, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
-    port = int(await process.stdout.readline())
-    async with aiohttp.ClientSession() as session:
+    try:
+        port = int(await process.stdout.readline())
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
 
-        async def read(path: str) -> bytes:
-            async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
-                answer.raise_for_status()
-                return await answer.read()
+            async def read(path: str) -> bytes:
+                async with session.get(path) as answer:
+                    answer.raise_for_status()
+                    return await answer.read()
 
-        yield read
-    process.terminate()
-    await process.wait()
+            yield read
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def serve(url: str) -> None:

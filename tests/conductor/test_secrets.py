@@ -1,38 +1,22 @@
 """SEC-066, SEC-067: what fails behind an operation is told to administrators, and nothing secret to anybody."""
 
-import base64
 import io
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import structlog
 
-from nova_async import log
 from nova_async.db import Database, workflows
 from nova_async.errors import Error
 from nova_async.sealed import seal
 from tests import fuse
 from tests.cloud import Cloud, cloud, device
+from tests.fuse import FILE, PASSWORD, USER_DATA, output
 
-TOKEN, PASSWORD = "gAAAAAB-t0k3n-of-a-service", "Pa55w0rd-of-a-guest"
-USER_DATA = base64.b64encode(b"#!/bin/sh\nexport KEY=u53r-data").decode()
-FILE = base64.b64encode(b"f1le-of-the-user").decode()
-CANARIES = (TOKEN, PASSWORD, USER_DATA, "u53r-data", FILE, "f1le-of-the-user")
+__all__ = ["output"]
+TOKEN = "gAAAAAB-t0k3n-of-a-service"
+CANARIES = (TOKEN, *fuse.CANARIES)
 INSIDE = "qemu-img: /var/lib/nova/instances/one: rbd:pool/disk:key=s3cr3t on compute7"
-
-
-@pytest.fixture
-def output() -> Iterator[io.StringIO]:
-    """All that is logged, at the most talkative level."""
-    before, stream = structlog.get_config(), io.StringIO()
-    handler = logging.StreamHandler(stream)
-    log.configure("debug", "json", stream)
-    logging.root.addHandler(handler)
-    yield stream
-    logging.root.removeHandler(handler)
-    structlog.configure(**before)
 
 
 @pytest.fixture

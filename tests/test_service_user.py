@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
 from nova_async import app
 from nova_async.context import Context
+from nova_async.errors import Forbidden
 from nova_async.services.identity.bootstrap import Login
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.services.image.remote import RemoteImages
@@ -45,7 +47,7 @@ async def disk() -> AsyncIterator[bytes]:
 
 
 async def test_workers_read_and_fill_the_images_of_users(served: tuple[app.App, TestServer]) -> None:
-    """A private image is booted from, a snapshot is stored: by a worker, who is none of the image's project."""
+    """SEC-042: a private image is booted from, a snapshot is stored by a worker, who is none of the image's project; and no more."""
     running, server = served
     assert running.secrets is not None
     assert running.builtin_images is not None
@@ -55,5 +57,10 @@ async def test_workers_read_and_fill_the_images_of_users(served: tuple[app.App, 
         assert (await images.upload(USER, queued.id, disk())).status == "active"
         assert b"".join([chunk async for chunk in images.download(USER, queued.id)]) == DISK
         assert (await images.get(USER, queued.id)).owner == USER.project_id
+        await running.builtin_images.set_active(USER, queued.id, False)
+        assert b"".join([chunk async for chunk in images.download(USER, queued.id)]) == DISK  # of a server that has it already
+        for change in (images.set_properties(USER, queued.id, {"os_type": "linux"}), images.delete(USER, queued.id)):
+            with pytest.raises(Forbidden):
+                await change
     finally:
         await images.close()

@@ -323,6 +323,26 @@ async def test_several_processes_bootstrap_at_once(database: Database, config: C
         assert await conn.fetchval("SELECT count(*) FROM identity_keys") == 1
 
 
+async def test_the_services_user_is_an_administrator_only_to_services_that_are_not_built_in(
+    secrets: Secrets, anybody: Client, database: Database, config: Config, world: RealWorld
+) -> None:
+    """SEC-042"""
+
+    async def roles() -> set[str]:
+        answer = await anybody.login("nova", secrets.service.password, "service")
+        return {role["name"] for role in answer.body["token"]["roles"]}
+
+    assert await roles() == {"service"}
+    assert (await anybody.ask("GET", "/users")).status == 403
+    config.services.network = "neutron"
+    other = await BuiltinIdentity.open(database, config, world)
+    try:
+        await other.bootstrap()
+    finally:
+        await other.close()
+    assert {"admin", "service"} <= await roles()
+
+
 async def test_a_password_in_the_configuration_beats_the_one_in_force(admin: Client, identity: BuiltinIdentity, secrets: Secrets) -> None:
     identity.config.identity.admin_password = "told by the operator"
 

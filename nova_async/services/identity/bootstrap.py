@@ -29,9 +29,10 @@ GRANTS = (
     ("admin", None, "admin"),
     ("admin", "demo", "admin"),
     ("demo", "demo", "member"),
-    ("nova", "service", "admin"),  # workers read and write images of all projects as this user
     ("nova", "service", "service"),
 )
+# where other services are not built in: of them it asks what they give to administrators alone
+GRANTS_ELSEWHERE = (("nova", "service", "admin"),)
 
 # type, name, path below the public URL
 SERVICES = (
@@ -79,7 +80,7 @@ async def bootstrap(database: Database, config: Config, world: World, passwords:
         await db.bootstrap_lock(conn)
         made = await _users(conn, world, hashes)
         await _roles(conn, world)
-        await _grants(conn)
+        await _grants(conn, config)
         await _catalog(conn, config)
     older = [name for name in known if name not in made]
     opens = await asyncio.gather(*(_still_opens(database, passwords, name, known[name]) for name in older))
@@ -138,9 +139,11 @@ async def _roles(conn: Connection, world: World) -> None:
         await db.implied_insert(conn, ids[prior], ids[implied])
 
 
-async def _grants(conn: Connection) -> None:
+async def _grants(conn: Connection, config: Config) -> None:
+    chosen = config.services
+    elsewhere = {chosen.image, chosen.network, chosen.volume} != {"builtin"}
     roles = {r.name: r.id for r in await db.roles_named(conn, ROLES)}
-    for user, project, role in GRANTS:
+    for user, project, role in GRANTS + (GRANTS_ELSEWHERE if elsewhere else ()):
         (who,) = await db.user_list(conn, user, DOMAIN.id, None, db.Page())
         where = await db.project_list(conn, db.ProjectFilter(name=project, domain_id=DOMAIN.id), db.Page()) if project else []
         grant = db.Grant(

@@ -139,7 +139,7 @@ class BuiltinImages:
             raise Invalid("Invalid marker: no such image.") from None
 
     async def set_active(self, ctx: Context, image_id: str, active: bool) -> None:
-        """Deactivate an image (its data are withheld from all but administrators), or make it usable again."""
+        """Deactivate an image (its data are withheld from all but administrators and workers), or make it usable again."""
         before, after = ("deactivated", "active") if active else ("active", "deactivated")
         row = await self._visible(ctx, image_id)
         rules.check_change(ctx, row, "reactivate" if active else "deactivate")
@@ -156,7 +156,7 @@ class BuiltinImages:
         Raises ``NotFound``, ``Forbidden`` (deactivated), ``Conflict`` (no data yet), ``Unavailable``.
         """
         row = await self._visible(ctx, image_id)
-        if row.status == "deactivated" and not ctx.is_admin:
+        if row.status == "deactivated" and not ctx.is_service:
             raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
         if row.data_id is None or row.status not in ("active", "deactivated"):
             raise Conflict(f"Image {row.id} is not active; its status is {row.status}.")
@@ -174,7 +174,7 @@ class BuiltinImages:
         image queued and no byte of it.
         """
         row = await self._visible(ctx, image_id)
-        rules.check_change(ctx, row, "upload data to")
+        rules.check_upload(ctx, row)
         if size is not None and size > self.max_size:
             raise TooLarge(f"The image is larger than the limit of {self.max_size} bytes.")
         async with self._incoming(row, "uploading" if stage else "saving") as (upload_id, incoming):

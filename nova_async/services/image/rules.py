@@ -32,8 +32,9 @@ def no_image(image_id: str) -> NotFound:
 
 
 def may_see(ctx: Context, row: ImageRow) -> bool:
+    """Parts of the cloud boot from the images of all projects."""
     return (
-        ctx.is_admin
+        ctx.is_service
         or row.visibility in ("public", "community")
         or (bool(row.owner) and row.owner == ctx.project_id)
         or (row.visibility == "shared" and row.member_status is not None)
@@ -52,6 +53,12 @@ def check_change(ctx: Context, row: ImageRow, what: str) -> None:
     check_writer(ctx)
     if not ctx.is_admin and row.owner != ctx.project_id:
         raise Forbidden(f"You are not permitted to {what} this image.")
+
+
+def check_upload(ctx: Context, row: ImageRow) -> None:
+    """As for any change; and parts of the cloud fill the images that are made of servers and volumes."""
+    if not ctx.is_service:
+        check_change(ctx, row, "upload data to")
 
 
 def check_fields(ctx: Context, fields: Editable, before: Editable | None = None) -> None:

@@ -36,6 +36,8 @@ ENVIRONMENT = {
 COMMAND = [sys.executable, "-m", "nova_async", "up", "--listen", LISTEN]
 FAKE = ("--virt", "fake", "--hosts", "10")
 ROUNDS = 5
+COUNTERS = ("nova_async_sql_statements", "nova_async_bus_messages")
+IDLE_SECONDS = 30.0
 
 
 def row(what: str, measured: str, budget: str) -> None:
@@ -46,6 +48,10 @@ def row_of(what: str, rounds: list[float], budget: str, *, unit: str = " ms", di
     """The best of the rounds, the least or the most, and their median."""
     best = max(rounds) if most else min(rounds)
     row(what, f"{best:.{digits}f}{unit} ({statistics.median(rounds):.{digits}f})", budget)
+
+
+def said(counter: str) -> str:
+    return counter.removeprefix("nova_async_").replace("_", " ")
 
 
 class Cloud:
@@ -184,23 +190,25 @@ def p(values: list[float], percent: int) -> float:
 
 async def boots(cloud: Cloud, label: str, networks: Any, count: int = 200) -> None:
     """32 requests at once, until all are ACTIVE; count servers in each of three rounds."""
-    counted = await cloud.counters()
     speed, answered, cpu = [], [], []
+    counts: dict[str, list[float]] = {name: [] for name in COUNTERS}
     for _ in range(3):
+        counted = await cloud.counters()
         used, began = cloud.cpu(), time.monotonic()
         accepted = await at_once(count, 32, lambda i: cloud.boot(f"b{i}", networks=networks))
         await cloud.until_all_active(count)
         speed.append(count / (time.monotonic() - began))
         answered.append(p(accepted, 95) * 1000)
         cpu.append((cloud.cpu() - used) / count * 1000)
-    now = await cloud.counters()
+        now = await cloud.counters()
+        for name, each in counts.items():
+            each.append((now[name] - counted[name]) / count)
     row_of(f"servers per second to ACTIVE, 32 at once{label}", speed, "90", unit="", most=True)
     row_of(f"POST answered, 32 at once (p95){label}", answered, "150 ms")
     row_of(f"CPU per boot, all processes{label}", cpu, "20 ms", digits=1)
     statements = "12, then 8" if networks == "none" else ""  # the budget knows no networks
-    for name, budget in (("nova_async_sql_statements", statements), ("nova_async_bus_messages", "6, then 2")):
-        each = (now[name] - counted[name]) / count / len(speed)
-        row(f"{name.removeprefix('nova_async_').replace('_', ' ')} per boot{label}", f"{each:.1f}", budget)
+    for name, budget in zip(COUNTERS, (statements, "6, then 2"), strict=True):
+        row_of(f"{said(name)} per boot{label}", counts[name], budget, unit="", digits=1)
 
 
 async def one_by_one(cloud: Cloud) -> None:
@@ -293,6 +301,15 @@ async def bench(folder: Path) -> None:
     await cloud.stop()
 
 
+async def idle(cloud: Cloud, hosts: int) -> None:
+    """What hosts and reconcilers do by themselves, beside which servers are booted. They have turns of 10 and 30 seconds."""
+    before = await cloud.counters()
+    await asyncio.sleep(IDLE_SECONDS)
+    after = await cloud.counters()
+    for name in COUNTERS:
+        row(f"{said(name)} a second, {hosts} idle hosts", f"{(after[name] - before[name]) / IDLE_SECONDS:.0f}", "")
+
+
 async def crowded(state: Path, hosts: int) -> None:
     """Reads and boots among 1,000 servers: flat, however many hosts there are."""
     cloud = Cloud(state)
@@ -300,6 +317,7 @@ async def crowded(state: Path, hosts: int) -> None:
     await cloud.login()
     for _ in range(10):
         await _hundred(cloud)
+    await idle(cloud, hosts)
     where = f", 1,000 servers on {hosts} hosts"
     await reads(cloud, where)
     await boots(cloud, where, "none")

@@ -44,7 +44,7 @@ class GuestsReconciler:
         here = {g.instance_id: g for g in answer.guests}
         async with self.database.connection() as conn:
             after = {p.uuid: p for p in await placements.on_host(conn, host)}
-            strays = {p.uuid: p for p in await placements.of(conn, list(answer.stray_files))}
+            strays = {p.uuid: p for p in await placements.of(conn, list(answer.stray_files))} if answer.stray_files else {}
         settled = {u: p for u, p in after.items() if not p.busy and before.get(u) == p}
         for uuid, row in settled.items():
             await self._compare(host, row, here.get(uuid))

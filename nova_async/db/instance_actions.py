@@ -18,7 +18,7 @@ class Owner(msgspec.Struct):
 
 
 class Action(msgspec.Struct, kw_only=True):
-    """A workflow. ``context`` and ``history`` as in ``workflow.row.WorkflowRow``; ``failed``: something went wrong, if only on the way."""
+    """A workflow, much as in ``workflow.row.WorkflowRow``; ``failed``: something went wrong, if only on the way."""
 
     id: str
     kind: str
@@ -28,6 +28,7 @@ class Action(msgspec.Struct, kw_only=True):
     created_at: datetime
     updated_at: datetime
     failed: bool
+    state: str = ""
     history: list[dict[str, Any]] = []
 
 

@@ -16,7 +16,7 @@ ORDER BY w.created_at DESC, w.id DESC LIMIT $6
 
 -- get --
 -- What a request did to a server, with its events. $1: server, $2: the request's id
-SELECT w.id, w.kind, w.subject_id, w.request_id, w.context, w.created_at, w.updated_at,
+SELECT w.id, w.kind, w.subject_id, w.request_id, w.context, w.created_at, w.updated_at, w.state,
        (w.error IS NOT NULL OR w.history @> '[{"result": "Error"}]') IS TRUE AS failed, w.history
 FROM workflows w
 WHERE w.subject_id = $1 AND w.request_id = $2 AND w.kind NOT IN ('create_volume_snapshot', 'delete_volume_snapshot')

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nova_async.api.views.instance_actions import ACTIONS
+from nova_async.api.views.instance_actions import ACTIONS, WHOLE
 from nova_async.conductor.workflows import DEFINITIONS
 from tests.api.conftest import PROJECT
 from tests.api.samples import samples, shape
@@ -46,6 +46,24 @@ def test_operations_have_the_names_that_nova_gives_their_actions() -> None:
     assert {ACTIONS.get(kind, kind) for kind in (definition.kind for definition in DEFINITIONS)} - UNRECORDED <= NOVAS
 
 
+def test_every_workflow_has_the_name_that_nova_gives_to_its_work() -> None:
+    assert set(WHOLE) == {definition.kind for definition in DEFINITIONS} - UNRECORDED
+
+
+@pytest.mark.parametrize(("state", "result"), [("running", None), ("done", "Success"), ("failed", "Error"), ("cancelled", "Error")])
+async def test_an_action_is_one_event_more_under_novas_name(api, state: str, result: str | None) -> None:
+    """Tempest waits for the success of ``compute_detach_interface``."""
+    server, request_id = await stopped(api)
+    async with api.database.connection() as conn:
+        await conn.execute("UPDATE workflows SET state = $2 WHERE subject_id = $1 AND kind = 'stop'", server, state)
+    shown = (await api.get(f"/servers/{server}/os-instance-actions/{request_id}", "admin", "2.84")).body["instanceAction"]
+    whole, *parts = shown["events"]
+    assert [event["event"] for event in parts] == ["compute_stop", "conductor_claim_host"]
+    assert (whole["event"], whole["result"], whole["host"]) == ("compute_stop_instance", result, "host1")
+    assert (whole["start_time"], whole["finish_time"]) == (shown["start_time"], shown["updated_at"] if result else None)
+    assert whole["traceback"] == ("secret" if state == "failed" else None)
+
+
 async def test_actions_are_listed_newest_first(api) -> None:
     server, request_id = await stopped(api)
     stop, create = (await api.get(f"/servers/{server}/os-instance-actions", "reader")).body["instanceActions"]
@@ -69,7 +87,7 @@ async def test_users_see_less_of_events_than_operators(api) -> None:
     server, request_id = await stopped(api)
     path = f"/servers/{server}/os-instance-actions/{request_id}"
     assert "events" not in (await api.get(path, "reader", "2.50")).body["instanceAction"]
-    stop, claim = (await api.get(path, "reader", "2.51")).body["instanceAction"]["events"]
+    _, stop, claim = (await api.get(path, "reader", "2.51")).body["instanceAction"]["events"]
     assert stop == {
         "event": "compute_stop",
         "start_time": "2026-01-02T03:04:06.000001",
@@ -77,13 +95,13 @@ async def test_users_see_less_of_events_than_operators(api) -> None:
         "result": "Error",
     }
     assert claim["event"] == "conductor_claim_host"
-    hidden = (await api.get(path, "reader", "2.84")).body["instanceAction"]["events"][0]
+    hidden = (await api.get(path, "reader", "2.84")).body["instanceAction"]["events"][1]
     assert set(hidden) == {*stop, "hostId"}
     assert len(hidden["hostId"]) == 56
-    shown = (await api.get(path, "admin", "2.84")).body["instanceAction"]["events"]
+    shown = (await api.get(path, "admin", "2.84")).body["instanceAction"]["events"][1:]
     assert (shown[0]["host"], shown[0]["traceback"], shown[0]["details"]) == ("host1", "secret", "The guest does not stop.")
     assert (shown[1]["host"], shown[1]["hostId"], shown[1]["details"]) == ("", "", None)
-    assert (await api.get(path, "admin", "2.1")).body["instanceAction"]["events"][0]["traceback"] == "secret"
+    assert (await api.get(path, "admin", "2.1")).body["instanceAction"]["events"][1]["traceback"] == "secret"
 
 
 async def test_what_was_done_to_deleted_servers_is_told_since_2_21(api) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nova_async.errors import Error, Invalid, Unsupported
+from nova_async.model import devices
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
 from nova_async.virt.libvirt import disks, hardware, rescue, secrets, xml
 
@@ -148,6 +149,15 @@ EVERYTHING = {
     "kernel": spec(image=ImageRef(id="image", disk_format="raw", size_bytes=1, sha512="", kernel=KERNEL, ramdisk=KERNEL)),
     "no image": spec(image=None),
 }
+
+
+@pytest.mark.parametrize("bus", ["scsi", "sata", "usb", "ide"])
+def test_a_config_drive_leaves_volumes_the_names_after_the_disks(bus: str) -> None:
+    guest = spec({"hw_cdrom_bus": bus, "hw_disk_bus": bus, "hw_machine_type": "pc"}, config_drive=True)
+    drive = disks.layout(FOLDER, guest).disks[-1]
+    prefix = devices.prefix_of(bus)
+    assert drive.device == "cdrom"
+    assert f"/dev/{drive.target}" != devices.next_name(devices.made_by_host({}, prefix), prefix)
 
 
 SCREENS = xml.Host(virt_type="qemu", consoles=("vnc", "spice", "serial"))

@@ -208,6 +208,9 @@ async def test_a_guest_boots_from_its_own_disk_under_uefi_on_q35_with_a_scsi_cdr
     console = await lab.printed(guest, "TESTGUEST ready")
     assert "TESTGUEST firmware uefi" in console
     assert "TESTGUEST config-drive dev=sr0 type=iso9660 uuid=on-the-drive" in console
+    volume = msgspec.structs.replace(lab.volumes.make(1), device="/dev/sdb", bus="scsi")
+    await lab.driver.attach_volume(msgspec.structs.replace(guest, volumes=(volume,)), 1, volume)
+    await lab.printed(guest, "TESTGUEST hotplug add block name=sdb")
     await lab.driver.destroy(guest.instance_id)
     assert await lab.left() == []
 

@@ -45,13 +45,67 @@ def _time(event: dict[str, Any], key: str) -> str | None:
     return microseconds(datetime.fromisoformat(text)) if text else None
 
 
+# Nova's names for what the compute service does in an action (nova/compute/manager.py): clients wait for their success.
+WHOLE = {
+    "create": "_do_build_and_run_instance",
+    "delete": "terminate_instance",
+    "softDelete": "soft_delete_instance",
+    "restore": "restore_instance",
+    "start": "start_instance",
+    "stop": "stop_instance",
+    "reboot": "reboot_instance",
+    "pause": "pause_instance",
+    "unpause": "unpause_instance",
+    "suspend": "suspend_instance",
+    "resume": "resume_instance",
+    "rebuild": "rebuild_instance",
+    "evacuate": "rebuild_instance",
+    "rescue": "rescue_instance",
+    "unrescue": "unrescue_instance",
+    "resize": "finish_resize",
+    "migrate": "finish_resize",
+    "confirmResize": "confirm_resize",
+    "revertResize": "finish_revert_resize",
+    "live-migration": "live_migration",
+    "shelve": "shelve_instance",
+    "shelveOffload": "shelve_offload_instance",
+    "unshelve": "unshelve_instance",
+    "createImage": "snapshot_instance",
+    "createBackup": "backup_instance",
+    "changePassword": "set_admin_password",
+    "trigger_crash_dump": "trigger_crash_dump",
+    "attach_interface": "attach_interface",
+    "detach_interface": "detach_interface",
+    "attach_volume": "attach_volume",
+    "detach_volume": "detach_volume",
+    "swap_volume": "swap_volume",
+    "extend_volume": "extend_volume",
+}
+RESULTS = {"done": "Success", "failed": "Error", "cancelled": "Error"}
+
+
+def _whole(row: Action) -> list[dict[str, Any]]:
+    """The action as the one event that Nova has of it, with the host that had the last word."""
+    if row.kind not in WHOLE:
+        return []
+    host = next((event["host"] for event in reversed(row.history) if event.get("host")), None)
+    whole = {"event": f"compute_{WHOLE[row.kind]}", "start_time": row.created_at.isoformat(), "host": host}
+    if row.state in RESULTS:
+        whole |= {"finish_time": row.updated_at.isoformat(), "result": RESULTS[row.state]}
+    wrong = [event for event in row.history if event["result"] == "Error"]
+    if row.state == "failed" and wrong:
+        whole |= {"message": wrong[-1].get("message"), "traceback": wrong[-1].get("traceback")}
+    return [whole]
+
+
 def _events(shown: Shown, request: Request) -> Any:
     project = shown.owner.project_id
     everything = request.may(policy.EVENTS, project_id=project)
     if not everything and not request.has(V.VOLUME_EXTENDED):
         return Omitted
     details = request.has(V.EVENT_DETAILS) and request.may(policy.EVENT_DETAILS, project_id=project)
-    return [_event(event, request, project, everything, details) for event in reversed(shown.action.history)]
+    events = [*_whole(shown.action), *reversed(shown.action.history)]
+    return [_event(event, request, project, everything, details) for event in events]
 
 
 def _event(event: dict[str, Any], request: Request, project: str, everything: bool, details: bool) -> dict[str, Any]:

@@ -173,8 +173,8 @@ async def complete_new(run: Run) -> None:
 # -- one that has grown
 
 
-async def extend_volume(run: Run) -> dict[str, int]:
-    """Tell the guest, under the name that clients look for among the events of the action (Nova's ``compute_extend_volume``)."""
+async def grow_disk(run: Run) -> dict[str, int]:
+    """Tell the guest."""
     instance = await instance_of(run)
     device = _device(instance, run.input["volume_id"])
     volume = await run.parts.volumes.get(run.ctx, device["volume_id"])
@@ -189,7 +189,7 @@ async def extend_volume(run: Run) -> dict[str, int]:
 
 async def noted(run: Run, conn: Connection) -> None:
     instance = await _fresh(run, conn)
-    volume_id, size = run.input["volume_id"], run.results["extend_volume"]["size"]
+    volume_id, size = run.input["volume_id"], run.results["grow_disk"]["size"]
     devices = [d | {"size": size} if d.get("volume_id") == volume_id else d for d in instance.block_devices]
     await server_volumes.set_devices(conn, run.subject_id, devices)
     run.memo.clear()
@@ -259,7 +259,7 @@ DEFINITIONS = [
     Definition(
         kind="extend_volume",
         steps=steps(
-            step(extend_volume, deadline=300),
+            step(grow_disk, deadline=300),
             step(noted, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
         ),
         failed=note_fault,

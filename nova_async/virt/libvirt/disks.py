@@ -71,7 +71,7 @@ def layout(folder: Path, guest: GuestSpec, drive_format: str = config_drive.ISO9
     for number, spec in enumerate(guest.disks, start=1 if guest.boots_from_volume else len(disks)):
         disks.append(Disk(path=folder / _file_name(spec), format="qcow2", target=target(spec.bus, number), bus=spec.bus))
     if guest.config_drive:
-        disks.append(_config_disk(folder, properties.get("hw_cdrom_bus", "") if drive_format == config_drive.ISO9660 else "", len(disks)))
+        disks.append(_config_disk(folder, guest, properties.get("hw_cdrom_bus", "") if drive_format == config_drive.ISO9660 else ""))
     return Files(
         disks=tuple(disks),
         console=folder / "console.log",
@@ -299,11 +299,16 @@ def _file_name(spec: DiskSpec) -> str:
     return f"disk.{name}"
 
 
-def _config_disk(folder: Path, cdrom_bus: str, number: int) -> Disk:
-    """A read-only virtio disk: guests whose kernel knows no other bus see it; a CD-ROM where the image asks for one and it can be one."""
+def _config_disk(folder: Path, guest: GuestSpec, cdrom_bus: str) -> Disk:
+    """A read-only virtio disk: guests whose kernel knows no other bus see it; a CD-ROM where the image asks for one and it can be one.
+
+    The last of its bus, as in Nova: volumes that are attached later have the names after the disks'.
+    """
     path = folder / "disk.config"
     if cdrom_bus in PREFIXES and cdrom_bus != "virtio":
-        return Disk(path=path, format="raw", target=target(cdrom_bus, number), bus=cdrom_bus, read_only=True, device="cdrom")
+        narrow = cdrom_bus == "scsi" and hardware.scsi_model(guest) != hardware.VIRTIO_SCSI
+        last = PREFIXES[cdrom_bus] + ("d" if cdrom_bus == "ide" else "g" if narrow else "z")  # they have four places, and seven
+        return Disk(path=path, format="raw", target=last, bus=cdrom_bus, read_only=True, device="cdrom")
     return Disk(path=path, format="raw", target="vdz", read_only=True)
 
 

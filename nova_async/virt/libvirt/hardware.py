@@ -12,7 +12,8 @@ from nova_async.model.guests import GuestSpec
 YES = frozenset({"1", "on", "t", "true", "y", "yes"})  # Nova's words, in any case
 WATCHDOG = ("pause", "poweroff", "reset", "none")
 VIDEO = ("cirrus", "qxl", "vga", "vmvga", "virtio", "none", "bochs")
-SCSI = ("virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi")
+VIRTIO_SCSI = "virtio-scsi"
+SCSI = (VIRTIO_SCSI, "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi")
 SOUND = ("sb16", "es1370", "pcspk", "ac97", "ich6", "ich9", "usb")
 USB = ("none", "nec-xhci", "qemu-xhci")
 INPUT = ("usb", "virtio")
@@ -232,6 +233,11 @@ def add_bandwidth(interface: Element, wishes: Wishes) -> None:
         if "average" in limits:
             bandwidth = interface.find("bandwidth")
             SubElement(SubElement(interface, "bandwidth") if bandwidth is None else bandwidth, way, limits)
+
+
+def scsi_model(guest: GuestSpec) -> str:
+    """Model of the controller that disks on the SCSI bus are on."""
+    return Wishes(guest).word("", "hw_scsi_model") or VIRTIO_SCSI
 
 
 def usb_controller(wishes: Wishes, used: bool) -> str:

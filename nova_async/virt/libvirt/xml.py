@@ -245,7 +245,7 @@ def _devices(root: Element, guest: GuestSpec, files: Files, host: Host, ways: tu
     for disk in files.disks:
         devices.append(_disk(disk, files, guest, host))
     for way in ways:
-        devices.append(_volume(way, host, boots=not files.rescue))
+        devices.append(_volume(way, guest, host, boots=not files.rescue))
     if host.virt_type == "test":
         for port in guest.ports:
             devices.append(_interface(port, guest))
@@ -291,7 +291,7 @@ def _controllers(devices: Element, guest: GuestSpec, files: Files) -> None:
     buses = {disk.bus for disk in files.disks} | {volume.bus for volume in guest.volumes}
     SubElement(devices, "controller", type="usb", model=hardware.usb_controller(Wishes(guest), "usb" in buses))
     if "scsi" in buses:
-        SubElement(devices, "controller", type="scsi", index="0", model=Wishes(guest).word("", "hw_scsi_model") or "virtio-scsi")
+        SubElement(devices, "controller", type="scsi", index="0", model=hardware.scsi_model(guest))
     if "q35" in _machine(guest):
         SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
         for number in range(1, SPARE_SLOTS + 1):
@@ -307,7 +307,7 @@ def _disk(disk: Disk, files: Files, guest: GuestSpec, host: Host) -> Element:
         if hardware.packed(Wishes(guest)) and disk.bus == "virtio":
             driver.set("packed", "on")
     SubElement(element, "source", file=str(disk.path))
-    SubElement(element, "target", dev=disk.target, bus=disk.bus)
+    _see_as(element, disk.target, disk.bus, guest)
     if disk.boot and not files.kernel:
         SubElement(element, "boot", order="1")
     limits = {name: guest.extra_specs[f"quota:disk_{name}"] for name in IO_LIMITS if f"quota:disk_{name}" in guest.extra_specs}
@@ -322,12 +322,20 @@ def _disk(disk: Disk, files: Files, guest: GuestSpec, host: Host) -> Element:
     return element
 
 
+def _see_as(disk: Element, name: str, bus: str, guest: GuestSpec) -> None:
+    """As which disk the guest sees it. A virtio-scsi controller has room for all; libvirt by itself would add others of another model."""
+    SubElement(disk, "target", dev=name, bus=bus)
+    if bus == "scsi" and hardware.scsi_model(guest) == hardware.VIRTIO_SCSI:
+        unit = str(ord(name[-1]) - ord("a"))
+        SubElement(disk, "address", type="drive", controller="0", bus="0", target="0", unit=unit)
+
+
 def volume(way: Way, guest: GuestSpec, host: Host) -> str:
     """A volume alone, for a guest that runs."""
-    return Tree.tostring(_volume(way, host), encoding="unicode")
+    return Tree.tostring(_volume(way, guest, host), encoding="unicode")
 
 
-def _volume(way: Way, host: Host, *, boots: bool = True) -> Element:
+def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> Element:
     """A disk of the format that the volume service tells, whatever its bytes look like; guests know it by its serial number.
 
     ``boots``: from a root volume, which a guest in rescue does not.
@@ -366,7 +374,7 @@ def _volume(way: Way, host: Host, *, boots: bool = True) -> Element:
             raise Unsupported(f"Hosts of this cloud cannot open encrypted volumes of the kind {way.kind}.")
         SubElement(SubElement(source, "encryption", format="luks"), "secret", type="passphrase", uuid=spec.volume_id)
     name, serial = spec.known_as
-    SubElement(element, "target", dev=name, bus=spec.bus)
+    _see_as(element, name, spec.bus, guest)
     if spec.boot_index == 0 and boots:
         SubElement(element, "boot", order="1")
     if spec.shared:

@@ -31,7 +31,8 @@ HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-util
 	mtools dosfstools openssh-client curl
 BUILD_PACKAGES := libvirt-dev pkg-config gcc python3-dev python3-venv
 SERVER_PACKAGES := postgresql rabbitmq-server
-TEST_PACKAGES := cpio busybox-static dropbear-bin kmod e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin
+TEST_PACKAGES := cpio busybox-static dropbear-bin kmod e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin \
+	tgt qemu-block-extra
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
 # Only make test-browser needs these.

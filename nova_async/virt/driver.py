@@ -44,6 +44,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     memory_used_mib: int = 0
     disk_used_gib: int = 0
     uptime: str = ""
+    initiator: str = ""  # the name by which it asks iSCSI targets (RFC 3720)
     topology: HostTopology = HostTopology()  # all CPUs shared: the worker's options divide them
 
 

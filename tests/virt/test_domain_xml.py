@@ -89,20 +89,32 @@ def test_a_guest_in_rescue_boots_from_the_rescue_disk_and_not_from_its_root_volu
     assert_valid(text, tmp_path)
 
 
+VOLUME = "0b8a6a0e-5c1f-4d6c-9d0a-5f3f0f8b7a11"
+TARGET: dict[str, Any] = {"target_portal": "10.0.0.1:3260", "target_iqn": "iqn.x", "target_lun": 1}
+CHAP = {"auth_method": "CHAP", "auth_username": "anna", "auth_password": "sesame"}
+CEPH: dict[str, Any] = {
+    **{"name": "pool/v", "hosts": ["h"], "ports": ["6789"], "auth_enabled": True, "auth_username": "nova"},
+    "secret_uuid": "457eb676-33da-42ec-9a8c-9293d545c337",
+}
+
+
 def test_ways_to_volumes() -> None:
     guest = spec()
     for kind, data, words in (
         ("rbd", {"name": "pool/v", "hosts": ["h"], "ports": ["6789"]}, 'protocol="rbd"'),
-        ("iscsi", {"target_portal": "10.0.0.1:3260", "target_iqn": "iqn.x", "target_lun": 1}, 'name="iqn.x/1"'),
+        ("rbd", CEPH, f'<auth username="nova"><secret type="ceph" uuid="{CEPH["secret_uuid"]}" /></auth>'),
+        ("iscsi", TARGET | CHAP, f'<auth username="anna"><secret type="iscsi" uuid="{secrets.login_id(VOLUME)}" /></auth>'),
+        ("iscsi", TARGET, 'name="iqn.x/1"'),
         ("file", {}, 'file="/volumes/v-1"'),
     ):
-        assert words in xml.volume(way(kind, **data), guest, QEMU)
+        assert words in xml.volume(way(kind, volume={"volume_id": VOLUME}, **data), guest, QEMU)
     assert "shareable" in xml.volume(way(volume={"shared": True}), guest, QEMU)
     assert "readonly" in xml.volume(way(volume={"read_only": True}), guest, QEMU)
     for refused in (
         way("fibre_channel"),
         way("rbd", name="pool/v", hosts=[], ports=[], encrypted=True),
-        way("iscsi", target_portal="x:1", target_iqn="i", target_lun=1, auth_method="CHAP"),
+        way("iscsi", **TARGET, auth_method="Kerberos"),
+        way("file", auth_enabled=True),
     ):
         with pytest.raises(Unsupported):
             xml.volume(refused, guest, QEMU)
@@ -111,8 +123,7 @@ def test_ways_to_volumes() -> None:
 @pytest.mark.parametrize(("kind", "data"), [("file", {}), ("nbd", {"name": "v", "socket": "/s"})])
 def test_an_encrypted_volume_is_never_shown_to_a_guest_as_it_lies(kind: str, data: dict[str, Any]) -> None:
     """SEC-036: every description of it, with the domain or plugged later, has QEMU open it; without a key there is none."""
-    volume = "0b8a6a0e-5c1f-4d6c-9d0a-5f3f0f8b7a11"
-    known = way(kind, volume={"volume_id": volume}, encrypted=True, **data)
+    known = way(kind, volume={"volume_id": VOLUME}, encrypted=True, **data)
     guest = spec(volumes=(known.volume,))
     for text in (xml.volume(known, guest, QEMU), xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (known,))):
         found = [source for source in Tree.fromstring(text).iter("source") if source.get("file") or source.get("protocol")]
@@ -122,16 +133,15 @@ def test_an_encrypted_volume_is_never_shown_to_a_guest_as_it_lies(kind: str, dat
         contextlib.closing(libvirt.open("test:///default")) as connection,
         pytest.raises(Unsupported, match="what opens encrypted volumes"),
     ):
-        secrets.keep(connection, guest.instance_id, volume, "")
+        secrets.keep(connection, guest.instance_id, VOLUME, "")
 
 
 def test_what_opens_an_encrypted_volume_is_named_and_not_told() -> None:
-    volume = "0b8a6a0e-5c1f-4d6c-9d0a-5f3f0f8b7a11"
-    known = way(volume={"volume_id": volume}, encrypted=True, passphrase="sesame")
+    known = way(volume={"volume_id": VOLUME}, encrypted=True, passphrase="sesame")
     guest = spec(volumes=(known.volume,))
     text = xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (known,))
     (secret,) = Tree.fromstring(text).iterfind("devices/disk/source/encryption[@format='luks']/secret")
-    assert secret.attrib == {"type": "passphrase", "uuid": volume}
+    assert secret.attrib == {"type": "passphrase", "uuid": VOLUME}
     assert "sesame" not in text
 
 

@@ -127,6 +127,7 @@ class LibvirtBase:
                 consoles=options.consoles,
                 vnc_clipboard=options.vnc_clipboard,
                 tpm=await self._files.run(shutil.which, "swtpm") is not None,
+                initiator=host.initiator(self.host),
             )
         if self._config.compute.libvirt_uri == SYSTEM_URI or self._mock:
             await self._connection.open()
@@ -204,15 +205,24 @@ class LibvirtBase:
             raise Unsupported("This host knows no volume service.")
         told = await self._volumes.connection(volume.attachment_id)
         kind, data = told["driver_volume_type"], told["data"]
-        if data.get("encrypted"):
-            passphrase = str(data.pop("passphrase", ""))
-            await self._connection.call(lambda connection: secrets.keep(connection, guest.instance_id, volume.volume_id, passphrase))
+        await self._keep_secrets(guest.instance_id, volume.volume_id, kind, data)
         if kind == "nbd":
             socket = await self._bridges.open(guest.instance_id, volume.attachment_id, data, anew=anew)
             data = {"name": data["name"], "socket": str(socket), "encrypted": data.get("encrypted")}
         elif kind == "nfs":
             kind, data = "file", data | {"device_path": str(await self._shares.file(data))}
         return xml.Way(volume=volume, kind=kind, data=data)
+
+    async def _keep_secrets(self, instance_id: str, volume_id: str, kind: str, data: dict[str, Any]) -> None:
+        """What opens a volume, and logs in to where it is, goes from ``data`` into libvirt's keeping. Raises ``Unsupported``."""
+        if data.get("encrypted"):
+            passphrase = str(data.pop("passphrase", ""))
+            await self._connection.call(lambda connection: secrets.keep(connection, instance_id, volume_id, passphrase))
+        if kind == "iscsi" and data.get("auth_method"):
+            password = str(data.pop("auth_password", ""))
+            await self._connection.call(lambda connection: secrets.keep_login(connection, instance_id, volume_id, password))
+        if kind == "rbd" and data.get("auth_enabled"):
+            await self._connection.call(lambda connection: secrets.check(connection, str(data.get("secret_uuid"))))
 
     def _check_wishes(self, guest: GuestSpec) -> None:
         """Raises ``Unsupported``, naming what of flavor or image the guest cannot be given here."""

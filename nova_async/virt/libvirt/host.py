@@ -101,8 +101,14 @@ def facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Con
         memory_used_mib=(memory.total - memory.available) // MIB,
         disk_used_gib=disk.used // GIB,
         uptime=_uptime(),
+        initiator=initiator(host),
         topology=HostTopology(cells=cells, devices=devices),
     )
+
+
+def initiator(host: str) -> str:
+    """The host's name to iSCSI targets, as QEMU makes its own (RFC 3720, 3.2.6.3.1)."""
+    return "iqn.2008-11.org.linux-kvm:" + re.sub(r"[^a-z0-9.-]", "-", host.lower())
 
 
 def _foreign_facts(connection: libvirt.virConnect, host: str, virt_type: str, config: Config, capabilities: Tree.Element) -> HostFacts:

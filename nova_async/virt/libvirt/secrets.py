@@ -1,8 +1,10 @@
-"""What opens guests' encrypted volumes, as libvirt keeps it: in its memory alone, and told to nobody but QEMU.
+"""What opens guests' encrypted volumes and logs in to where volumes are, as libvirt keeps it: in its memory, and told to nobody but QEMU.
 
-A secret has the volume's id, and says which guest it is for. All functions block: they run in the threads of ``connection``.
+A secret has the volume's id (a login one that follows from it), and says which guest it is for. All functions block: they run in the
+threads of ``connection``.
 """
 
+import uuid
 from xml.etree import ElementTree as Tree
 
 import libvirt
@@ -16,14 +18,36 @@ def keep(connection: libvirt.virConnect, instance_id: str, volume_id: str, passp
     """Safe to repeat. Raises ``Unsupported`` where the volume service has told nothing that opens the volume."""
     if not passphrase:
         raise Unsupported("The volume service does not tell hosts of this cloud what opens encrypted volumes.")
-    for other in _of(connection, volume_id):
-        if other.usageID() != _usage(instance_id, volume_id):
+    _keep(connection, volume_id, ("volume", "volume"), _usage(instance_id, volume_id), passphrase)
+
+
+def keep_login(connection: libvirt.virConnect, instance_id: str, volume_id: str, password: str) -> None:
+    """The password of a CHAP login (RFC 7143). Safe to repeat. Raises ``Unsupported`` where the volume service has told none."""
+    if not password:
+        raise Unsupported("The volume service does not tell hosts of this cloud the password of the volume's target.")
+    _keep(connection, login_id(volume_id), ("iscsi", "target"), _usage(instance_id, volume_id), password)
+
+
+def check(connection: libvirt.virConnect, secret_id: str) -> None:
+    """Raises ``Unsupported`` where the operator has not given the host a secret by this id."""
+    if not _of(connection, secret_id):
+        raise Unsupported(f"The host has no key of Ceph's under the id {secret_id[:64]}: give it one with virsh secret-define.")
+
+
+def login_id(volume_id: str) -> str:
+    return str(uuid.uuid5(uuid.UUID(volume_id), "login"))
+
+
+def _keep(connection: libvirt.virConnect, secret_id: str, kind: tuple[str, str], used_by: str, value: str) -> None:
+    """``kind`` in libvirt's words: the usage's type, and the name of the element that says whose it is."""
+    for other in _of(connection, secret_id):
+        if other.usageID() != used_by:
             other.undefine()
     secret = Tree.Element("secret", ephemeral="yes", private="yes")
-    Tree.SubElement(secret, "uuid").text = volume_id
-    usage = Tree.SubElement(secret, "usage", type="volume")
-    Tree.SubElement(usage, "volume").text = _usage(instance_id, volume_id)
-    connection.secretDefineXML(Tree.tostring(secret, encoding="unicode")).setValue(passphrase.encode())
+    Tree.SubElement(secret, "uuid").text = secret_id
+    usage = Tree.SubElement(secret, "usage", type=kind[0])
+    Tree.SubElement(usage, kind[1]).text = used_by
+    connection.secretDefineXML(Tree.tostring(secret, encoding="unicode")).setValue(value.encode())
 
 
 def forget(connection: libvirt.virConnect, instance_id: str, volume_id: str = "") -> None:
@@ -39,8 +63,8 @@ def forget(connection: libvirt.virConnect, instance_id: str, volume_id: str = ""
             secret.undefine()
 
 
-def _of(connection: libvirt.virConnect, volume_id: str) -> list[libvirt.virSecret]:
-    return [secret for secret in connection.listAllSecrets() if secret.UUIDString() == volume_id]
+def _of(connection: libvirt.virConnect, secret_id: str) -> list[libvirt.virSecret]:
+    return [secret for secret in connection.listAllSecrets() if secret.UUIDString() == secret_id]
 
 
 def _usage(instance_id: str, volume_id: str) -> str:

@@ -12,7 +12,7 @@ from nova_async.errors import Error, Invalid, Unsupported
 from nova_async.model.consoles import SERIAL, SPICE, VNC
 from nova_async.model.cpu_topology import CpuTopology, chosen
 from nova_async.model.guests import GuestSpec, PortSpec, VolumeSpec
-from nova_async.virt.libvirt import hardware, placing
+from nova_async.virt.libvirt import hardware, placing, secrets
 from nova_async.virt.libvirt.disks import Disk, Files
 from nova_async.virt.libvirt.hardware import Wishes
 from nova_async.virt.libvirt.parsed import parsed
@@ -44,6 +44,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cpu_features: tuple[str, ...] = ()  # beside the model's; -name: without it
     tpm: bool = False  # guests can be given one
     tuning: bool = True  # shares of processor time can be set
+    initiator: str = ""  # the host's iSCSI name (RFC 3720)
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -359,6 +360,7 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
             portal, _, port = str(data["target_portal"]).rpartition(":")
             source = SubElement(element, "source", protocol="iscsi", name=f"{data['target_iqn']}/{data['target_lun']}")
             SubElement(source, "host", name=portal.strip("[]"), port=port)
+            SubElement(SubElement(source, "initiator"), "iqn", name=host.initiator)
         case "nbd":
             driver.set("cache", "none")
             for policy in ("error_policy", "rerror_policy"):
@@ -368,7 +370,7 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
         case _:
             raise Unsupported(f"Hosts of this cloud cannot reach volumes of the kind {way.kind}.")
     if data.get("auth_enabled") or data.get("auth_method"):
-        raise Unsupported("Hosts of this cloud cannot log in to where the volume is.")
+        _log_in(source, way)
     if data.get("encrypted"):  # what opens it libvirt knows by the volume's id, see ``secrets``
         if way.kind not in ("file", "nbd"):
             raise Unsupported(f"Hosts of this cloud cannot open encrypted volumes of the kind {way.kind}.")
@@ -383,6 +385,18 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
         SubElement(element, "readonly")
     _text(element, "serial", serial)
     return element
+
+
+def _log_in(source: Element, way: Way) -> None:
+    """To the volume's target, with a secret that libvirt keeps: of iSCSI's the one of this volume, of Ceph's the operator's."""
+    match way.kind, way.data.get("auth_method"):
+        case "iscsi", "CHAP":
+            kind, secret = "iscsi", secrets.login_id(way.volume.volume_id)
+        case "rbd", _:
+            kind, secret = "ceph", str(way.data["secret_uuid"])
+        case _:
+            raise Unsupported(f"Hosts of this cloud cannot log in to where a volume of the kind {way.kind} is.")
+    SubElement(SubElement(source, "auth", username=str(way.data["auth_username"])), "secret", type=kind, uuid=secret)
 
 
 def known_as(disk: Element) -> tuple[str, str]:

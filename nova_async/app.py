@@ -165,7 +165,7 @@ class App:
         from nova_async.certs.authority import Authority
         from nova_async.certs.broker import accounts as broker_accounts
         from nova_async.conductor.conductor import Conductor
-        from nova_async.metadata.dynamic import targets
+        from nova_async.metadata.dynamic import VendorData, targets
         from nova_async.metadata.instances import vendor_data
         from nova_async.metadata.service import application as metadata_api
         from nova_async.metadata.source import DatabaseMetadata
@@ -189,8 +189,9 @@ class App:
         self.volumes, self.secrets, self.builtin_images = volumes, services.secrets, services.builtin_images
         await bootstrap.flavors(database)
 
+        vendors = VendorData(config, world, services.own)
         conductor = self.conductor = Conductor(
-            config, world, database, self.bus, images, networks, volumes, name=self._name(), alone=not config.database.url
+            config, world, database, self.bus, images, networks, volumes, vendors, name=self._name(), alone=not config.database.url
         )
         if services.builtin_volumes:
             services.builtin_volumes.jobs.on_grown = conductor.volume_grown
@@ -216,9 +217,9 @@ class App:
         )
         self.policy = parts.policy
         documents, secret = DatabaseMetadata(database, self.bus, config, world), await self._metadata_secret()
-        metadata = metadata_api(documents, config, world, secret)
+        metadata = metadata_api(documents, config, world, secret, vendors)
         if config.metadata.listen:
-            await self._answer(stack, metadata_api(documents, config, world, secret), "metadata.listen", config.metadata.listen)
+            await self._answer(stack, metadata_api(documents, config, world, secret, vendors), "metadata.listen", config.metadata.listen)
         consoles = {"/console": self._consoles(group, database)} if config.console.in_application else {}
         if config.console.listen:
             for own in consoles.values():

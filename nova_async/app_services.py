@@ -38,6 +38,7 @@ class Services:
     images: ImageService
     networks: NetworkService
     volumes: VolumeService
+    own: "TokenSource"  # of the user of [identity]
     sites: dict[str, web.Application] = field(default_factory=dict)
     secrets: "Secrets | None" = None
     builtin_images: "BuiltinImages | None" = None
@@ -113,6 +114,7 @@ async def open_services(
         images=images,
         networks=networks,
         volumes=volumes,
+        own=own,
         sites=sites,
         secrets=secrets,
         builtin_images=builtin_images,

@@ -261,6 +261,7 @@ class Metadata(Section):
     vendor_data_targets: tuple[str, ...] = ()  # name@url
     vendor_data_seconds: float = 5.0
     vendor_data_fatal: bool = False
+    vendor_data_token: bool = False
     cache_seconds: float = 15.0
 
 

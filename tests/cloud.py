@@ -20,6 +20,7 @@ from nova_async.conductor.invariants import check_invariants
 from nova_async.config import Config, load
 from nova_async.context import Context, service_context
 from nova_async.db import Database, instances
+from nova_async.metadata.dynamic import VendorData
 from nova_async.services.image.builtin import BuiltinImages
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.volume import Wanted
@@ -49,7 +50,7 @@ class Cloud:
     # -- parts
 
     async def start_conductor(self, name: str = "app", **fault_points: Any) -> asyncio.Task[None]:
-        services = (self.images, self.networks, self.volumes)
+        services = (self.images, self.networks, self.volumes, VendorData(self.config, self.world))
         self.conductor = Conductor(self.config, self.world, self.database, self.bus, *services, name=name, alone=True)
         serving = asyncio.Event()
         task = asyncio.create_task(self.conductor.run(serving))

@@ -22,6 +22,7 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database, hosts
 from nova_async.errors import Conflict, Error, Unavailable, plain
+from nova_async.metadata.dynamic import VendorData
 from nova_async.notifications.outbox import Outbox
 from nova_async.notifications.publisher import Publisher
 from nova_async.scheduler.decide import Scheduler
@@ -52,6 +53,7 @@ class Conductor:
         images: ImageService,
         networks: NetworkService,
         volumes: VolumeService,
+        vendor_data: VendorData,
         *,
         name: str,
         alone: bool,
@@ -89,7 +91,7 @@ class Conductor:
         self.attachments = AttachmentsReconciler(database, volumes, world)
         self.due = DueReconciler(config, database, self.engine, world)
         self.auditor = UsageAuditor(config, database, world)
-        self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks, volumes)
+        self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks, volumes, vendor_data)
 
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled; ``ready`` is set once requests may come."""

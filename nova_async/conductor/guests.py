@@ -8,7 +8,6 @@ from nova_async.conductor.parts import Parts
 from nova_async.context import service_context
 from nova_async.db import topologies
 from nova_async.metadata.documents import config_drive_files
-from nova_async.metadata.dynamic import with_dynamic
 from nova_async.metadata.instances import metadata_of, tagged
 from nova_async.model.guests import DiskSpec, GuestSpec, ImageRef, PortSpec, VolumeSpec
 from nova_async.model.instances import Instance
@@ -52,7 +51,7 @@ async def guest_of(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...]
 
 async def _config_drive(parts: Parts, instance: Instance, ports: tuple[PortSpec, ...], zone: str) -> dict[str, bytes]:
     metadata = metadata_of(instance, ports, zone, parts.config)
-    return config_drive_files(await with_dynamic(metadata, parts.config, parts.world))
+    return config_drive_files(await parts.vendor_data.told(metadata))
 
 
 async def _fit_of(parts: Parts, instance: Instance, generation: int) -> Fit | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from nova_async.conductor.commands import HostCommands
 from nova_async.config import Config
 from nova_async.db import Database
+from nova_async.metadata.dynamic import VendorData
 from nova_async.scheduler.decide import Scheduler
 from nova_async.services.image import ImageService
 from nova_async.services.network import NetworkService
@@ -23,6 +24,7 @@ class Parts:
     images: ImageService
     networks: NetworkService
     volumes: VolumeService
+    vendor_data: VendorData
 
 
 Run = EngineRun[Parts]

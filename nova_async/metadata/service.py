@@ -14,7 +14,7 @@ from nova_async import errors, log
 from nova_async.config import Config
 from nova_async.metadata import documents
 from nova_async.metadata.documents import InstanceMetadata
-from nova_async.metadata.dynamic import with_dynamic
+from nova_async.metadata.dynamic import VendorData
 from nova_async.model.tagged_devices import LATEST
 from nova_async.services.web import status_of
 from nova_async.world import World
@@ -35,9 +35,9 @@ class MetadataSource(Protocol):
         ...
 
 
-def application(source: MetadataSource, config: Config, world: World, shared_secret: str) -> web.Application:
+def application(source: MetadataSource, config: Config, world: World, shared_secret: str, vendor_data: VendorData) -> web.Application:
     """The application; the caller mounts it with ``add_subapp("/metadata", ...)``."""
-    service = MetadataService(source, config, world, shared_secret)
+    service = MetadataService(source, config, world, shared_secret, vendor_data)
     app = web.Application(client_max_size=PASSWORD_BYTES + 1)
     app.router.add_route("*", "/{path:.*}", service.handle)
     return app
@@ -49,10 +49,11 @@ def signature(shared_secret: str, instance_id: str) -> str:
 
 
 class MetadataService:
-    def __init__(self, source: MetadataSource, config: Config, world: World, shared_secret: str) -> None:
+    def __init__(self, source: MetadataSource, config: Config, world: World, shared_secret: str, vendor_data: VendorData) -> None:
         if not shared_secret:
             raise errors.Invalid("The metadata service needs a shared secret.")
         self.source, self.config, self.world, self.secret = source, config, world, shared_secret
+        self._vendor_data = vendor_data
         self._cache: dict[tuple[str, str], tuple[float, InstanceMetadata]] = {}  # oldest first
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -114,7 +115,7 @@ class MetadataService:
         """With what vendor data services say, which is kept as long as the rest. Raises ``Unavailable``."""
         if metadata.dynamic is not None:
             return metadata
-        complete = await with_dynamic(metadata, self.config, self.world)
+        complete = await self._vendor_data.told(metadata)
         key = (metadata.uuid, metadata.project_id)
         if (kept := self._cache.get(key)) is not None and kept[1] is metadata:
             self._cache[key] = (kept[0], complete)

@@ -11,7 +11,7 @@ from aiohttp import ClientSession, web
 from nova_async.config import Config, load
 from nova_async.errors import Invalid, Unavailable
 from nova_async.metadata.documents import config_drive_files
-from nova_async.metadata.dynamic import ANSWER_BYTES, targets, with_dynamic
+from nova_async.metadata.dynamic import ANSWER_BYTES, VendorData, targets
 from nova_async.metadata.service import application
 from nova_async.world import RealWorld
 from tests.metadata.test_metadata_service import ALICES, BOBS, SECRET, Rows, Service, proof
@@ -22,10 +22,12 @@ class Vendor:
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
+        self.shown: list[str | None] = []  # tokens
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.told.append(await request.json())
+        self.shown.append(request.headers.get("X-Auth-Token"))
         match request.path.rpartition("/")[2]:
             case "about":
                 return web.json_response({"of": self.told[-1]["instance-id"]})
@@ -33,6 +35,8 @@ class Vendor:
                 return web.json_response([1, 2])
             case "nothing":
                 return web.Response()
+            case "guarded" if self.shown[-1] != Own.GOOD:
+                return web.Response(status=401)
             case "broken":
                 return web.Response(text="{")
             case "long":
@@ -42,6 +46,23 @@ class Vendor:
             case "silent":
                 await asyncio.Event().wait()
         return web.Response(status=500, text="{}")
+
+
+class Own:
+    """A ``TokenSource`` whose first token is not taken any more."""
+
+    GOOD = "second"
+
+    def __init__(self) -> None:
+        self.tokens = ["first", self.GOOD]
+
+    async def token(self) -> str:
+        if not self.tokens:
+            raise Unavailable("The identity service is away.")
+        return self.tokens[0]
+
+    def forget(self, token: str) -> None:
+        self.tokens.remove(token)
 
 
 @pytest.fixture
@@ -66,7 +87,7 @@ def configured(vendor: Vendor, *words: str, fatal: bool = False, seconds: float 
 async def test_targets_are_told_of_the_server_and_answer_with_any_json(vendor: Vendor, world: RealWorld) -> None:
     server = msgspec.structs.replace(ALICES, user_data=b"#!", image_id="i", hostname="a.novalocal", metadata={"k": "v"})
 
-    complete = await with_dynamic(server, configured(vendor, "about", "list", "nothing"), world)
+    complete = await VendorData(configured(vendor, "about", "list", "nothing"), world).told(server)
 
     assert complete.dynamic == {"about": {"of": ALICES.uuid}, "list": [1, 2], "nothing": {}}
     assert vendor.told[0] == {
@@ -85,17 +106,29 @@ async def test_targets_are_told_of_the_server_and_answer_with_any_json(vendor: V
 
 @pytest.mark.parametrize("word", ["broken", "long", "elsewhere", "refused"])
 async def test_a_target_that_fails_says_nothing_unless_that_is_fatal(vendor: Vendor, world: RealWorld, word: str) -> None:
-    complete = await with_dynamic(ALICES, configured(vendor, word, "about"), world)
+    complete = await VendorData(configured(vendor, word, "about"), world).told(ALICES)
     assert complete.dynamic == {word: {}, "about": {"of": ALICES.uuid}}
     with pytest.raises(Unavailable, match=f"The vendor data service {word} does not answer"):
-        await with_dynamic(ALICES, configured(vendor, word, "about", fatal=True), world)
+        await VendorData(configured(vendor, word, "about", fatal=True), world).told(ALICES)
 
 
 async def test_one_that_never_answers_is_waited_for_no_longer_than_allowed(vendor: Vendor, world: RealWorld) -> None:
-    assert (await with_dynamic(ALICES, configured(vendor, "silent", seconds=0.1), world)).dynamic == {"silent": {}}
+    assert (await VendorData(configured(vendor, "silent", seconds=0.1), world).told(ALICES)).dynamic == {"silent": {}}
     gone = configured(vendor, "about")
     gone.metadata.vendor_data_targets = ("gone@http://127.0.0.1:1/",)
-    assert (await with_dynamic(ALICES, gone, world)).dynamic == {"gone": {}}
+    assert (await VendorData(gone, world).told(ALICES)).dynamic == {"gone": {}}
+
+
+async def test_targets_are_shown_our_token_where_the_operator_says_so(vendor: Vendor, world: RealWorld) -> None:
+    config, own = configured(vendor, "guarded"), Own()
+    await VendorData(config, world, own).told(ALICES)
+    config.metadata.vendor_data_token = True
+    for _ in range(2):
+        await VendorData(config, world, own).told(ALICES)
+    assert vendor.shown == [None, "first", Own.GOOD]
+    own.tokens.clear()
+    assert (await VendorData(config, world, own).told(ALICES)).dynamic == {"guarded": {}}
+    assert len(vendor.shown) == 3, "without the token nobody is asked"
 
 
 @pytest.mark.parametrize("target", ["nameless", "@http://x/", "a@ftp://x/", "static@http://x/"])
@@ -107,8 +140,8 @@ def test_a_target_without_name_or_address_is_refused_at_the_start(target: str) -
 
 
 async def test_each_guest_reads_its_own_and_targets_are_asked_once_for_it(vendor: Vendor, world: RealWorld) -> None:
-    root = web.Application()
-    root.add_subapp("/metadata", application(Rows(), configured(vendor, "about"), world, SECRET))
+    root, config = web.Application(), configured(vendor, "about")
+    root.add_subapp("/metadata", application(Rows(), config, world, SECRET, VendorData(config, world)))
     runner = web.AppRunner(root, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from nova_async.config import load
 from nova_async.errors import Conflict, NotFound
 from nova_async.metadata.documents import InstanceMetadata
+from nova_async.metadata.dynamic import VendorData
 from nova_async.metadata.service import application, signature
 from nova_async.world import RealWorld
 
@@ -51,7 +52,7 @@ class Service:
 @pytest.fixture
 async def service(world: RealWorld) -> AsyncIterator[Service]:
     source, root = Rows(), web.Application()
-    root.add_subapp("/metadata", application(source, load(None, {}), world, SECRET))
+    root.add_subapp("/metadata", application(source, load(None, {}), world, SECRET, VendorData(load(None, {}), world)))
     runner = web.AppRunner(root, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -20,6 +20,7 @@ from nova_async.compute.plugging.records import Plugged
 from nova_async.config import load
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.metadata.documents import InstanceMetadata
+from nova_async.metadata.dynamic import VendorData
 from nova_async.metadata.service import application
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.world import RealWorld
@@ -201,7 +202,7 @@ class Host:
 async def host(namespace: None, tmp_path: Path, world: RealWorld) -> AsyncIterator[Host]:
     await run("ip", "link", "set", "lo", "up")
     root = web.Application()
-    root.add_subapp("/metadata", application(Names(), load(None, {}), world, SECRET))
+    root.add_subapp("/metadata", application(Names(), load(None, {}), world, SECRET, VendorData(load(None, {}), world)))
     runner = web.AppRunner(root, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

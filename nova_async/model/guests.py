@@ -47,6 +47,7 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     wired_by: str = ""  # agent: one of Neutron's wires the tap; empty: the worker does all
     pairs: tuple[tuple[str, str], ...] = ()  # MACs and addresses (or ranges) that it may use besides its own
     veth: bool = False  # of a router: the device is one end of a pair
+    apart: bool = False  # of a network whose ranges others may have, too: the host keeps its own end of it to itself
 
     @property
     def addresses(self) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from nova_async.compute.plugging import dhcp
 from nova_async.compute.plugging.firewall import ruleset
-from nova_async.compute.plugging.records import LocalNetwork
+from nova_async.compute.plugging.records import End, LocalNetwork
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.model.protocols import PROTOCOLS
 from nova_async.world import RealWorld
@@ -56,7 +56,7 @@ def test_whatever_users_write_comes_into_no_file_of_dnsmasq_and_no_rule_of_nft(w
         rules = ({"group": "g", "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "description": word},)
         names = dict.fromkeys(("tag", "network_label", "project_id"), word)
         network = LocalNetwork("nab1", "n", (("a", port(2, rules, dns_servers=("9.9.9.9",), **names)),))
-        server = dhcp.Dnsmasq("nab1", Path("/nowhere"), RealWorld())
+        server = dhcp.Dnsmasq(End("nab1"), Path("/nowhere"), RealWorld())
         return [server._configuration(network), dhcp.hosts(network), ruleset("test", [network], {"nab1": 4000})]
 
     assert texts(written) == texts("plain")
@@ -85,13 +85,14 @@ async def test_every_kind_of_rule_loads() -> None:
         {"dhcp": False},
         {"snat": False},
         {"dns_servers": ("9.9.9.9",)},
+        {"apart": True},
     ],
 )
 async def test_every_kind_of_port_loads(other: dict[str, object]) -> None:
     network = LocalNetwork("nab1", "n", (("a", port(2, (), **other)),))
 
     assert await accepted_by_nft(ruleset("test", [network], {"nab1": 4000})) == ""
-    assert await accepted_by_nft(ruleset("test", [network], {})) == ""
+    assert await accepted_by_nft(ruleset("test", [network], {}, zones={"nab1": 65535})) == ""
 
 
 async def test_no_network_is_no_table() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from nova_async.compute.plugging.firewall import NAMESPACES
 from nova_async.compute.plugging.links import index_of
+from nova_async.compute.plugging.namespaces import NAMESPACES
 from nova_async.compute.plugging.routers import LinuxRouters
 from nova_async.model.guests import FixedIp, PortSpec
 from nova_async.model.routers import FloatingIp, RouterSpec

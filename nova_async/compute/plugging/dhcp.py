@@ -9,7 +9,8 @@ import struct
 from pathlib import Path
 
 from nova_async import log
-from nova_async.compute.plugging.records import LocalNetwork, Subnet
+from nova_async.compute.plugging.namespaces import entering, inside
+from nova_async.compute.plugging.records import End, LocalNetwork, Subnet
 from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.world import World
@@ -24,10 +25,10 @@ logger = log.get("dhcp")
 
 
 class Dnsmasq:
-    """The server of one network; its files are in ``folder``."""
+    """The server of one network, at the host's own end of it; its files are in ``folder``."""
 
-    def __init__(self, bridge: str, folder: Path, world: World) -> None:
-        self.bridge, self.folder, self.world = bridge, folder, world
+    def __init__(self, end: End, folder: Path, world: World) -> None:
+        self.end, self.folder, self.world = end, folder, world
 
     async def ensure(self, network: LocalNetwork) -> None:
         """Run with what the network has now: a changed host list is read again, a changed configuration restarts it."""
@@ -69,24 +70,25 @@ class Dnsmasq:
         for ip in port.fixed_ips:
             server = next((s.host for s in subnets if s.cidr == ip.cidr), None)
             if server is not None and self.pid() is not None:
-                _send_release(self.bridge, server, ip.address, port.mac)
+                _send_release(self.end, server, ip.address, port.mac)
 
     async def _start(self) -> None:
         """Tried again for a while: an address may still be another's, or not yet ours, for a moment after links change."""
         for left in reversed(range(START_TRIES)):
             complaint = await self._started()
             if complaint is None:
-                logger.info("dhcp.started", bridge=self.bridge)
+                logger.info("dhcp.started", bridge=self.folder.name)
                 return
             if left == 0:
                 raise Unavailable("The network's DHCP server could not be started.", detail=complaint)
-            logger.warning("dhcp.not_started", bridge=self.bridge, tries_left=left, complaint=complaint[-300:])
+            logger.warning("dhcp.not_started", bridge=self.folder.name, tries_left=left, complaint=complaint[-300:])
             await self.world.sleep(0.2)
 
     async def _started(self) -> str | None:
         """None, or why not."""
         await asyncio.to_thread((self.folder / "pid").unlink, missing_ok=True)
         process = await asyncio.create_subprocess_exec(
+            *entering(self.end.namespace),
             "dnsmasq",
             f"--conf-file={self.folder / 'dnsmasq.conf'}",
             stdin=asyncio.subprocess.DEVNULL,
@@ -120,7 +122,7 @@ class Dnsmasq:
     def _configuration(self, network: LocalNetwork) -> str:
         servers = name_servers(network)
         lines = [
-            f"interface={self.bridge}",
+            f"interface={self.end.interface}",
             "except-interface=lo",
             "bind-interfaces",
             f"pid-file={self.folder / 'pid'}",
@@ -144,14 +146,14 @@ class Dnsmasq:
                 f"dhcp-option=tag:{tag},249,{static}",
                 f"dhcp-option=tag:{tag},option:dns-server,{','.join(servers) or subnet.host}",
             ]
-        return "\n".join([*lines, *_ipv6(network)]) + "\n"
+        return "\n".join([*lines, *_ipv6(network, self.end.interface)]) + "\n"
 
 
-def _ipv6(network: LocalNetwork) -> list[str]:
+def _ipv6(network: LocalNetwork, interface: str) -> list[str]:
     """Advertisements and DHCPv6. The host is no IPv6 router: its advertisements have no lifetime as one (RFC 4861, 4.2)."""
     lines = []
     if any(subnet.ra_mode for subnet in network.subnets6):
-        lines += ["enable-ra", f"ra-param={network.bridge},mtu:{network.mtu},{RA_SECONDS},0"]
+        lines += ["enable-ra", f"ra-param={interface},mtu:{network.mtu},{RA_SECONDS},0"]
     for number, subnet in enumerate(network.subnets6):
         tag, cidr = f"six{number}", ipaddress.IPv6Network(subnet.cidr)
         mode = RANGE_OF_MODE[subnet.ra_mode or subnet.address_mode or "slaac"]
@@ -190,7 +192,7 @@ def _signal(pid: int, number: int) -> None:
         pass
 
 
-def _send_release(bridge: str, server: str, client: str, mac: str) -> None:
+def _send_release(end: End, server: str, client: str, mac: str) -> None:
     """A DHCPRELEASE (RFC 2131, section 4.4.6) from this host."""
     message = struct.pack(
         "!BBBBIHH4s4s4s4s16s64s128sI",
@@ -201,6 +203,6 @@ def _send_release(bridge: str, server: str, client: str, mac: str) -> None:
         *(b"", b"", 0x63825363),
     )
     message += bytes([53, 1, 7, 54, 4]) + socket.inet_aton(server) + bytes([255])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
+    with inside(end.namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, end.interface.encode())
         sender.sendto(message, (server, 67))

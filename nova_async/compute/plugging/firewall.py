@@ -5,13 +5,17 @@
 the way to the metadata proxy, and what guests may ask of the host itself. A rule that is taken away ends what it had allowed: only answers
 pass for their connection's sake.
 The host itself always reaches its own guests.
+
+Networks that are apart have connections of their own (zones), told by their bridge before anything else is known of a packet: the same
+addresses in another network are another's, down to the fragments of packets.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from types import MappingProxyType
 
-from nova_async.compute.plugging.frames import frames
+from nova_async.compute.plugging.frames import OWN_MARK, frames
+from nova_async.compute.plugging.namespaces import entering
 from nova_async.compute.plugging.records import LocalNetwork
 from nova_async.compute.plugging.rules import by_version, link_local, members_of, rules_of, set_of, tag, vmap
 from nova_async.errors import Unavailable
@@ -21,18 +25,28 @@ METADATA = ("ip daddr 169.254.169.254", "ip6 daddr fe80::a9fe:a9fe")
 ANSWERS = "ct state { established, related } ct direction reply"  # the other direction must be allowed for as long as it is used
 ASKED = "icmpv6 type { 130, 131, 132, 133, 135, 136, 143 } return"  # without them there is no IPv6 (RFC 4890)
 TOLD = "icmpv6 type { 130, 131, 132, 134, 135, 136 } return"
+BEFORE_FRAGMENTS = -450  # are put together, for which the kernel has -400
 NFT_SECONDS = 20
-NAMESPACES = Path("/run/netns")  # where `ip netns` keeps them
 
 
-def ruleset(table: str, networks: Iterable[LocalNetwork], proxy_ports: Mapping[str, int], around: Surroundings = Surroundings()) -> str:
-    """The whole ruleset as text for ``nft -f``; without networks it removes our tables. ``proxy_ports``: by bridge."""
+def ruleset(
+    table: str,
+    networks: Iterable[LocalNetwork],
+    proxy_ports: Mapping[str, int],
+    around: Surroundings = Surroundings(),
+    zones: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """The whole ruleset as text for ``nft -f``; without networks it removes our tables.
+
+    ``proxy_ports`` and ``zones`` (of networks that are apart): by bridge.
+    """
     present = sorted(networks, key=lambda n: n.bridge)
     lines = [line for family in ("bridge", "inet") for line in (f"add table {family} {table}", f"delete table {family} {table}")]
     if present:
         members = members_of(present, around)
         lines += [table_text("bridge", table, frames(present, members))]
-        lines += [table_text("inet", table, _filtering(present, proxy_ports, members, by_version(around.hosts)))]
+        filtering = _filtering(present, proxy_ports, members, by_version(around.hosts))
+        lines += [table_text("inet", table, {**_zones(zones), **filtering})]
     return "\n".join(lines) + "\n"
 
 
@@ -51,9 +65,8 @@ async def loaded(table: str, family: str = "inet", namespace: str = "") -> bool:
 
 async def _nft(*words: str, given: str = "", namespace: str = "") -> tuple[int | None, str]:
     """Exit code and complaint."""
-    enter = (f"--net={NAMESPACES / namespace}",) if namespace else ()
     process = await asyncio.create_subprocess_exec(
-        *(("nsenter", *enter) if enter else ()),
+        *entering(namespace),
         "nft",
         *words,
         stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
@@ -107,6 +120,7 @@ def _filtering(
         "forward": [
             "type filter hook forward priority filter; policy accept;",
             *(f"{family} daddr {set_of(peers)} udp dport {VXLAN_PORT} drop" for family, peers in hosts),
+            *([f"meta mark {OWN_MARK:#x} accept"] if any(network.apart for network in networks) else []),
             f"iifname {{ {names} }} {ANSWERS} accept",
             f"oifname {{ {names} }} {ANSWERS} accept",
             f"iifname {{ {names} }} ct state invalid drop",
@@ -126,6 +140,15 @@ def _filtering(
             *([f"tcp dport {set_of(map(str, sorted(set(proxy_ports.values()))))} ct status dnat accept"] if proxy_ports else []),
             "drop",
         ],
+    }
+
+
+def _zones(zones: Mapping[str, int]) -> dict[str, list[str]]:
+    if not zones:
+        return {}
+    numbers = ", ".join(f'"{bridge}" : {number}' for bridge, number in sorted(zones.items()))
+    return {
+        "zones": [f"type filter hook prerouting priority {BEFORE_FRAGMENTS}; policy accept;", f"ct zone set iifname map {{ {numbers} }}"]
     }
 
 
@@ -151,16 +174,18 @@ def _dispatch(network: LocalNetwork, end: str, chain: str) -> list[str]:
 
 
 def _masquerading(networks: list[LocalNetwork]) -> list[str]:
-    return [
+    """What leaves by the host. What stays on a bridge does not, whichever network's addresses it has."""
+    lines = [
         f'ip saddr {subnet.cidr} ip daddr != {subnet.cidr} oifname != "{network.bridge}" masquerade'
         for network in networks
-        if network.snat
+        if network.snat and not network.apart
         for subnet in network.subnets
         if not subnet.routed
     ]
+    return ['oifname "nab*" accept', *lines]
 
 
 def _dns(networks: list[LocalNetwork]) -> list[str]:
     """Only where the host is the network's name server."""
-    served = ", ".join(f'"{n.bridge}"' for n in networks if n.subnets and not any(port.dns_servers for _, port in n.ports))
+    served = ", ".join(f'"{n.bridge}"' for n in networks if n.subnets and not n.apart and not any(port.dns_servers for _, port in n.ports))
     return [f"iifname {{ {served} }} meta l4proto {{ tcp, udp }} th dport 53 accept"] if served else []

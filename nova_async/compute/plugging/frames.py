@@ -6,11 +6,14 @@ own), tells nobody of other addresses (ARP, ND), and is neither a DHCP server no
 
 import ipaddress
 
+from nova_async.compute.plugging.apart import OUTER_ENDS, outer_end
 from nova_async.compute.plugging.records import LocalNetwork
 from nova_async.compute.plugging.rules import link_local, rules_of, set_of, tag, vmap
+from nova_async.compute.plugging.tunnels import tunnel_name
 from nova_async.model.guests import PortSpec
 
 TUNNELS = "nax*"  # VXLAN devices of networks (tunnels.py)
+OWN_MARK = 0x6E6F7661  # of frames between the host and guests of a network that is apart, for the ``inet`` family
 FOR_MANY = "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00"
 WITHOUT_RULES = (
     "{ mld-listener-query, mld-listener-report, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report }"
@@ -27,8 +30,13 @@ def frames(networks: list[LocalNetwork], members: dict[tuple[str, int], list[str
         **{f"many_{tag(port)}": _for_many(port, members) for port in guarded},
         "to_other_hosts": _what_every_host_answers(networks),
         "prerouting": ["type filter hook prerouting priority -300; policy accept;", *sent],
-        "forward": ["type filter hook forward priority -200; policy accept;", f'oifname "{TUNNELS}" jump to_other_hosts', *given],
-        "input": ["type filter hook input priority -200; policy accept;", f'iifname "{TUNNELS}" drop'],
+        "forward": [
+            "type filter hook forward priority -200; policy accept;",
+            f'oifname "{TUNNELS}" jump to_other_hosts',
+            *_hosts_own(networks),
+            *given,
+        ],
+        "input": ["type filter hook input priority -200; policy accept;", f'iifname "{TUNNELS}" drop', *_nothing_for_bridges(networks)],
         "output": ["type filter hook output priority -200; policy accept;", f'oifname "{TUNNELS}" drop'],
     }
 
@@ -75,12 +83,30 @@ def _for_many(port: PortSpec, members: dict[tuple[str, int], list[str]]) -> list
     ]
 
 
+def _hosts_own(networks: list[LocalNetwork]) -> list[str]:
+    """To and from the host's end of a network that is apart, as to and from the bridge of another: nothing of other hosts, and no rules."""
+    if not any(network.apart for network in networks):
+        return []
+    return [
+        f'iifname "{OUTER_ENDS}" oifname "{TUNNELS}" drop',
+        f'iifname "{TUNNELS}" oifname "{OUTER_ENDS}" drop',
+        *(f'{way} "{OUTER_ENDS}" meta mark set {OWN_MARK:#x} accept' for way in ("iifname", "oifname")),
+    ]
+
+
+def _nothing_for_bridges(networks: list[LocalNetwork]) -> list[str]:
+    """The bridge of a network that is apart is nobody, and no way into the host."""
+    apart = [network for network in networks if network.apart]
+    devices = [f'"{name}"' for n in apart for name in (outer_end(n.bridge), *(port.device for _, port in n.ports))]
+    return [f"iifname {set_of(devices)} drop"] if devices else []
+
+
 def _what_every_host_answers(networks: list[LocalNetwork]) -> list[str]:
     """DHCP and the address of the host are on every host, for its own guests; nobody asks another host for them."""
-    own = [subnet.interface.partition("/")[0] for network in networks for subnet in network.subnets]
+    own = {network.bridge: [subnet.host for subnet in network.subnets] for network in networks}
     return [
         "ether type ip udp dport 67 drop",
         "ether type ip6 udp dport 547 drop",
         "ether type ip6 icmpv6 type nd-router-solicit drop",
-        *([f"ether type arp arp daddr ip {set_of(own)} drop"] if own else []),
+        *(f'oifname "{tunnel_name(bridge)}" ether type arp arp daddr ip {set_of(hosts)} drop' for bridge, hosts in own.items() if hosts),
     ]

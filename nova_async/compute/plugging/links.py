@@ -24,7 +24,7 @@ IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 NUD_NOARP, NTF_MASTER = 0x40, 0x04  # linux/neighbour.h: an entry that does not age, of the bridge
 SYSCTL = Path("/proc/sys/net")
 HAS_IPV6 = (SYSCTL / "ipv6").exists()
-METADATA6 = "fe80::a9fe:a9fe/64"
+METADATA, METADATA6 = "169.254.169.254/32", "fe80::a9fe:a9fe/64"
 
 
 def prepare_host() -> None:
@@ -45,14 +45,18 @@ class Links:
             self._socket.close()
 
     def ensure_network(self, network: LocalNetwork, ports: Iterable[PortSpec]) -> None:
-        """Make the bridge with its addresses, and the taps of these ports. Raises ``Conflict`` where the host uses the range itself."""
+        """Make the bridge with its addresses (none where the network is apart), and the taps of these ports.
+
+        Raises ``Conflict`` where the host uses the range itself.
+        """
         index = index_of(network.bridge)
         if index is None:
             index = self._make_bridge(network)
         self.ip.link("set", index=index, mtu=network.mtu, state="up")
-        self._set_addresses(index, {subnet.interface for subnet in network.subnets}, socket.AF_INET)
+        v4, v6 = {subnet.interface for subnet in network.subnets}, {METADATA6, *(subnet.interface for subnet in network.subnets6)}
+        set_addresses(self.ip, index, set() if network.apart else v4, socket.AF_INET)
         if HAS_IPV6:
-            self._set_addresses(index, {METADATA6, *(subnet.interface for subnet in network.subnets6)}, socket.AF_INET6)
+            set_addresses(self.ip, index, set() if network.apart else v6, socket.AF_INET6)
         for port in ports:
             self._ensure_tap(port, index)
 
@@ -63,7 +67,7 @@ class Links:
             self._refuse_foreign(ip.cidr for ip in port.fixed_ips if ip.version == 4)
             index = self._add_bridge(port.bridge, port.network_id)
         self.ip.link("set", index=index, mtu=port.mtu, state="up")
-        self._set_addresses(index, addresses, socket.AF_INET)
+        set_addresses(self.ip, index, addresses, socket.AF_INET)
 
     def ensure_external(self, bridge: str, port: PortSpec) -> None:
         """Join the pair of a router's gateway to the bridge. Raises ``Unavailable`` where there is no such bridge."""
@@ -117,6 +121,8 @@ class Links:
         return self._socket
 
     def _make_bridge(self, network: LocalNetwork) -> int:
+        if network.apart:
+            return self._add_bridge(network.bridge, network.network_id)
         self._refuse_foreign(subnet.cidr for subnet in network.subnets)
         index = self._add_bridge(network.bridge, network.network_id)
         for name, value in (("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")):
@@ -126,7 +132,7 @@ class Links:
     def _add_bridge(self, name: str, network_id: str) -> int:
         self.ip.link("add", ifname=name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
         index = socket.if_nametoindex(name)
-        self.ip.link("set", index=index, address=_bridge_mac(network_id))
+        self.ip.link("set", index=index, address=bridge_mac(network_id))
         set_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
         return index
 
@@ -153,15 +159,6 @@ class Links:
         if port.port_security:
             self.ip.fdb("replace", ifindex=tap, lladdr=port.mac, state=NUD_NOARP, flags=NTF_MASTER)
 
-    def _set_addresses(self, index: int, wanted: set[str], family: int) -> None:
-        """Link-local addresses of the kernel's own making stay."""
-        addresses = (f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in self.ip.get_addr(index=index, family=family))
-        present = {address for address in addresses if not address.startswith("fe80:") or address == METADATA6}
-        for verb, interfaces in (("del", present - wanted), ("add", wanted - present)):  # with a first address go the others of its range
-            for interface in interfaces:
-                address, _, length = interface.partition("/")
-                self.ip.addr(verb, index=index, address=address, prefixlen=int(length))
-
     def _refuse_foreign(self, ranges: Iterable[str]) -> None:
         """A guest network must not swallow addresses that the host reaches by other means."""
         wanted = [ipaddress.ip_network(cidr) for cidr in ranges]
@@ -175,6 +172,16 @@ class Links:
         if index is not None:
             with contextlib.suppress(NetlinkError):  # somebody else was quicker
                 self.ip.link("del", index=index)
+
+
+def set_addresses(ip: Any, index: int, wanted: set[str], family: int) -> None:
+    """Of an interface, by this netlink socket; link-local ones of the kernel's own making stay."""
+    addresses = (f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in ip.get_addr(index=index, family=family))
+    present = {address for address in addresses if not address.startswith("fe80:") or address == METADATA6}
+    for verb, interfaces in (("del", present - wanted), ("add", wanted - present)):  # with a first address go the others of its range
+        for interface in interfaces:
+            address, _, length = interface.partition("/")
+            ip.addr(verb, index=index, address=address, prefixlen=int(length))
 
 
 def inner_end(port: PortSpec) -> str:
@@ -191,7 +198,7 @@ def _make_tap(name: str) -> None:
         os.close(descriptor)
 
 
-def _bridge_mac(network_id: str) -> str:
+def bridge_mac(network_id: str) -> str:
     """The same on every host and after every restart, whatever is plugged."""
     digest = hashlib.sha256(network_id.encode()).hexdigest()
     return ":".join(["02", *(digest[n : n + 2] for n in range(0, 10, 2))])

@@ -12,11 +12,11 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nova_async import log
-from nova_async.compute.plugging import firewall, sound
+from nova_async.compute.plugging import apart, firewall, namespaces, sound
 from nova_async.compute.plugging.dhcp import Dnsmasq
 from nova_async.compute.plugging.links import Links, prepare_host
 from nova_async.compute.plugging.proxy import MetadataProxy
-from nova_async.compute.plugging.records import LocalNetwork, Plugged, Records, bridges
+from nova_async.compute.plugging.records import End, LocalNetwork, Plugged, Records, bridges
 from nova_async.compute.plugging.rules import link_local
 from nova_async.compute.plugging.surroundings import Ask, Lookout
 from nova_async.compute.plugging.tunnels import Tunnels
@@ -56,7 +56,9 @@ class LinuxBridgePlugs:
         self._filtering = asyncio.Lock()
         self._changes = self._applied = 0
         self._rules = ""
-        self._table = f"nova_async_{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
+        self._mark = hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]
+        self._table = f"nova_async_{self._mark}"
+        self._zones: dict[str, int] = {}  # of networks that are apart, by bridge
 
     async def start(self) -> None:
         """Bring the host to what the records say: what runs stays, what is missing is made, what is left over goes."""
@@ -140,11 +142,25 @@ class LinuxBridgePlugs:
     async def _bring_up(self, network: LocalNetwork, ports: list[PortSpec]) -> None:
         folder = self.folder / "networks" / network.bridge
         await self._blocking(lambda: folder.mkdir(parents=True, exist_ok=True))
+        if network.apart:
+            self._zones[network.bridge] = await self._blocking(apart.zone, folder)
         await self._blocking(self._links.ensure_network, network, ports)
+        if network.apart:
+            await self._stand_apart(network)
         await self._reach_out(network)
+        await self._serve(network)
+
+    async def _serve(self, network: LocalNetwork) -> None:
+        """Be there for its guests, with leases and the metadata service."""
         await self._dnsmasq(network.bridge).ensure(network)
         if network.subnets or network.subnets6:
-            await self.proxy.listen(network.bridge)
+            await self.proxy.listen(network.bridge, self._end(network.bridge))
+
+    async def _stand_apart(self, network: LocalNetwork) -> None:
+        """What still serves a former end of the host serves nobody."""
+        if await self._blocking(apart.ensure, self._links, self._end(network.bridge), network):
+            await self.proxy.forget(network.bridge)
+            await self._dnsmasq(network.bridge).stop()
 
     async def _reach_out(self, network: LocalNetwork) -> None:
         await self._blocking(self._tunnels.ensure, network, self._around.segments.get(network.network_id))
@@ -167,6 +183,8 @@ class LinuxBridgePlugs:
         await self.proxy.forget(bridge)
         await self._dnsmasq(bridge).stop()
         await self._blocking(self._links.remove_bridge, bridge)
+        await self._blocking(namespaces.remove, apart.namespace_name(bridge, self._mark))
+        self._zones.pop(bridge, None)
         await self._blocking(lambda: shutil.rmtree(self.folder / "networks" / bridge, ignore_errors=True))
 
     async def _filter(self) -> None:
@@ -176,7 +194,8 @@ class LinuxBridgePlugs:
         async with self._filtering:
             if self._applied >= mine:
                 return
-            seen, rules = self._changes, firewall.ruleset(self._table, self._networks_now(), self.proxy.ports, self._around)
+            seen = self._changes
+            rules = firewall.ruleset(self._table, self._networks_now(), self.proxy.ports, self._around, self._zones)
             if rules != self._rules:
                 self._rules = ""
                 await firewall.apply(rules)
@@ -200,11 +219,11 @@ class LinuxBridgePlugs:
         return {folder.name for folder in networks.iterdir()} - set(self._networks)
 
     async def _watch_host(self) -> None:
-        """Start DHCP servers that died again, and load rules that somebody flushed."""
+        """Start DHCP servers that died again, make ends of the host's that are gone, and load rules that somebody flushed."""
         while True:
             await self.world.sleep(WATCH_SECONDS)
             for bridge in list(self._networks):
-                await self._tried(self._revive_dhcp(bridge), bridge)
+                await self._tried(self._revive(bridge), bridge)
             await self._tried(self._restore_rules(), self._table)
 
     async def _tried(self, work: Coroutine[Any, Any, None], what: str) -> None:
@@ -214,10 +233,15 @@ class LinuxBridgePlugs:
         except (Error, OSError, TimeoutError) as error:
             logger.error("network.failed", what=what, error=plain(error), detail=getattr(error, "detail", None))
 
-    async def _revive_dhcp(self, bridge: str) -> None:
+    async def _revive(self, bridge: str) -> None:
         async with self._lock:
-            if bridge in self._networks:
-                await self._dnsmasq(bridge).ensure(self._networks[bridge])
+            network = self._networks.get(bridge)
+            if network is None:
+                return
+            if await self._blocking(apart.stands, self._end(bridge)):
+                await self._serve(network)
+            else:
+                await self._bring_up(network, [port for _, port in network.ports])
 
     async def _restore_rules(self) -> None:
         if self._networks and self._rules and not await firewall.loaded(self._table):
@@ -226,7 +250,11 @@ class LinuxBridgePlugs:
             await self._filter()
 
     def _dnsmasq(self, bridge: str) -> Dnsmasq:
-        return Dnsmasq(bridge, self.folder / "networks" / bridge, self.world)
+        return Dnsmasq(self._end(bridge), self.folder / "networks" / bridge, self.world)
+
+    def _end(self, bridge: str) -> End:
+        network = self._networks.get(bridge)
+        return apart.end_of(network, self._mark) if network else End(bridge)
 
     def _owner(self, bridge: str, address: str) -> tuple[str, PortSpec] | None:
         """The server behind an address of a network; every port has the link-local one that follows from its MAC."""

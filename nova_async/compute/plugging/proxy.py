@@ -10,7 +10,9 @@ from collections.abc import Callable
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
 from nova_async import log
-from nova_async.compute.plugging.links import HAS_IPV6
+from nova_async.compute.plugging.links import HAS_IPV6, METADATA, METADATA6
+from nova_async.compute.plugging.namespaces import inside
+from nova_async.compute.plugging.records import End
 from nova_async.errors import plain
 from nova_async.model.guests import PortSpec
 
@@ -18,24 +20,30 @@ Owner = Callable[[str, str], tuple[str, PortSpec] | None]  # bridge, address -> 
 REQUEST_SECONDS = 30
 BODY_BYTES = 16 * 1024
 AT_ONCE = 64
+HTTP = 80
 logger = log.get("metadata_proxy")
 
 
 class MetadataProxy:
-    """One listener per bridge, each deaf to all other interfaces. ``trust`` as in ``World``."""
+    """One listener per network, each deaf to all other interfaces. ``trust`` as in ``World``."""
 
     def __init__(self, metadata_url: str, shared_secret: str, owner: Owner, trust: ssl.SSLContext | bool) -> None:
         self.trust = trust
         self.url, self.secret, self.owner = metadata_url.rstrip("/"), shared_secret, owner
         self.ports: dict[str, int] = {}
+        self._ends: dict[str, End] = {}
         self._runners: dict[str, web.AppRunner] = {}
         self._session: ClientSession | None = None
         self._slots = asyncio.Semaphore(AT_ONCE)
 
-    async def listen(self, bridge: str) -> None:
-        """Take requests that come in by this bridge; ``ports`` says where. Safe to repeat."""
-        if bridge in self._runners:
+    async def listen(self, bridge: str, end: End) -> None:
+        """Take requests that come from this bridge by the host's end of it. Safe to repeat.
+
+        ``ports`` says where, unless the end is in a namespace of its own: there it is where guests ask.
+        """
+        if self._ends.get(bridge) == end:
             return
+        await self.forget(bridge)
         app = web.Application(client_max_size=BODY_BYTES)
 
         async def forward(request: web.Request) -> web.Response:
@@ -47,17 +55,19 @@ class MetadataProxy:
         port = 0
         try:
             for family in (socket.AF_INET, socket.AF_INET6) if HAS_IPV6 else (socket.AF_INET,):
-                listener = _listener(family, bridge, port)
+                listener = await asyncio.to_thread(_listener, family, end, port)
                 port = listener.getsockname()[1]
                 await web.SockSite(runner, listener, backlog=64).start()
         except BaseException:
             await runner.cleanup()
             raise
-        self._runners[bridge] = runner
-        self.ports[bridge] = port
+        self._runners[bridge], self._ends[bridge] = runner, end
+        if not end.namespace:
+            self.ports[bridge] = port
 
     async def forget(self, bridge: str) -> None:
         self.ports.pop(bridge, None)
+        self._ends.pop(bridge, None)
         runner = self._runners.pop(bridge, None)
         if runner is not None:
             await runner.cleanup()
@@ -103,15 +113,26 @@ class MetadataProxy:
         return self._session
 
 
-def _listener(family: socket.AddressFamily, bridge: str, port: int) -> socket.socket:
-    """A socket that hears this bridge only, on a port of its own choice (0) or the given one."""
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(("", port))
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+def _listener(family: socket.AddressFamily, end: End, port: int) -> socket.socket:
+    """A socket that hears this interface only, on a port of its own choice (0) or the given one. Blocks.
+
+    In a namespace of its own it has the addresses that guests ask, and stays there: a socket keeps its namespace.
+    """
+    with inside(end.namespace):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, end.interface.encode())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(_own_place(family, end) if end.namespace else ("", port))
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+
+def _own_place(family: socket.AddressFamily, end: End) -> tuple[str, int] | tuple[str, int, int, int]:
+    if family == socket.AF_INET:
+        return METADATA.partition("/")[0], HTTP
+    return METADATA6.partition("/")[0], HTTP, 0, socket.if_nametoindex(end.interface)

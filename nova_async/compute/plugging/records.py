@@ -19,6 +19,13 @@ class Plugged(msgspec.Struct, frozen=True):
     ports: tuple[PortSpec, ...]
 
 
+class End(msgspec.Struct, frozen=True):
+    """Where the host itself is in a network: an interface, and the namespace that it is in; empty: the one that we run in."""
+
+    interface: str
+    namespace: str = ""
+
+
 class Subnet(msgspec.Struct, frozen=True, order=True):
     """An IPv4 range that the host serves: as its gateway, or by an address of its own beside a router."""
 
@@ -83,6 +90,11 @@ class LocalNetwork(msgspec.Struct, frozen=True):
     @property
     def mtu(self) -> int:
         return min(port.mtu for _, port in self.ports)
+
+    @property
+    def apart(self) -> bool:
+        """Whether other networks may have its addresses, too; one port that knows of it is enough."""
+        return any(port.apart for _, port in self.ports)
 
     @property
     def remote_groups(self) -> set[str]:

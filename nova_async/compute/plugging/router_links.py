@@ -1,86 +1,31 @@
-"""Namespaces of routers: their interfaces, addresses and routes. All functions block: run them in a thread of their own."""
+"""Inside the namespaces of routers: their interfaces, addresses and routes. All functions block: run them in a thread of their own."""
 
-import contextlib
-import ctypes
 import ipaddress
-import os
 import socket
-import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from pyroute2 import IPRoute
 
-from nova_async.compute.plugging.firewall import NAMESPACES
 from nova_async.compute.plugging.links import inner_end
+from nova_async.compute.plugging.namespaces import inside, opened
 from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.model.routers import RouterSpec
 
-CLONE_NEWNET = 0x40000000
-IP_SECONDS = 10
 STATIC = 4  # linux/rtnetlink.h, RTPROT_STATIC: a route that somebody set
 METADATA = "169.254.169.254"
 METADATA_TABLES = range(1000, 2000)  # a routing table for each interface by which guests may still ask their router for metadata
 SETTINGS = {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/all/arp_ignore": "1", "ipv4/conf/all/arp_announce": "2",
             "ipv6/conf/all/forwarding": "1"}  # fmt: skip
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def exists(namespace: str) -> bool:
-    """Whether it is there, and was not lost with a reboot that left the file."""
-    try:
-        with inside(namespace):
-            return True
-    except OSError:
-        return False
-
-
-def make(namespace: str) -> None:
-    """A namespace with forwarding. Safe to repeat. Raises ``Unavailable``."""
-    if not exists(namespace):
-        _ip("netns", "delete", namespace, check=False)
-        _ip("netns", "add", namespace)
-    with inside(namespace):
-        for name, value in SETTINGS.items():
-            with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/net/{name}", "w") as file:
-                file.write(value)
-
-
-def remove(namespace: str) -> None:
-    """With all that is in it. Safe to repeat."""
-    if (NAMESPACES / namespace).exists():
-        _ip("netns", "delete", namespace)
-
-
-@contextlib.contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """This thread, in the namespace. Raises ``OSError``."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        target = os.open(NAMESPACES / namespace, os.O_RDONLY)
-        try:
-            _enter(target)
-        finally:
-            os.close(target)
-        try:
-            yield
-        finally:
-            _enter(home)
-    finally:
-        os.close(home)
 
 
 def move_in(namespace: str, ports: Iterable[PortSpec]) -> None:
     """Bring the inner ends that are still outside into the namespace."""
-    target = os.open(NAMESPACES / namespace, os.O_RDONLY)
-    try:
-        with IPRoute() as ip:
-            for port in ports:
-                for index in ip.link_lookup(ifname=inner_end(port)):
-                    ip.link("set", index=index, net_ns_fd=target)
-    finally:
-        os.close(target)
+    with opened(namespace) as target, IPRoute() as ip:
+        for port in ports:
+            for index in ip.link_lookup(ifname=inner_end(port)):
+                ip.link("set", index=index, net_ns_fd=target)
 
 
 def set_up(namespace: str, router: RouterSpec) -> None:
@@ -175,14 +120,3 @@ def _announce(interface: str, mac: str, addresses: Iterable[str]) -> None:
             ip = socket.inet_aton(address)
             for operation in (b"\0\1", b"\0\2"):  # request and reply: some heed only one of them
                 sender.send(b"\xff" * 6 + own + bytes.fromhex("0806000108000604") + operation + own + ip + b"\xff" * 6 + ip)
-
-
-def _enter(descriptor: int) -> None:
-    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "The namespace cannot be entered.")
-
-
-def _ip(*words: str, check: bool = True) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=IP_SECONDS)
-    if check and done.returncode != 0:
-        raise Unavailable("A router's namespace could not be changed.", detail=done.stderr[:500])

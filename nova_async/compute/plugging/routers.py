@@ -10,7 +10,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nova_async import log
-from nova_async.compute.plugging import firewall, nat, router_links
+from nova_async.compute.plugging import firewall, namespaces, nat, router_links
 from nova_async.compute.plugging.files import Files
 from nova_async.compute.plugging.links import Links
 from nova_async.compute.plugging.plugs import LinuxBridgePlugs
@@ -82,7 +82,7 @@ class LinuxRouters:
             await self.plugs.unplug(router_id)
             if router.gateway is not None:
                 await self._blocking(self._links.remove_tap, router.gateway)
-            await self._blocking(router_links.remove, self._namespace(router_id))
+            await self._blocking(namespaces.remove, self._namespace(router_id))
             await self._blocking(self.records.remove, router_id)
             del self.routers[router_id]
             self._failed.discard(router_id)
@@ -100,7 +100,7 @@ class LinuxRouters:
     async def _make(self, router: RouterSpec, before: RouterSpec | None = None) -> None:
         """Rules come before the interfaces that they are about, and change in one transaction."""
         namespace = self._namespace(router.id)
-        await self._blocking(router_links.make, namespace)
+        await self._blocking(namespaces.make, namespace, router_links.SETTINGS)
         await firewall.apply(nat.router_ruleset(router), namespace)
         if before and before.gateway and (router.gateway is None or router.gateway.device != before.gateway.device):
             await self._blocking(self._links.remove_tap, before.gateway)

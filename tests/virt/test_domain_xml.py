@@ -110,11 +110,15 @@ def test_ways_to_volumes() -> None:
         assert words in xml.volume(way(kind, volume={"volume_id": VOLUME}, **data), guest, QEMU)
     assert "shareable" in xml.volume(way(volume={"shared": True}), guest, QEMU)
     assert "readonly" in xml.volume(way(volume={"read_only": True}), guest, QEMU)
+    assert "readonly" in xml.volume(way(access_mode="ro"), guest, QEMU)
+    limited = Tree.fromstring(xml.volume(way(qos_specs={"read_bytes_sec": "1000", "write_iops_sec_max": 5, "minIOPS": "7"}), guest, QEMU))
+    assert {limit.tag: limit.text for limit in limited.iterfind("iotune/*")} == {"read_bytes_sec": "1000", "write_iops_sec_max": "5"}
     for refused in (
         way("fibre_channel"),
         way("rbd", name="pool/v", hosts=[], ports=[], encrypted=True),
         way("iscsi", **TARGET, auth_method="Kerberos"),
         way("file", auth_enabled=True),
+        way(qos_specs={"total_iops_sec": "many"}),
     ):
         with pytest.raises(Unsupported):
             xml.volume(refused, guest, QEMU)

@@ -105,10 +105,13 @@ async def test_a_volume_behind_a_target_that_wants_a_password(qemu_lab: MakeLab,
         told.changed = wrong
         with pytest.raises(Error):
             await lab.driver.attach_volume(having, 1, volume)
-    told.changed = {}
+    told.changed = {"qos_specs": {"total_iops_sec": "500", "minIOPS": "1"}, "logical_block_size": 512, "physical_block_size": 4096}
     await lab.driver.attach_volume(having, 1, volume)
     await lab.printed(guest, "hotplug add block name=vdb")
     await lab.shell(guest, f"echo {WORDS} > /dev/vdb; sync")
+    assert await lab.shell(guest, "cat /sys/block/vdb/queue/physical_block_size") == "4096"
+    limits = await lab.driver._connection.call(lambda connection: connection.lookupByUUIDString(guest.instance_id).blockIoTune("vdb"))
+    assert limits["total_iops_sec"] == 500
     assert target.file.read_bytes()[: len(WORDS)] == WORDS.encode()
     await lab.driver.reboot(having, 2, hard=True)
     await lab.printed(guest, "TESTGUEST ready", times=2)

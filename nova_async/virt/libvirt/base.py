@@ -208,7 +208,7 @@ class LibvirtBase:
         await self._keep_secrets(guest.instance_id, volume.volume_id, kind, data)
         if kind == "nbd":
             socket = await self._bridges.open(guest.instance_id, volume.attachment_id, data, anew=anew)
-            data = {"name": data["name"], "socket": str(socket), "encrypted": data.get("encrypted")}
+            data = {"name": data["name"], "socket": str(socket), **{key: data.get(key) for key in ("encrypted", "qos_specs")}}
         elif kind == "nfs":
             kind, data = "file", data | {"device_path": str(await self._shares.file(data))}
         return xml.Way(volume=volume, kind=kind, data=data)

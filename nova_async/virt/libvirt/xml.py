@@ -23,6 +23,8 @@ CPU_DEFAULT = {"kvm": "host-model", "qemu": "Nehalem"}  # a named model, since e
 NIC_MODELS = frozenset({"virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet", "vmxnet3"})
 CACHE = {"kvm": "none", "qemu": "writeback"}
 IO_LIMITS = ("read_bytes_sec", "write_bytes_sec", "total_bytes_sec", "read_iops_sec", "write_iops_sec", "total_iops_sec")
+VOLUME_IO_LIMITS = (*IO_LIMITS, *(f"{name}_max" for name in IO_LIMITS), "size_iops_sec")
+BLOCK_SIZES = ("logical_block_size", "physical_block_size")
 SERIAL_SOCKETS = "/run/libvirt/nova-async/serial"  # a folder of this host, wherever the guests' files are; as libvirtd names it
 CONSOLE_BOOT = "console=tty0 console=ttyS0"
 SPARE_SLOTS = 8  # q35 takes a device while it runs only on a free root port
@@ -313,14 +315,21 @@ def _disk(disk: Disk, files: Files, guest: GuestSpec, host: Host) -> Element:
         SubElement(element, "boot", order="1")
     limits = {name: guest.extra_specs[f"quota:disk_{name}"] for name in IO_LIMITS if f"quota:disk_{name}" in guest.extra_specs}
     if limits and not disk.read_only and host.virt_type != "test":
-        iotune = SubElement(element, "iotune")
-        for name, value in limits.items():
-            _text(iotune, name, value)
+        _limit(element, limits)
     if disk.read_only:
         SubElement(element, "readonly")
     if disk.serial:
         _text(element, "serial", disk.serial)
     return element
+
+
+def _limit(disk: Element, limits: dict[str, Any]) -> None:
+    """How much the guest may read and write. Raises ``Unsupported`` for what is no whole number."""
+    tune = SubElement(disk, "iotune")
+    for name, value in limits.items():
+        if not re.fullmatch("[0-9]{1,18}", str(value)):
+            raise Unsupported(f"The limit {name} of a disk is to be a whole number, and is {str(value)[:64]!r}.")
+        _text(tune, name, value)
 
 
 def _see_as(disk: Element, name: str, bus: str, guest: GuestSpec) -> None:
@@ -377,11 +386,16 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
         SubElement(SubElement(source, "encryption", format="luks"), "secret", type="passphrase", uuid=spec.volume_id)
     name, serial = spec.known_as
     _see_as(element, name, spec.bus, guest)
+    if sizes := {name: str(data[name]) for name in BLOCK_SIZES if data.get(name)}:
+        SubElement(element, "blockio", sizes)
+    wanted = data.get("qos_specs") or {}
+    if limits := {name: wanted[name] for name in VOLUME_IO_LIMITS if name in wanted}:
+        _limit(element, limits)
     if spec.boot_index == 0 and boots:
         SubElement(element, "boot", order="1")
     if spec.shared:
         SubElement(element, "shareable")
-    if spec.read_only:
+    if spec.read_only or data.get("access_mode") == "ro":
         SubElement(element, "readonly")
     _text(element, "serial", serial)
     return element

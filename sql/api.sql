@@ -444,15 +444,16 @@ CREATE TABLE server_group_members (
 CREATE INDEX server_group_members_by_group ON server_group_members USING btree (group_id, number);
 
 CREATE TABLE volume_types (
-    id          uuid NOT NULL,
-    name        text NOT NULL,
-    description text,
-    is_public   boolean NOT NULL DEFAULT true,
-    is_default  boolean NOT NULL DEFAULT false,
-    extra_specs jsonb NOT NULL DEFAULT '{}'::jsonb,
-    projects    text[] NOT NULL DEFAULT '{}'::text[],
-    created_at  timestamp with time zone NOT NULL DEFAULT now(),
-    updated_at  timestamp with time zone,
+    id           uuid NOT NULL,
+    name         text NOT NULL,
+    description  text,
+    is_public    boolean NOT NULL DEFAULT true,
+    is_default   boolean NOT NULL DEFAULT false,
+    extra_specs  jsonb NOT NULL DEFAULT '{}'::jsonb,
+    projects     text[] NOT NULL DEFAULT '{}'::text[],
+    created_at   timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at   timestamp with time zone,
+    qos_specs_id uuid,
     CONSTRAINT volume_types_pkey PRIMARY KEY (id),
     CONSTRAINT volume_types_name_key UNIQUE (name)
 );
@@ -471,7 +472,7 @@ CREATE TABLE volumes (
     type_id           uuid NOT NULL,
     bootable          boolean NOT NULL DEFAULT false,
     multiattach       boolean NOT NULL DEFAULT false,
-    read_only         boolean NOT NULL DEFAULT false,
+    read_only         boolean,
     metadata          jsonb NOT NULL DEFAULT '{}'::jsonb,
     image_metadata    jsonb NOT NULL DEFAULT '{}'::jsonb,
     snapshot_id       uuid,
@@ -651,6 +652,16 @@ CREATE TABLE volume_exports (
     CONSTRAINT volume_exports_attachment_id_fkey FOREIGN KEY (attachment_id) REFERENCES volume_attachments(id) ON DELETE CASCADE
 );
 
+CREATE TABLE volume_qos_specs (
+    id         uuid NOT NULL,
+    name       text NOT NULL,
+    consumer   text NOT NULL,
+    specs      jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT volume_qos_specs_pkey PRIMARY KEY (id),
+    CONSTRAINT volume_qos_specs_name_key UNIQUE (name)
+);
+
 CREATE TABLE volume_type_encryptions (
     type_id          uuid NOT NULL,
     id               uuid NOT NULL,
@@ -691,6 +702,8 @@ CREATE TABLE port_bindings (
     CONSTRAINT port_bindings_key PRIMARY KEY (port_id, host),
     CONSTRAINT port_bindings_port_id_fkey FOREIGN KEY (port_id) REFERENCES ports(id) ON DELETE CASCADE
 );
+
+ALTER TABLE volume_types ADD CONSTRAINT volume_types_qos_specs_fkey FOREIGN KEY (qos_specs_id) REFERENCES volume_qos_specs(id);
 
 CREATE OR REPLACE FUNCTION identity_reach(who text)
  RETURNS TABLE(project_id text, domain_id text, role_id text)

@@ -45,6 +45,7 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "volume_attachments_volume_fkey": (Conflict, "The volume is attached; detach it first."),
     "volume_snapshots_volume_fkey": (Conflict, "The volume has snapshots; delete them first."),
     "volume_types_name_key": (Conflict, "Volume type with this name already exists."),
+    "volume_qos_specs_name_key": (Conflict, "QoS Specs with this name already exist."),
     "volumes_type_fkey": (Conflict, "There are volumes of this type; delete them first."),
     "instance_tags_count": (Invalid, "The number of tags exceeded the per-server limit 50."),
 }

@@ -20,6 +20,7 @@ class TypeRow(msgspec.Struct, kw_only=True):
     is_default: bool
     extra_specs: dict[str, str]
     projects: list[str]
+    qos_specs_id: str | None = None
 
 
 class EncryptionRow(msgspec.Struct, kw_only=True):

@@ -26,7 +26,7 @@ class VolumeRow(msgspec.Struct, kw_only=True):
     type_name: str
     bootable: bool
     multiattach: bool
-    read_only: bool
+    read_only: bool | None  # None: nobody has said
     metadata: dict[str, str]
     image_metadata: dict[str, str]
     snapshot_id: str | None

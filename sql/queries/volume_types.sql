@@ -4,7 +4,7 @@ INSERT INTO volume_types (id, name, description, is_default) VALUES ($1, $2, 'Ra
 
 -- types --
 -- By name. $1 project that asks, or null for all; $2 ids or null; $3 names or null
-SELECT t.id, t.name, t.description, t.is_public, t.is_default, t.extra_specs, t.projects
+SELECT t.id, t.name, t.description, t.is_public, t.is_default, t.extra_specs, t.projects, t.qos_specs_id
 FROM volume_types t
 WHERE ($1::text IS NULL OR t.is_public OR $1 = ANY (t.projects)) AND ($2::uuid[] IS NULL OR t.id = ANY ($2))
   AND ($3::text[] IS NULL OR t.name = ANY ($3))

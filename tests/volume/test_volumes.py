@@ -285,7 +285,7 @@ async def test_versions_and_paths(service: Service, anna: Client) -> None:
     await anna.refused("GET", "/volumes", 406, version="3.999")
     await anna.refused("GET", "/volumes", 400, version="three")
     await anna.refused("GET", "/attachments", 404, version="3.26")
-    for path in ("/backups/detail", "/qos-specs", "/os-volume-transfer/detail", "/groups", "/extensions", "/resource_filters"):
+    for path in ("/backups/detail", "/os-volume-transfer/detail", "/groups", "/extensions", "/resource_filters"):
         await anna("GET", path, 200)
     assert "does not have this" in await anna.refused("POST", "/backups", 501, {"backup": {}})
     assert "groupType" not in await anna("GET", "/os-availability-zone", 200)

@@ -20,6 +20,7 @@ from nova_async.services.volume.encryption import Encryptions
 from nova_async.services.volume.exports import Exports, shared_key
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
+from nova_async.services.volume.qos import QosSpecs
 from nova_async.services.volume.snapshots import Snapshots
 from nova_async.services.volume.store import VolumeStore
 from nova_async.services.volume.transfers import Transfers
@@ -44,6 +45,7 @@ class BuiltinVolumes:
         self.quotas = Quotas(database, config)
         self.types = Types(database, world)
         self.encryptions = Encryptions(database, world)
+        self.qos = QosSpecs(database, world)
         self.volumes = Volumes(database, config, world, images, self.jobs, self.quotas, self.keys)
         self.snapshots = Snapshots(database, world, self.jobs, self.quotas)
         self.transfers = Transfers(database, world, self.quotas)
@@ -186,7 +188,8 @@ class BuiltinVolumes:
         if row.connector is None:
             raise Invalid(f"Attachment {row.id} has no connector yet.")
         volume = await self.volumes.get(ctx, row.volume_id)
-        of_all = {"access_mode": row.mode, "qos_specs": None, **await self._opened_by(volume)}
+        limits = await self.qos.told(volume.type_id, volume.size)
+        of_all = {"access_mode": row.mode, "qos_specs": limits, **await self._opened_by(volume)}
         if row.connector.get("host") == self.host and not row.moving:
             told: dict[str, Any] = {"device_path": str(self.store.path(row.volume_id)), "format": "raw"}
             return {"driver_volume_type": "file", "data": told | of_all}
@@ -221,7 +224,7 @@ def volume_of(row: VolumeRow) -> Volume:
         bootable=row.bootable,
         multiattach=row.multiattach,
         encrypted=row.encrypted,
-        read_only=row.read_only,
+        read_only=bool(row.read_only),
         image_metadata=row.image_metadata,
         metadata=row.metadata,
         holders={a["instance_id"]: a["mountpoint"] for a in row.attachments if a["instance_id"]},

@@ -12,6 +12,7 @@ from nova_async.services.volume.handlers.about import AboutHandlers
 from nova_async.services.volume.handlers.attachments import AttachmentHandlers
 from nova_async.services.volume.handlers.base import VERSION, Call
 from nova_async.services.volume.handlers.encryptions import EncryptionHandlers
+from nova_async.services.volume.handlers.qos import QosHandlers
 from nova_async.services.volume.handlers.snapshots import SnapshotHandlers
 from nova_async.services.volume.handlers.transfers import TransferHandlers
 from nova_async.services.volume.handlers.types import TypeHandlers
@@ -44,7 +45,7 @@ def application(service: BuiltinVolumes, tokens: Tokens, world: World, config: C
     app.router.add_get("/", about.choices, name=OPEN + "-root")
     app.router.add_get("/v3", about.version, name=OPEN + "-three")
     app.router.add_get("/v3/", about.version, name=OPEN + "-slash")
-    nouns = (VolumeHandlers, SnapshotHandlers, AttachmentHandlers, TypeHandlers, EncryptionHandlers, TransferHandlers)
+    nouns = (VolumeHandlers, SnapshotHandlers, AttachmentHandlers, TypeHandlers, EncryptionHandlers, QosHandlers, TransferHandlers)
     routes = [route for noun in nouns for route in noun(service, config).routes()] + about.routes()
     for method, path, call in routes:
         app.router.add_route(method, "/v3" + path, call)

@@ -33,7 +33,7 @@ def volume(row: VolumeRow, base: str, version: int) -> dict[str, Any]:
         "bootable": str(row.bootable).lower(),
         "encrypted": row.encrypted,
         "multiattach": row.multiattach,
-        "metadata": row.metadata | ({"readonly": "True"} if row.read_only else {}),
+        "metadata": row.metadata | ({} if row.read_only is None else {"readonly": str(row.read_only)}),
         "snapshot_id": row.snapshot_id,
         "source_volid": row.source_volume_id,
         "consistencygroup_id": None,
@@ -165,7 +165,7 @@ def volume_type(row: TypeRow, *, everything: bool) -> dict[str, Any]:
         "is_public": row.is_public,
         "os-volume-type-access:is_public": row.is_public,
         "extra_specs": specs,
-        "qos_specs_id": None,
+        "qos_specs_id": row.qos_specs_id,
     }
 
 

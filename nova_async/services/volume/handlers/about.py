@@ -15,7 +15,6 @@ from nova_async.services.web import context_of, json_body, json_response
 # What a client may list and finds empty: collection -> singular.
 EMPTY = {
     "backups": "backup",
-    "qos-specs": "qos_spec",
     "groups": "group",
     "group_snapshots": "group_snapshot",
     "group_types": "group_type",
@@ -24,11 +23,12 @@ EMPTY = {
     "clusters": "cluster",
     "default-types": "default_type",
 }
-PLURALS = {"qos-specs": "qos_specs", "default-types": "default_types"}
+PLURALS = {"default-types": "default_types"}
 EXTENSIONS = {
     "os-availability-zone": "AvailabilityZones",
     "os-extended-snapshot-attributes": "ExtendedSnapshotAttributes",
     "os-quota-sets": "Quotas",
+    "qos-specs": "Qos_specs_manage",
     "os-services": "Services",
     "os-types-extra-specs": "TypesExtraSpecs",
     "os-types-manage": "TypesManage",

@@ -275,6 +275,7 @@ CREATE TABLE networks (
     updated_at            timestamp with time zone,
     is_default            boolean NOT NULL DEFAULT false,
     vni                   integer NOT NULL DEFAULT nextval('network_vnis'::regclass),
+    apart                 boolean NOT NULL DEFAULT false,
     CONSTRAINT networks_pkey PRIMARY KEY (id),
     CONSTRAINT networks_vni_key UNIQUE (vni),
     CONSTRAINT networks_mtu_check CHECK (mtu >= 68 AND mtu <= 9216)
@@ -745,7 +746,8 @@ CREATE VIEW port_specs AS
            FROM port_security_groups g
              JOIN security_group_rules r ON r.security_group_id = g.security_group_id
           WHERE g.port_id = p.id), '[]'::jsonb) AS security_rules,
-    p.allowed_address_pairs
+    p.allowed_address_pairs,
+    n.apart
    FROM ports p
      JOIN networks n ON n.id = p.network_id;
 

@@ -35,6 +35,7 @@ class BoundPort(msgspec.Struct, kw_only=True):
     allowed_address_pairs: list[dict[str, str]]  # ip_address, mac_address
     host_addresses: dict[str, str]  # by subnet, where a router has the gateway's address
     floating: dict[str, list[str]]  # floating IPs by the address that they lead to
+    apart: bool
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,11 +93,19 @@ class NetworkRow(msgspec.Struct, kw_only=True):
     dns_domain: str
     vni: int
     is_default: bool
+    apart: bool  # others had its ranges already; hosts keep their own end of it to itself
     tags: list[str]
     revision: int
     created_at: datetime
     updated_at: datetime | None
     subnets: list[str]
+
+
+class Overlaps(msgspec.Struct, kw_only=True):
+    """Who has addresses of a range already: other networks, and among them such as hosts are in themselves."""
+
+    of_networks: bool
+    of_hosts: bool
 
 
 class SubnetRow(msgspec.Struct, kw_only=True):
@@ -199,7 +208,8 @@ MEMBERS = Query("networks_ports", "members", MembersRow)
 GROUP_NAMES = Query("networks_ports", "group_names", str)
 NETWORKS = Query("networks", "networks", NetworkRow)
 SUBNETS = Query("networks", "subnets", SubnetRow)
-OVERLAPPING = Query("networks", "overlapping", str)
+OVERLAPS = Query("networks", "overlaps", Overlaps)
+SET_APART = Query("networks", "set_apart", str)
 FREE_RANGE = Query("networks", "free_range", str)
 PORTS = Query("networks_ports", "ports", PortRow)
 GROUPS = Query("networks_groups", "groups", GroupRow)
@@ -338,9 +348,14 @@ async def lock_subnets(conn: Connection) -> None:
     await LOCK_SUBNETS.run(conn)
 
 
-async def overlapping(conn: Connection, cidr: str) -> str | None:
-    """A subnet that has addresses of this range."""
-    return await OVERLAPPING.maybe(conn, cidr)
+async def overlaps(conn: Connection, cidr: str, network_id: str) -> Overlaps:
+    """``network_id``: of the network that is to have the range; it does not count."""
+    return await OVERLAPS.one(conn, cidr, network_id)
+
+
+async def set_apart(conn: Connection, network_id: str) -> bool:
+    """Keep the network apart from others from now on; says whether that could still be: it has no ports yet."""
+    return await SET_APART.maybe(conn, network_id) is not None
 
 
 async def lock_topologies(conn: Connection) -> None:

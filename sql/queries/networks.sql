@@ -12,7 +12,7 @@ SELECT $5, network.id, $2, $3 || '-subnet', $6::text::cidr, $7::text::inet, $8, 
 -- What a project may see, or everything. Network lists are ordered by id.
 -- $1 project, null for all; $2 ids or null; $3 names or null; $4 the id after which to start, or null; $5 how many, or null
 SELECT n.id, n.project_id, n.name, n.description, n.shared, n.external, n.admin_state_up, n.port_security_enabled, n.mtu, n.dns_domain,
-       n.vni, n.is_default, n.tags, n.revision, n.created_at, n.updated_at,
+       n.vni, n.is_default, n.apart, n.tags, n.revision, n.created_at, n.updated_at,
        ARRAY(SELECT s.id FROM subnets s WHERE s.network_id = n.id ORDER BY s.created_at, s.id) AS subnets
 FROM networks n
 WHERE ($1::text IS NULL OR n.project_id = $1 OR n.shared OR n.external)
@@ -53,9 +53,14 @@ ORDER BY s.id LIMIT $5::integer
 -- Keep two overlapping subnets from being made at once: held until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended('network/subnets', 0))
 
--- overlapping --
--- A subnet whose addresses collide with this range. $1 CIDR
-SELECT s.cidr::text AS cidr FROM subnets s WHERE s.cidr && $1::text::cidr LIMIT 1
+-- overlaps --
+-- Whether other networks have addresses of this range, and whether hosts themselves do. $1 CIDR, $2 the network that is to have it
+SELECT count(*) > 0 AS of_networks, COALESCE(bool_or(n.external OR NOT n.apart), false) AS of_hosts
+FROM subnets s JOIN networks n ON n.id = s.network_id WHERE s.cidr && $1::text::cidr AND n.id <> $2
+
+-- set_apart --
+-- For good, unless hosts may have it otherwise already. $1 network; returns it
+UPDATE networks n SET apart = true WHERE n.id = $1 AND NOT EXISTS (SELECT FROM ports p WHERE p.network_id = n.id) RETURNING n.id
 
 -- lock_topologies --
 -- One at a time: automatic networks are made and removed.

@@ -25,7 +25,7 @@ SELECT
 -- bind --
 -- $1 server, $2 project, $3 device owner, $4 host, $5 host name of the server, $6 wishes (bind_ports), $7 names or ids of groups
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
-       allowed_address_pairs,
+       allowed_address_pairs, apart,
        host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
 FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
@@ -53,7 +53,7 @@ WHERE bound_to = $1 AND (host <> $2 OR device_owner <> $3)
 -- bound --
 -- $1 server
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
-       allowed_address_pairs,
+       allowed_address_pairs, apart,
        host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
 FROM port_specs WHERE bound_to = $1 ORDER BY position, id
 

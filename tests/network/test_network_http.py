@@ -406,21 +406,6 @@ async def test_two_subnets_of_a_network_do_not_overlap_even_when_made_at_once(ap
     assert statuses == [201, 400, 400, 400]
 
 
-@pytest.mark.parametrize(("routed", "status"), [(True, 400), (False, 201)])
-async def test_networks_have_no_range_in_common_where_hosts_route_them_side_by_side(
-    api: Api, monkeypatch, routed: bool, status: int
-) -> None:
-    """Clients that try range after range (Tempest's projects do) take a 400 that says "overlaps" for a sign to go on."""
-    monkeypatch.setattr("nova_async.services.network.networks.plugs_ports", lambda _: routed)
-    networks = [await api.make("alice", "/v2.0/networks") for _ in range(2)]
-    first, second = [{"subnet": {"network_id": network["id"], "cidr": "10.9.0.0/24"}} for network in networks]
-    assert (await api("alice", "POST", "/v2.0/subnets", first))[0] == 201
-    answered, body = await api("alice", "POST", "/v2.0/subnets", second)
-    assert answered == status
-    if routed:
-        assert "overlaps with another subnet" in body["NeutronError"]["message"]
-
-
 async def test_things_this_service_does_not_have_are_empty_or_refused(api: Api) -> None:
     for path, key in (("subnetpools", "subnetpools"), ("agents", "agents"), ("rbac-policies", "rbac_policies")):
         assert (await api("alice", "GET", f"/v2.0/{path}")) == (200, {key: []})

@@ -117,6 +117,7 @@ class Networks(Collection[rows.NetworkRow]):
             dns_domain="",
             vni=0,  # the database gives it one
             is_default=False,
+            apart=False,
             tags=[],
             revision=1,
             created_at=self.service.world.now(),
@@ -135,6 +136,8 @@ class Networks(Collection[rows.NetworkRow]):
         async with self.service.db.connection() as conn:
             if row.external and values.get("router:external") is False and await router_rows.used_outside(conn, row.id):
                 raise Conflict(f"External network {row.id} cannot be updated to be made non-external, since it has existing gateway ports.")
+            if row.apart and values.get("router:external"):
+                raise Conflict(f"Network {row.id} cannot be updated to be made external, since its ranges overlap with other networks'.")
             await rows.update_network(conn, _changed_network(row, values))
         return await self.get(ctx, row.id)
 
@@ -230,7 +233,7 @@ class Subnets(Collection[rows.SubnetRow]):
         return await self.get(ctx, row.id)
 
     async def _insert(self, ctx: Context, row: rows.SubnetRow) -> None:
-        """One at a time: ranges are unique in the whole deployment where hosts route all of them side by side.
+        """One at a time: what others have already when it is made sets its network apart.
 
         Raises ``Invalid``, as Neutron does where it lets no ranges overlap: clients that try range after range wait for that.
         """
@@ -240,12 +243,23 @@ class Subnets(Collection[rows.SubnetRow]):
             await require_room(self.service, conn, row.project_id, "subnet")
             await rows.lock_subnets(conn)
             beside = await rows.subnets(conn, rows.Page(), [row.network_id])
-            taken = plugs_ports(self.service.config) and await rows.overlapping(conn, row.cidr) is not None
-            if taken or any(_overlap(subnet.cidr, row.cidr) for subnet in beside):
+            if any(_overlap(subnet.cidr, row.cidr) for subnet in beside) or not await self._finds_place(conn, network, row.cidr):
                 raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
             await rows.insert_subnet(conn, row)
             servers = await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
         await self.service.tell([server for server in servers if is_uuid(server)])
+
+    async def _finds_place(self, conn: Connection, network: rows.NetworkRow, cidr: str) -> bool:
+        """Whether the network can have a range beside all others.
+
+        Hosts are in external networks themselves, and stay in others that have ports already as they are.
+        """
+        taken = await rows.overlaps(conn, cidr, network.id)
+        if network.external:
+            return not taken.of_hosts or not plugs_ports(self.service.config)
+        if network.apart or not taken.of_networks:
+            return True
+        return await rows.set_apart(conn, network.id) or not plugs_ports(self.service.config)
 
     async def update(self, ctx: Context, row: rows.SubnetRow, body: dict[str, Any]) -> rows.SubnetRow:
         values = f.read(body, self.name, SUBNET_CHANGES)

@@ -48,5 +48,6 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
         network_label=port.network_label,
         project_id=port.project_id,
         plug=plug,
+        apart=port.apart,
         pairs=tuple((pair.get("mac_address") or port.mac, pair["ip_address"]) for pair in port.allowed_address_pairs),
     )

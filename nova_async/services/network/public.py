@@ -59,6 +59,7 @@ def _network(service: Ground) -> rows.NetworkRow:
         dns_domain="",
         is_default=True,
         vni=0,  # the database gives it one
+        apart=False,
         tags=[],
         revision=1,
         created_at=service.world.now(),

@@ -47,4 +47,5 @@ def _port(port: dict[str, Any]) -> PortSpec:
         dhcp=False,
         port_security=False,
         veth=True,
+        apart=port["apart"],
     )

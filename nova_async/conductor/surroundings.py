@@ -69,13 +69,17 @@ class SurroundingsDesk:
         async with self.networks.db.connection() as conn:
             ports = await rows.neighbors(conn, networks, asked.host)
             members = await rows.members(conn, groups) if groups else []
+            strangers = await rows.strangers(conn, groups, networks) if groups else []
         found: dict[str, tuple[int, list[Neighbor]]] = {}
         for port in ports:
             at = self._address(port.host)
             if at is not None:
                 found.setdefault(port.network_id, (port.vni, []))[1].append(_neighbor(port, at))
         segments = {network: Segment(vni, tuple(sorted(set(neighbors)))) for network, (vni, neighbors) in found.items()}
-        return Surroundings(segments, {row.id: tuple(row.addresses) for row in members})
+        elsewhere: dict[str, dict[str, tuple[str, ...]]] = {}
+        for row in strangers:
+            elsewhere.setdefault(row.network_id, {})[row.id] = tuple(row.addresses)
+        return Surroundings(segments, {row.id: tuple(row.addresses) for row in members}, elsewhere)
 
     def _address(self, host: str) -> str | None:
         known = self.table.by_name.get(host)

@@ -70,6 +70,12 @@ class MembersRow(msgspec.Struct, kw_only=True):
     addresses: list[str]
 
 
+class StrangersRow(MembersRow, kw_only=True):
+    """Whose addresses in a network are not those of the group's members that have them elsewhere."""
+
+    network_id: str
+
+
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """For whom and where ports are bound."""
 
@@ -205,6 +211,7 @@ BOUND = Query("networks_ports", "bound", BoundPort)
 HOSTS_BESIDE = Query("networks_ports", "hosts_beside", str)
 NEIGHBORS = Query("networks_ports", "neighbors", NeighborRow)
 MEMBERS = Query("networks_ports", "members", MembersRow)
+STRANGERS = Query("networks_ports", "strangers", StrangersRow)
 GROUP_NAMES = Query("networks_ports", "group_names", str)
 NETWORKS = Query("networks", "networks", NetworkRow)
 SUBNETS = Query("networks", "subnets", SubnetRow)
@@ -302,6 +309,10 @@ async def neighbors(conn: Connection, network_ids: list[str], host: str) -> list
 
 async def members(conn: Connection, group_ids: list[str]) -> list[MembersRow]:
     return await MEMBERS.all(conn, group_ids)
+
+
+async def strangers(conn: Connection, group_ids: list[str], network_ids: list[str]) -> list[StrangersRow]:
+    return await STRANGERS.all(conn, group_ids, network_ids)
 
 
 async def group_names(conn: Connection, instance_id: str) -> list[str]:

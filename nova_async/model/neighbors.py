@@ -32,10 +32,14 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """All of it: segments by network, and for each security group the addresses of its members, wherever they are."""
+    """All of it: segments by network, and for each security group the addresses of its members, wherever they are.
+
+    ``strangers``: by network and group those addresses of members that are not theirs in this network, where the same may be another's.
+    """
 
     segments: dict[str, Segment] = {}
     groups: dict[str, tuple[str, ...]] = {}
+    strangers: dict[str, dict[str, tuple[str, ...]]] = {}
 
     @property
     def hosts(self) -> list[str]:

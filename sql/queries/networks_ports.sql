@@ -78,6 +78,23 @@ CROSS JOIN LATERAL (
 ) m
 WHERE g.security_group_id = ANY($1::uuid[]) GROUP BY 1 ORDER BY 1
 
+-- strangers --
+-- Addresses of members of groups (members) that are in the range of another network, in which no member has them. $1 groups, $2 networks
+WITH members AS (
+    SELECT g.security_group_id AS id, p.network_id, n.apart, m.address
+    FROM port_security_groups g JOIN ports p ON p.id = g.port_id JOIN networks n ON n.id = p.network_id
+    CROSS JOIN LATERAL (
+        SELECT host(a.address) AS address FROM addresses a WHERE a.port_id = p.id
+        UNION SELECT pair->>'ip_address' FROM jsonb_array_elements(p.allowed_address_pairs) pair
+    ) m
+    WHERE g.security_group_id = ANY($1::uuid[])
+)
+SELECT n.id AS network_id, m.id, array_agg(DISTINCT m.address) AS addresses
+FROM networks n JOIN members m ON m.network_id <> n.id AND (m.apart OR n.apart)
+WHERE n.id = ANY($2::uuid[]) AND EXISTS (SELECT FROM subnets s WHERE s.network_id = n.id AND s.cidr && m.address::inet)
+  AND NOT EXISTS (SELECT FROM members o WHERE (o.id, o.network_id, o.address) = (m.id, n.id, m.address))
+GROUP BY 1, 2 ORDER BY 1, 2
+
 -- group_names --
 -- Names of the groups on a server's ports. $1 server
 SELECT DISTINCT g.name FROM ports p JOIN port_security_groups b ON b.port_id = p.id JOIN security_groups g ON g.id = b.security_group_id

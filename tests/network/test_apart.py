@@ -10,9 +10,12 @@ import pytest
 from nova_async.compute.plugging.apart import outer_end
 from nova_async.compute.plugging.links import bridge_mac, index_of
 from nova_async.compute.plugging.namespaces import NAMESPACES
+from nova_async.compute.plugging.records import LocalNetwork
 from nova_async.compute.plugging.routers import LinuxRouters
+from nova_async.compute.plugging.rules import members_of
 from nova_async.errors import Conflict
 from nova_async.model.guests import PortSpec
+from nova_async.model.neighbors import Surroundings
 from nova_async.model.routers import FloatingIp, RouterSpec
 from tests.network.test_plugging import NETWORK, OTHER_NETWORK, Guest, Host, can_make_namespaces, ingress, other_than, port, run
 from tests.network.test_router_plugging import OTHER_ROUTER, OUTSIDE, fetches, joint, router, routers, world_beyond
@@ -127,6 +130,53 @@ async def test_security_groups_hold_in_a_network_that_is_apart(host: Host) -> No
         await host.plugs.plug("b", (theirs(2, "10.77.0.10", ingress("tcp", 8023)),))
         assert await a.reaches("10.77.0.10", 8023)
     assert not await b.pings("10.77.0.9")
+
+
+async def test_a_members_address_opens_nothing_to_who_has_it_in_another_network(host: Host) -> None:
+    """SEC-078"""
+    friends = {"group": "g", "direction": "ingress", "ethertype": "IPv4", "remote_group": "g"}
+    other = {"group": "h", "direction": "egress", "ethertype": "IPv4"}
+    await host.boot("a", port(1, "10.77.0.9", friends))
+    b, member = await host.boot("b", theirs(2, "10.77.0.10", friends)), await host.boot("c", theirs(3, "10.77.0.11", friends))
+    stranger = await host.boot("d", msgspec.structs.replace(theirs(4, "10.77.0.9"), security_rules=(other,)))
+    for guest in (b, member, stranger):
+        await guest.lease()
+
+    assert await member.pings("10.77.0.10")
+    assert not await stranger.pings("10.77.0.10")
+    await host.plugs.plug("d", (theirs(4, "10.77.0.9"),))
+    assert await stranger.pings("10.77.0.10")
+
+
+MINE, THEIRS = port(1, "10.77.0.9"), theirs(2, "10.77.0.10")
+
+
+@pytest.mark.parametrize(
+    ("told", "mine", "others"),
+    [
+        (Surroundings(), ["10.77.0.9"], ["10.77.0.10"]),
+        (Surroundings(groups={"g": ("10.77.0.9", "10.77.0.10", "10.78.0.9")}), ["10.77.0.9", "10.77.0.10", "10.78.0.9"], None),
+        (
+            Surroundings(groups={"g": ("10.77.0.9", "10.77.0.10")}, strangers={OTHER_NETWORK: {"g": ("10.77.0.9",)}}),
+            ["10.77.0.9", "10.77.0.10"],
+            ["10.77.0.10"],
+        ),
+        (
+            Surroundings(groups={"g": ("10.77.0.9",)}, strangers={NETWORK: {"g": ("10.77.0.9",)}}),
+            ["10.77.0.9"],
+            ["10.77.0.9", "10.77.0.10"],
+        ),
+    ],
+)
+def test_whose_a_members_address_is_says_the_conductor_or_else_where_it_is_plugged(
+    told: Surroundings, mine: list[str], others: list[str] | None
+) -> None:
+    here = [LocalNetwork(p.bridge, p.network_id, ((p.id, p),)) for p in (MINE, THEIRS)]
+
+    found = members_of(here, told)
+
+    assert found[MINE.bridge] == {("g", 4): mine}
+    assert found[THEIRS.bridge] == {("g", 4): others or mine}
 
 
 async def test_no_rule_of_a_guests_keeps_it_from_its_lease_and_its_metadata(host: Host) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from nova_async.context import Context
+from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
+from nova_async.model.guests import PortSpec
 from nova_async.services.network import NetworkRequest
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.router_specs import router_spec
@@ -35,17 +37,22 @@ async def ranged(api: Api, who: str, network: dict[str, Any], cidr: str, status:
         assert "overlaps with another subnet" in body["NeutronError"]["message"]
 
 
+async def bound(networks: BuiltinNetworks, network: dict[str, Any], address: str | None = None) -> PortSpec:
+    """The port of a new server in it, as its host hears of it."""
+    [port] = await networks.bind(
+        Context(request_id="", project_id=network["project_id"]),
+        instance_id=networks.world.uuid(),
+        hostname="web",
+        host="h1",
+        availability_zone="nova",
+        requests=[NetworkRequest(network_id=network["id"], fixed_ip=address)],
+        security_groups=[],
+    )
+    return port
+
+
 async def apart(networks: BuiltinNetworks, *made: dict[str, Any]) -> list[bool]:
-    """As hosts hear of it with a server's port."""
-    found = []
-    for network in made:
-        ctx = Context(request_id="", project_id=network["project_id"])
-        server, requests = networks.world.uuid(), [NetworkRequest(network_id=network["id"])]
-        [port] = await networks.bind(
-            ctx, instance_id=server, hostname="web", host="h1", availability_zone="nova", requests=requests, security_groups=[]
-        )
-        found.append(port.apart)
-    return found
+    return [(await bound(networks, network)).apart for network in made]
 
 
 @pytest.mark.parametrize("cidr", ["10.9.0.0/24", "10.9.0.128/25", "10.0.0.0/8", "10.77.0.0/24"])
@@ -121,6 +128,28 @@ async def test_routers_of_two_projects_may_have_one_range_inside_and_none_may_ha
     async with networks.db.connection() as conn:
         specs = {row.id: router_spec(row) for row in await router_rows.specs(conn, [router["id"] for router in found])}
     assert [[port.apart for port in specs[router["id"]].interfaces] for router in found] == [[False], [True]]
+
+
+async def test_hosts_hear_whose_addresses_are_not_those_of_a_groups_members(api: Api, networks: BuiltinNetworks) -> None:
+    """SEC-078"""
+    first, second = await made(api, "alice", "10.9.0.0/24"), await made(api, "alice", "10.9.0.0/24")
+    beside, other = await made(api, "alice", "10.10.0.0/24"), await made(api, "bob", "10.9.0.0/24")
+    [group] = {rule["group"] for rule in (await bound(networks, first, "10.9.0.9")).security_rules}
+    for network, address in ((second, "10.9.0.10"), (beside, "10.10.0.11"), (other, "10.9.0.12")):
+        await bound(networks, network, address)
+
+    async def strangers() -> dict[str, list[str]]:
+        async with networks.db.connection() as conn:
+            return {
+                row.network_id: row.addresses for row in await rows.strangers(conn, [group], [n["id"] for n in (first, second, beside)])
+            }
+
+    assert await strangers() == {first["id"]: ["10.9.0.10"], second["id"]: ["10.9.0.9"]}
+    await bound(networks, second, "10.9.0.9")
+    assert await strangers() == {first["id"]: ["10.9.0.10"]}
+    port = await api.make("alice", "/v2.0/ports", network_id=beside["id"], allowed_address_pairs=[{"ip_address": "10.9.0.128/25"}])
+    assert port["security_groups"] == [group]
+    assert await strangers() == {first["id"]: ["10.9.0.10"], second["id"]: ["10.9.0.128/25"]}
 
 
 async def test_where_hosts_make_no_devices_ranges_are_free(api: Api, networks: BuiltinNetworks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from nova_async.compute.plugging.frames import OWN_MARK, frames
 from nova_async.compute.plugging.namespaces import entering
 from nova_async.compute.plugging.records import LocalNetwork
-from nova_async.compute.plugging.rules import by_version, link_local, members_of, rules_of, set_of, tag, vmap
+from nova_async.compute.plugging.rules import Members, by_version, link_local, members_of, rules_of, set_of, tag, vmap
 from nova_async.errors import Unavailable
 from nova_async.model.neighbors import VXLAN_PORT, Surroundings
 
@@ -94,7 +94,7 @@ def table_text(family: str, name: str, chains: Mapping[str, list[str]]) -> str:
 def _filtering(
     networks: list[LocalNetwork],
     proxy_ports: Mapping[str, int],
-    members: dict[tuple[str, int], list[str]],
+    members: Mapping[str, Members],
     hosts: list[tuple[str, list[str]]],
 ) -> dict[str, list[str]]:
     chains: dict[str, list[str]] = {}

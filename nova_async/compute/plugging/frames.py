@@ -5,10 +5,11 @@ own), tells nobody of other addresses (ARP, ND), and is neither a DHCP server no
 """
 
 import ipaddress
+from collections.abc import Mapping
 
 from nova_async.compute.plugging.apart import OUTER_ENDS, outer_end
 from nova_async.compute.plugging.records import LocalNetwork
-from nova_async.compute.plugging.rules import link_local, rules_of, set_of, tag, vmap
+from nova_async.compute.plugging.rules import Members, link_local, rules_of, set_of, tag, vmap
 from nova_async.compute.plugging.tunnels import tunnel_name
 from nova_async.model.guests import PortSpec
 
@@ -20,7 +21,7 @@ WITHOUT_RULES = (
 )
 
 
-def frames(networks: list[LocalNetwork], members: dict[tuple[str, int], list[str]]) -> dict[str, list[str]]:
+def frames(networks: list[LocalNetwork], members: Mapping[str, Members]) -> dict[str, list[str]]:
     """Chains by name."""
     guarded = [port for network in networks for _, port in network.ports if port.port_security]
     sent = [vmap("iifname", {f'"{port.device}"': f"from_{tag(port)}" for port in guarded})] if guarded else []
@@ -72,7 +73,7 @@ def _ranges(addresses: list[str]) -> list[ipaddress.IPv6Network]:
     return list(ipaddress.collapse_addresses(ipaddress.IPv6Network(address) for address in addresses))
 
 
-def _for_many(port: PortSpec, members: dict[tuple[str, int], list[str]]) -> list[str]:
+def _for_many(port: PortSpec, members: Mapping[str, Members]) -> list[str]:
     """Broadcasts and multicasts are let in by the port's rules, without a connection; questions for addresses always."""
     return [
         "ether type arp return",

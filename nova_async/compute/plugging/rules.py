@@ -9,28 +9,67 @@ from nova_async.model.guests import PortSpec
 from nova_async.model.neighbors import Surroundings
 from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
 
+Members = dict[tuple[str, int], list[str]]  # addresses by security group and IP version
 
-def members_of(networks: list[LocalNetwork], around: Surroundings) -> dict[tuple[str, int], list[str]]:
-    """Addresses by security group and IP version: those plugged here, and what the conductor says of everywhere."""
-    members: dict[tuple[str, int], list[str]] = {}
-    for group, addresses in around.groups.items():
-        for address in addresses:
-            members.setdefault((group, 6 if ":" in address else 4), []).append(address)
+
+def members_of(networks: list[LocalNetwork], around: Surroundings) -> dict[str, Members]:
+    """By bridge, for whoever is in the network: members that are plugged here, and what the conductor says of everywhere.
+
+    A member's address is another's in a network that has it in its range, unless the member is there.
+    """
+    told = {(group, address): None for group, addresses in around.groups.items() for address in addresses}
+    here = {network.bridge: _members_in(network) for network in networks}
+    everywhere = dict(told)
+    for members in here.values():
+        everywhere |= members
+    found = dict.fromkeys(here, _by_group(everywhere))
     for network in networks:
-        for _, port in network.ports:
-            for group in {rule["group"] for rule in port.security_rules if "group" in rule}:
-                for address in port.addresses:
-                    members.setdefault((group, 6 if ":" in address else 4), []).append(address)
-    return members
+        strangers = {(g, a) for g, addresses in around.strangers.get(network.network_id, {}).items() for a in addresses}
+        strangers |= {member for member in _strangers_here(network, networks, here) if member not in told}
+        if strangers:
+            found[network.bridge] = _by_group(m for m in everywhere if m not in strangers or m in here[network.bridge])
+    return found
 
 
-def rules_of(port: PortSpec, direction: str, members: dict[tuple[str, int], list[str]]) -> list[str]:
-    """A line per rule that lets something through."""
-    lines = (_rule(rule, direction, members) for rule in port.security_rules if rule["direction"] == direction)
+def _members_in(network: LocalNetwork) -> dict[tuple[str, str], None]:
+    """Group and address of each."""
+    return {
+        (group, address): None
+        for _, port in network.ports
+        for group in sorted({rule["group"] for rule in port.security_rules if "group" in rule})
+        for address in port.addresses
+    }
+
+
+def _strangers_here(
+    network: LocalNetwork, networks: list[LocalNetwork], here: Mapping[str, Iterable[tuple[str, str]]]
+) -> set[tuple[str, str]]:
+    """Members that are plugged here, in other networks, with addresses of this one's ranges."""
+    ranges = {ipaddress.ip_network(ip.cidr) for _, port in network.ports for ip in port.fixed_ips}
+    others = [other for other in networks if other.bridge != network.bridge and (other.apart or network.apart)]
+    return {(group, address) for other in others for group, address in here[other.bridge] if _touches(address, ranges)}
+
+
+def _touches(address: str, ranges: Iterable["ipaddress.IPv4Network | ipaddress.IPv6Network"]) -> bool:
+    """Of an address, or a range."""
+    own = ipaddress.ip_network(address, strict=False)
+    return any(own.version == cidr.version and own.overlaps(cidr) for cidr in ranges)
+
+
+def _by_group(members: Iterable[tuple[str, str]]) -> Members:
+    found: Members = {}
+    for group, address in members:
+        found.setdefault((group, 6 if ":" in address else 4), []).append(address)
+    return found
+
+
+def rules_of(port: PortSpec, direction: str, members: Mapping[str, Members]) -> list[str]:
+    """A line per rule that lets something through. ``members``: by bridge."""
+    lines = (_rule(rule, direction, members[port.bridge]) for rule in port.security_rules if rule["direction"] == direction)
     return [line for line in lines if line]
 
 
-def _rule(rule: dict[str, Any], direction: str, members: dict[tuple[str, int], list[str]]) -> str:
+def _rule(rule: dict[str, Any], direction: str, members: Members) -> str:
     """Empty for a rule that can match nothing here."""
     version = int(rule["ethertype"][-1])
     family, end = ("ip" if version == 4 else "ip6"), ("saddr" if direction == "ingress" else "daddr")

@@ -259,6 +259,11 @@ def down(*, keep: bool) -> None:
     for path in STATE.glob("app/exports/*/pid"):  # what hands out volumes outlives the application, as it should
         with contextlib.suppress(OSError, ValueError):
             os.kill(int(path.read_text()), signal.SIGKILL)
+    for path in STATE.glob("labhost*/plugging/networks/*/pid"):  # DHCP servers of networks that are apart are in namespaces of their own
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(path.read_text())
+            if str(path.parent) in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
     if not keep:
         shutil.rmtree(STATE, ignore_errors=True)
     print("the lab is down")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from typing import Any
 
 from nova_async.cli.client import Client
 from nova_async.cli.clouds import client_of
+from nova_async.compute.plugging.apart import namespace_name
 from nova_async.errors import Error, Unavailable
+from nova_async.services.network.port_specs import bridge_name
 from nova_async.virt import testguest
 from tests.lab import hosts
 
@@ -149,19 +152,30 @@ class Cluster:
             shown = await self.printed(server, said)
         return last
 
-    async def inside(self, server: str, command: str, seconds: float = 60.0) -> str:
-        """What a command prints that the test guest runs; asked over HTTP from the host's own network."""
+    async def inside(self, server: str, command: str, seconds: float = 60.0, *, apart: str = "") -> str:
+        """What a command prints that the test guest runs; asked over HTTP from the host's own network.
+
+        ``apart``: a network in which the host is in a namespace of its own, which its worker sees.
+        """
         row = await self.server(server)
         address = next(iter(row["addresses"].values()))[0]["addr"]
         words = "".join(f"%{octet:02x}" for octet in command.encode())
         url, end = f"http://{address}/cgi-bin/sh?{words}", time.monotonic() + seconds
         while True:
-            asking = ["ip", "netns", "exec", row["OS-EXT-SRV-ATTR:host"], "curl", "-sf", "-m", "20", url]
+            asking = [*self._into(row["OS-EXT-SRV-ATTR:host"], apart), "curl", "-sf", "-m", "20", url]
             done = await asyncio.to_thread(subprocess.run, asking, capture_output=True, text=True)
             if done.returncode == 0:
                 return done.stdout.strip()
             assert time.monotonic() < end, f"{url}: {done.returncode} {done.stderr}"
             await asyncio.sleep(0.5)
+
+    def _into(self, host: str, network: str) -> list[str]:
+        """How to run something where the host is itself, or where it is in a network that is apart."""
+        if not network:
+            return ["ip", "netns", "exec", host]
+        mark = hashlib.sha256(str(self.state / host / "plugging").encode()).hexdigest()[:8]
+        worker = (self.state / f"{host}.pid").read_text()
+        return ["nsenter", "-t", worker, "-m", "ip", "netns", "exec", namespace_name(bridge_name(network), mark)]
 
     # -- the hosts
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nova_async.compute.plugging.namespaces import NAMESPACES
+from nova_async.services.network.port_specs import bridge_name
 from tests.lab.cluster import COMPUTE, HOSTS, Cluster
 
 pytestmark = [
@@ -90,6 +92,54 @@ async def test_guests_of_one_network_reach_each_other_from_host_to_host_as_their
     for server in (one, two, foreign):
         await cluster.delete(server)
     await cluster.all_is_well()
+
+
+async def test_networks_of_one_range_lie_side_by_side_on_the_same_hosts(cluster: Cluster, test_guest: Path) -> None:
+    """INV-34: guests of one address get their own metadata, and the neighbors of their own network, also where they move to."""
+    here, there = HOSTS
+    image, flavor = await cluster.test_image(test_guest), await cluster.flavor("lab.net")
+    networks = [await _ranged(cluster, "10.55.0.0/24") for _ in range(2)]
+    pairs = []
+    for network in networks:
+        wanted = [{"uuid": network, "fixed_ip": f"10.55.0.{last}"} for last in (9, 10)]
+        pairs.append([await cluster.boot(image, flavor, host=h, networks=[w]) for h, w in zip(HOSTS, wanted, strict=True)])
+    for server in (*pairs[0], *pairs[1]):
+        await cluster.reaches(server, "ACTIVE")
+        await cluster.booted(server, 1)
+
+    ways = ["", networks[1]]
+    for (one, two), apart in zip(pairs, ways, strict=True):
+        await are_neighbors(cluster, one, two, apart)
+    await move(cluster, pairs[1][0], there)
+    await move(cluster, pairs[0][1], here)
+    for (one, two), apart in zip(pairs, ways, strict=True):
+        await are_neighbors(cluster, one, two, apart)
+
+    for server in (*pairs[0], *pairs[1]):
+        await cluster.delete(server)
+    for network in networks:
+        await cluster.ask("DELETE", f"/network/v2.0/networks/{network}")
+    await cluster.all_is_well()
+    left = tuple(bridge_name(network) for network in networks)
+    assert not [file.name for file in NAMESPACES.iterdir() if file.name.endswith(left)]
+
+
+async def are_neighbors(cluster: Cluster, one: str, two: str, apart: str) -> None:
+    """Each has its own metadata, and finds the other's card behind the other's address. ``apart``: as for ``Cluster.inside``."""
+    for server, other, address in ((one, two, "10.55.0.10"), (two, one, "10.55.0.9")):
+        told = await cluster.inside(server, "wget -q -O - http://169.254.169.254/openstack/latest/meta_data.json", apart=apart)
+        assert f'"uuid":"{server}"' in told.replace(" ", "")
+        [port] = (await cluster.ask("GET", f"/network/v2.0/ports?device_id={other}"))["ports"]
+        found = await cluster.inside(server, f"ping -c 3 -W 2 {address}; ip neigh show {address}; echo done", apart=apart)
+        assert port["mac_address"] in found
+        assert "100% packet loss" not in found
+
+
+async def _ranged(cluster: Cluster, cidr: str) -> str:
+    """The id of a new network with this range."""
+    network = (await cluster.ask("POST", "/network/v2.0/networks", {"network": {"name": "ranged"}}))["network"]
+    await cluster.ask("POST", "/network/v2.0/subnets", {"subnet": {"network_id": network["id"], "cidr": cidr, "ip_version": 4}})
+    return str(network["id"])
 
 
 @pytest.mark.hosts

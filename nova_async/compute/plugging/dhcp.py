@@ -1,6 +1,7 @@
 """One dnsmasq per network, as a daemon of its own: it outlives us and is found again by its pid file."""
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import signal
@@ -70,7 +71,8 @@ class Dnsmasq:
         for ip in port.fixed_ips:
             server = next((s.host for s in subnets if s.cidr == ip.cidr), None)
             if server is not None and self.pid() is not None:
-                _send_release(self.end, server, ip.address, port.mac)
+                with contextlib.suppress(OSError):  # the host's end is gone, and with it whoever would hear
+                    _send_release(self.end, server, ip.address, port.mac)
 
     async def _start(self) -> None:
         """Tried again for a while: an address may still be another's, or not yet ours, for a moment after links change."""

@@ -197,8 +197,21 @@ async def test_a_router_between_two_networks_of_one_project(host: Host, routers:
     await b.lease()
 
     assert await a.pings("10.78.0.9")
+    assert await a.pings("10.77.0.1")
     await routers.put(router(interfaces=both, gateway=None, enabled=False))
     assert not await a.pings("10.78.0.9")
+    assert not await a.pings("10.77.0.1")
+
+
+async def test_a_router_that_is_down_answers_at_no_floating_ip(host: Host, routers: LinuxRouters) -> None:
+    await routers.put(router(("198.51.100.20", "10.77.0.9")))
+    await booted(host, "a", behind(1, "10.77.0.9", *EVERYTHING))
+    assert await pings("198.51.100.20")
+
+    await routers.put(router(("198.51.100.20", "10.77.0.9"), enabled=False))
+
+    assert not await pings("198.51.100.20")
+    assert not await pings("198.51.100.10")
 
 
 async def test_a_router_that_comes_later_and_goes_again_is_taken_over_by_leases_that_run(host: Host, routers: LinuxRouters) -> None:

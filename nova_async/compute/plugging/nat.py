@@ -21,10 +21,16 @@ class External(msgspec.Struct, frozen=True, order=True):
 
 def router_ruleset(router: RouterSpec) -> str:
     """All rules inside a router as text for ``nft -f``, replaced in one transaction. Connections that are still allowed go on."""
+    if router.enabled:
+        chains = _working(router)
+    else:
+        chains = {hook: [f"type filter hook {hook} priority filter; policy drop;"] for hook in ("forward", "input")}
+    return f"add table ip {TABLE}\ndelete table ip {TABLE}\n{table_text('ip', TABLE, chains)}\n"
+
+
+def _working(router: RouterSpec) -> dict[str, list[str]]:
     chains = _filter(router) if router.gateway else {"forward": ["type filter hook forward priority filter; policy accept;"]}
-    if not router.enabled:
-        chains = {"forward": ["type filter hook forward priority filter; policy drop;"]}
-    elif router.gateway:
+    if router.gateway:
         chains |= _nat(router)
     chains["input"] = [
         "type filter hook input priority filter; policy drop;",
@@ -32,7 +38,7 @@ def router_ruleset(router: RouterSpec) -> str:
         "meta l4proto icmp icmp type echo-request accept",
         'iifname "lo" accept',
     ]
-    return f"add table ip {TABLE}\ndelete table ip {TABLE}\n{table_text('ip', TABLE, chains)}\n"
+    return chains
 
 
 def host_ruleset(table: str, externals: Iterable[External]) -> str:

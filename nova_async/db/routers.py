@@ -64,9 +64,7 @@ class Specified(msgspec.Struct, kw_only=True):
     enable_snat: bool
     routes: list[dict[str, str]]
     host: str
-    ports: list[
-        dict[str, Any]
-    ]  # id, network_id, mac, mtu, apart, kind, host_addresses, addresses (address, subnet_id, cidr, version, gateway)
+    ports: list[dict[str, Any]]  # id, network_id, mac, mtu, apart, kind, host_addresses, addresses: as those of a BoundPort
     floating_ips: list[dict[str, str]]  # id, address, fixed_address
 
 

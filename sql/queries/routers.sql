@@ -119,7 +119,8 @@ UPDATE floating_ips SET plugged = id = ANY($2::uuid[]) WHERE router_id = $1 AND 
 -- All that a host must know of routers. $1 ids, or null for all
 SELECT r.id, r.project_id, r.admin_state_up, r.enable_snat, r.routes, r.host,
        COALESCE((
-           SELECT jsonb_agg(jsonb_build_object('id', p.id, 'network_id', p.network_id, 'mac', p.mac, 'mtu', n.mtu, 'apart', n.apart, 'kind', b.kind,
+           SELECT jsonb_agg(jsonb_build_object(
+               'id', p.id, 'network_id', p.network_id, 'mac', p.mac, 'mtu', n.mtu, 'apart', n.apart, 'kind', b.kind,
                'host_addresses', host_addresses(p.network_id), 'addresses', COALESCE((
                    SELECT jsonb_agg(jsonb_build_object('address', host(a.address), 'subnet_id', s.id, 'cidr', s.cidr, 'version', family(s.cidr),
                        'gateway', host(s.gateway)) ORDER BY family(s.cidr), a.address)

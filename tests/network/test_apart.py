@@ -280,6 +280,35 @@ async def test_a_restarted_worker_finds_networks_that_are_apart_again(host: Host
     assert await b.ask("/latest/meta-data/hostname") == "host-b"
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ip netns delete {namespace}",
+        "ip link del {outer}",
+        "ip link set {outer} nomaster down",
+        "ip -n {namespace} addr flush dev {inner}",
+        "ip -n {namespace} link set {inner} down",
+        "truncate -s 0 {folder}/zone",
+    ],
+)
+async def test_whatever_a_worker_left_half_done_the_next_makes_whole(host: Host, damage: str) -> None:
+    guest = await host.boot("a", theirs(1, "10.77.0.9", ingress("icmp")))
+    await guest.lease()
+    bridge, rules = guest.spec.bridge, await run("nft", "list", "ruleset")
+    [namespace] = own_namespaces(host)
+    await host.plugs.close()
+    names = {"outer": outer_end(bridge), "inner": host.plugs._end(bridge).interface, "namespace": namespace}
+    await run(*damage.format(**names, folder=host.folder / "state/plugging/networks" / bridge).split())
+
+    await host.restart()
+
+    assert await run("nft", "list", "ruleset") == rules
+    assert own_namespaces(host) == [namespace]
+    assert len(await host.dhcp_pids()) == 1
+    assert (await guest.lease())[0] == "10.77.0.9"
+    assert await answers(guest, "a")
+
+
 async def test_the_hosts_end_comes_back_when_somebody_deleted_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nova_async.compute.plugging.plugs.WATCH_SECONDS", 0.1)
     await host.restart()

@@ -36,8 +36,9 @@ async def pings6(guest: Guest, address: str, *options: str) -> bool:
     return " 0% packet loss" in await guest.run("busybox", "ping", "-6", "-c1", "-W1", *options, address, check=False)
 
 
-async def test_guests_make_the_address_that_their_port_has_and_reach_each_other_as_rules_say(host: Host) -> None:
-    a, b = await host.boot("a", port6(1)), await host.boot("b", port6(2, PING6))
+@pytest.mark.parametrize("apart", [False, True])
+async def test_guests_make_the_address_that_their_port_has_and_reach_each_other_as_rules_say(host: Host, apart: bool) -> None:
+    a, b = await host.boot("a", port6(1, apart=apart)), await host.boot("b", port6(2, PING6, apart=apart))
     first, second = (guest.spec.fixed_ips[1].address for guest in (a, b))
     assert await has(a, first)
     assert await has(b, second)
@@ -46,7 +47,7 @@ async def test_guests_make_the_address_that_their_port_has_and_reach_each_other_
     assert not await pings6(b, first)
     link_local = "fe80::f816:3eff:fe00:1%eth0"
     assert not await pings6(b, link_local)
-    await host.plugs.plug("a", (port6(1, PING6),))
+    await host.plugs.plug("a", (port6(1, PING6, apart=apart),))
     assert await pings6(b, first)
     assert await pings6(b, link_local)
 
@@ -80,9 +81,10 @@ async def test_metadata_is_read_over_ipv6_by_its_own_guest(host: Host) -> None:
     assert await b.run(*asking) == "host-b"
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("mode", ["dhcpv6-stateless", "dhcpv6-stateful"])
-async def test_the_network_says_how_addresses_are_to_be_had(host: Host, mode: str) -> None:
-    guest = await host.boot("a", port6(1, mode=mode))
+async def test_the_network_says_how_addresses_are_to_be_had(host: Host, mode: str, apart: bool) -> None:
+    guest = await host.boot("a", port6(1, mode=mode, apart=apart))
 
     assert await has(guest, guest.spec.fixed_ips[1].address) is (mode == "dhcpv6-stateless")
     hosts = (host.folder / "state/plugging/networks" / guest.spec.bridge / "hosts").read_text()

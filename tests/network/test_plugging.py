@@ -517,10 +517,11 @@ async def test_ports_that_are_rows_only_have_no_devices(host: Host) -> None:
     assert await host.plugs.plugged() == []
 
 
-async def test_the_loop_is_never_blocked(host: Host) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+async def test_the_loop_is_never_blocked(host: Host, apart: bool) -> None:
     with blockbuster_ctx("nova_async.compute.plugging"):
-        await host.plugs.plug("a", (port(1, "10.77.0.9"),))
-        await host.plugs.plug("b", (port(2, "10.77.0.10"),))
+        await host.plugs.plug("a", (port(1, "10.77.0.9", apart=apart),))
+        await host.plugs.plug("b", (port(2, "10.77.0.10", apart=apart),))
         await host.restart()
         await host.plugs.unplug("a")
         await host.plugs.unplug("b")

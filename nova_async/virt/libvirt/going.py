@@ -25,6 +25,7 @@ from nova_async.virt.libvirt.transfer import LOST
 LONGEST_SECONDS = 86_400.0
 LOOK_SECONDS = 0.25
 CALL_OFF_SECONDS = 60.0
+HANGS_SECONDS = 5.0  # libvirt, when a migration that was called off has not ended by then and moves nothing
 GIB = 2**30
 MARK = ".live-"  # how the name of a file begins that shows whether the destination sees the guest's folder
 
@@ -39,6 +40,8 @@ class Leaving:
         self.ended = asyncio.Event()
         self.job = False
         self.forced = False
+        self.off_since: float | None = None  # libvirt was told
+        self.roused = False
         self.progress = LiveProgress()
 
 
@@ -171,7 +174,9 @@ class Going(LibvirtBase):
         finally:
             leaving.job = False
             if not moving.done():  # the worker stops, or nobody wants it any more: the guest stays
-                await self._called_off(guest.instance_id, moving)
+                await self._called_off(guest.instance_id, moving, leaving)
+            if leaving.roused and await self._look(guest.instance_id) is not None:
+                await self._domain(guest.instance_id, domains.unpause)
 
     async def _watch(self, guest: GuestSpec, moving: "asyncio.Future[None]", leaving: Leaving, progress: Progress) -> None:
         """Until the guest has left. One that takes too long is called off or forced, as configured."""
@@ -185,7 +190,7 @@ class Going(LibvirtBase):
             told = leaving.progress
             progress(told.percent, "migrating")
             if leaving.called_off.is_set():
-                await self._domain(guest.instance_id, domains.abort_job)
+                await self._call_off(guest.instance_id, leaving)
             gib = max(2.0, (told.memory_total + told.disk_total) / GIB)
             allowed = options.live_migration_seconds_per_gib * gib
             if allowed and not slow and self._world.monotonic() - begin > allowed:
@@ -197,11 +202,28 @@ class Going(LibvirtBase):
                     leaving.called_off.set()
         await moving
 
-    async def _called_off(self, instance_id: str, moving: "asyncio.Future[None]") -> None:
+    async def _called_off(self, instance_id: str, moving: "asyncio.Future[None]", leaving: Leaving) -> None:
         async with asyncio.timeout(CALL_OFF_SECONDS):
             while not moving.done():
-                await self._domain(instance_id, domains.abort_job)
+                leaving.progress = await self._measured(instance_id) or leaving.progress
+                await self._call_off(instance_id, leaving)
                 await asyncio.wait([moving], timeout=LOOK_SECONDS)
+
+    async def _call_off(self, instance_id: str, leaving: Leaving) -> None:
+        """Ask libvirt to end the migration.
+
+        Where that comes as QEMU has stopped the guest to move its last memory, QEMU lets it go on, and libvirt (9.0) waits for ever for it
+        to be stopped. A pause is what it waits for; then it ends the migration and lets the guest go on.
+        """
+        now = self._world.monotonic()
+        leaving.off_since = now if leaving.off_since is None else leaving.off_since
+        if not leaving.roused and now - leaving.off_since > HANGS_SECONDS and not leaving.progress.memory_total:
+            known = await self._look(instance_id)
+            if known is not None and known.power_state is PowerState.RUNNING:
+                log_.warning("live.libvirt_roused", server=instance_id)
+                leaving.roused = True
+                await self._domain(instance_id, domains.pause, deadline=START_SECONDS)
+        await self._domain(instance_id, domains.abort_job)
 
     async def _measured(self, instance_id: str) -> LiveProgress | None:
         try:

@@ -464,6 +464,7 @@ def console(domain: libvirt.virDomain, protocol: str) -> tuple[int, str] | None:
 # --- the guest's agent
 
 SILENT = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED)
+AGENT_GONE = ("agent is not connected", "Guest agent disappeared", "End of file from agent socket", "processing agent IO")
 ANSWER_SECONDS = 10
 
 
@@ -487,6 +488,6 @@ def _ask_agent(domain: libvirt.virDomain, question: Callable[[], Any]) -> None:
     try:
         question()
     except libvirt.libvirtError as error:
-        if error.get_error_code() in SILENT or "agent is not connected" in str(error):
+        if error.get_error_code() in SILENT or any(words in str(error) for words in AGENT_GONE):
             raise Conflict("The guest's agent does not answer; is it installed and running?", detail=str(error)) from None
         raise

@@ -125,9 +125,11 @@ def _moves(route: Route, caller: str, thing: Thing | None) -> Expected:
 
 
 def _on_an_image(route: Route, caller: str, thing: Thing | None) -> Expected:
-    """The image service's own rules: its owner sees an image, a member of that project changes it."""
+    """The image service's own rules: its owner sees an image, a member of that project changes it. Services read all images."""
     if thing is not None and not _sees(caller, thing):
-        return UNKNOWN
+        if thing.owner is None or "service" not in CALLERS[caller].roles:
+            return UNKNOWN
+        return PASSED if route.method == "GET" else REFUSED
     return PASSED if route.method == "GET" or _rank(CALLERS[caller]) >= RANKS.index("member") else REFUSED
 
 

@@ -71,21 +71,27 @@ class HostDesk:
             reporting, changed = self._to_load, self._changed
             self._to_load, self._changed = set(), set()
             try:
-                async with self.database.connection() as conn:
-                    self.table.label(await aggregates.labels(conn))
-                    self.table.load(await hosts.all(conn, sorted(reporting | changed)))
+                await self._load(reporting | changed)
                 for name in reporting:
                     self.table.heard(name)
             except Unavailable as error:
                 logger.warning("hosts.not_read", detail=error.detail)
             await self.world.sleep(0.2)
 
+    async def _load(self, names: set[str]) -> None:
+        async with self.database.connection() as conn:
+            self.table.label(await aggregates.labels(conn))
+            self.table.load(await hosts.all(conn, sorted(names)))
+
     async def _reported(self, message: Message) -> None:
         if isinstance(message, HostStopping):
             self.table.stopped(message.host)
         elif isinstance(message, HostsChanged):
-            self._changed.update(message.hosts)
-            self._loading.set()
+            try:
+                await self._load(set(message.hosts))  # at once: whoever changed them counts on it with the next server
+            except Unavailable:
+                self._changed.update(message.hosts)
+                self._loading.set()
         elif isinstance(message, HostReport):
             if message.host in self.table.by_name and not self.table.is_heard(message.host):
                 self.returns.heard(message)

@@ -50,6 +50,7 @@ class HostDesk:
         self._to_load: set[str] = set()
         self._changed: set[str] = set()
         self._loading = asyncio.Event()
+        self._reading = asyncio.Lock()
         self._stale: set[str] = set()  # servers whose ports changed
         self._stale_known = asyncio.Event()
 
@@ -79,7 +80,8 @@ class HostDesk:
             await self.world.sleep(0.2)
 
     async def _load(self, names: set[str]) -> None:
-        async with self.database.connection() as conn:
+        """One after another: what was read first must not come into the table last."""
+        async with self._reading, self.database.connection() as conn:
             self.table.label(await aggregates.labels(conn))
             self.table.load(await hosts.all(conn, sorted(names)))
 

@@ -75,7 +75,6 @@ class QosSpecs:
             await rows.delete(conn, row.id)
 
     async def types(self, ctx: Context, qos_id: str) -> list[TypeName]:
-        rules.admin(ctx, f"{POLICY}:get")
         row = await self.get(ctx, qos_id)
         async with self._database.connection() as conn:
             return await rows.types(conn, row.id)

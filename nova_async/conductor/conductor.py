@@ -18,6 +18,7 @@ from nova_async.conductor.reconcilers.guests import GuestsReconciler
 from nova_async.conductor.reconcilers.routers import RoutersReconciler
 from nova_async.conductor.reconcilers.usage_audits import UsageAuditor
 from nova_async.conductor.workflows import DEFINITIONS
+from nova_async.conductor.workflows.segments import looking_first
 from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Database, hosts
@@ -62,7 +63,7 @@ class Conductor:
         self.table = HostTable(world, config.compute.down_seconds)
         self.engine: Engine[Parts] = Engine(
             database,
-            DEFINITIONS,
+            DEFINITIONS if config.services.network == "builtin" else [looking_first(d) for d in DEFINITIONS],
             world,
             process=f"{name}/{world.uuid()[:8]}",
             workers=config.conductor.workers,

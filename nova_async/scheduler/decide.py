@@ -98,6 +98,8 @@ class Scheduler:
             yield "AlreadyTried", ~table.named(request.ignored_hosts), lambda h, r: r.ignored_hosts[h.name]
         if request.zone:
             yield "AvailabilityZone", table.in_zone(request.zone), lambda h, r: f"it is in {h.row.availability_zone}, not {r.zone}"
+        if request.reached:
+            yield "Networks", np.logical_and.reduce([table.named(hosts) for hosts in request.reached.values()]), _out_of_reach
         required, forbidden = prefilters.traits(request, self.options), prefilters.unwanted(request)
         if required or any(forbidden & known for known in table.trait_sets.known):
             suits = table.by_traits(lambda traits: required <= traits and not forbidden & traits)
@@ -209,6 +211,11 @@ def _traits(host: HostState, required: frozenset[str], forbidden: frozenset[str]
     if unwanted := forbidden & host.traits:
         return f"it has the trait {', '.join(sorted(unwanted))}"
     return None
+
+
+def _out_of_reach(host: HostState, request: Request) -> str | None:
+    missing = [network for network, hosts in request.reached.items() if host.name not in hosts]
+    return f"it reaches no segment of the network {', '.join(missing)} that has the server's subnet" if missing else None
 
 
 def _capacity(host: HostState, request: Request) -> str | None:

@@ -1,6 +1,6 @@
-"""Tell Neutron of an agent for Linux bridges on a host that there is not: ``elsewhere.py host options...``.
+"""Tell Neutron of an agent for Linux bridges on a host that there is not: ``elsewhere.py host network options...``.
 
-Ports can be bound to that host, and are wired by nobody. Runs in the services' own environment.
+Ports can be bound to that host, and are wired by nobody. It has a card in the physical network. Runs in the services' own environment.
 """
 
 import sys
@@ -14,7 +14,7 @@ from neutron_lib.agent import topics
 from oslo_config import cfg
 
 SECONDS = 10
-host, *options = sys.argv[1:]
+host, network, *options = sys.argv[1:]
 config.register_common_config_options()
 agent.register_agent_state_opts_helper(cfg.CONF)
 config.init(options)
@@ -26,7 +26,7 @@ state = {
     "agent_type": "Linux bridge agent",
     "configurations": {
         "bridge_mappings": {},
-        "interface_mappings": {},
+        "interface_mappings": {network: "eth9"},
         "tunnel_types": ["vxlan"],
         "tunneling_ip": "192.0.2.1",
         "devices": 0,

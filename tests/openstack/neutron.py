@@ -1,4 +1,4 @@
-"""A real Neutron with the agents of one host: Linux bridges and VXLAN, DHCP, and the way to the metadata service."""
+"""A real Neutron with the agents of one host: Linux bridges, VXLAN and routed networks, DHCP, and the way to the metadata service."""
 
 import socket
 from pathlib import Path
@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 METADATA_PORT, METADATA_SECRET = 8775, "shared-for-tests"
 AGENTS = 4
 ELSEWHERE = "elsewhere"  # a host with an agent's signs of life, and no more
+NEAR, FAR = "near0", "far0"  # physical networks: our host has a card in the first, and the other host one in the second
 AS_WE_ARE = "env"  # in place of sudo: the agents are root already
 
 
 def start(services: "RealServices", port: int) -> None:
     programs = services.programs
     files = configuration(services, port)
+    programs.run("ip", "link", "add", NEAR, "type", "dummy")
+    programs.run("ip", "link", "set", NEAR, "up")
     common = [word for path in files for word in ("--config-file", path)]
     programs.run("neutron-db-manage", *common, "upgrade", "head")
     programs.start("neutron", "neutron-server", *common, port=port)
     for agent in ("linuxbridge", "dhcp", "metadata"):
         programs.start(f"neutron-{agent}", f"neutron-{agent}-agent", *common)
-    programs.start(f"neutron-{ELSEWHERE}", "python", "-P", str(Path(__file__).with_name("elsewhere.py")), ELSEWHERE, *common)
+    programs.start(f"neutron-{ELSEWHERE}", "python", "-P", str(Path(__file__).with_name("elsewhere.py")), ELSEWHERE, FAR, *common)
 
 
 def configuration(services: "RealServices", port: int) -> list[str]:
@@ -34,7 +37,7 @@ def configuration(services: "RealServices", port: int) -> list[str]:
     server: dict[str, dict[str, Any]] = {
         "DEFAULT": {
             "core_plugin": "ml2",
-            "service_plugins": "",
+            "service_plugins": "segments",
             "transport_url": rabbitmq.URL,
             "bind_host": programs.address,
             "bind_port": port,
@@ -69,6 +72,8 @@ def configuration(services: "RealServices", port: int) -> list[str]:
             "extension_drivers": "port_security",
         },
         "ml2_type_vxlan": {"vni_ranges": "1:1000"},
+        "ml2_type_flat": {"flat_networks": f"{NEAR},{FAR}"},
+        "linux_bridge": {"physical_interface_mappings": f"{NEAR}:{NEAR}"},
         "vxlan": {"enable_vxlan": "true", "local_ip": programs.address},
         "securitygroup": {"firewall_driver": "iptables", "enable_ipset": "false"},
     }

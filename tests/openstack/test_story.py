@@ -11,6 +11,7 @@ from openstack.connection import Connection
 
 from tests.openstack.conftest import Site, site
 from tests.openstack.ports import change_hosts
+from tests.openstack.segments import goes_where_its_network_is
 from tests.openstack.volumes import is_a_volume_service
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::Warning")]
@@ -61,6 +62,7 @@ def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: 
 
         if "network" in kinds:
             change_hosts(place, second)
+            goes_where_its_network_is(place, user, image.id)
         for server in (first, second):
             user.compute.delete_server(server)
         for server in (first, second):

@@ -314,3 +314,13 @@ def test_hosts_that_give_cpus_away_are_seen_to_have_fewer() -> None:
         given = numa.fit(hosts.states[0].topology, hosts.states[0].used, pinned().topology)
         if isinstance(given, Fit):
             hosts.fitted("id-a", given)
+
+
+def test_hosts_that_do_not_reach_a_network_say_which() -> None:
+    hosts = table(*(row(name) for name in ("both", "one", "none")))
+    reached = {"net-a": ["both", "one"], "net-b": ["both"]}
+    assert hosts_of(decide(hosts, request(reached=reached))) == ["both"]
+    decision = decide(hosts, request(reached=reached | {"net-c": []}))
+    assert decision.counts == {"Networks": 3}
+    assert decision.refusals["one"].reason == "it reaches no segment of the network net-b, net-c that has the server's subnet"
+    assert hosts_of(decide(hosts, request(reached=reached, forced_host="one"))) == [], "nobody can force a cable"

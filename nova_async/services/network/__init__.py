@@ -70,6 +70,10 @@ class NetworkService(Protocol):
         """Bind all ports that the server has to another host, or ("") to none. Safe to repeat."""
         ...
 
+    async def reach(self, ctx: Context, *, instance_id: str, requests: list[NetworkRequest]) -> dict[str, list[str]]:
+        """Networks that not every host reaches, each with the hosts that do: of the server's ports, and of those that are asked for."""
+        ...
+
     async def ports(self, ctx: Context, *, instance_id: str) -> list[PortSpec]:
         """The ports of a server as they are bound now."""
         ...

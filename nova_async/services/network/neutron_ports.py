@@ -23,6 +23,11 @@ def fits(port: dict[str, Any]) -> bool:
     return port.get("binding:vif_type") in WIRED
 
 
+def may_boot(port: dict[str, Any]) -> bool:
+    """Whether it has its addresses, gets them with its host (on a routed network), or is to have none."""
+    return bool(port.get("fixed_ips")) or port.get("ip_allocation") in ("deferred", "none")
+
+
 def spec(port: dict[str, Any], network: dict[str, Any], subnets: dict[str, dict[str, Any]], *, plug: bool) -> PortSpec:
     """The bridge is named as Neutron's agent does; the gateway is the first IPv4 subnet's."""
     addresses = [(ip["ip_address"], subnets[ip["subnet_id"]]) for ip in port.get("fixed_ips") or [] if ip["subnet_id"] in subnets]

@@ -19,7 +19,8 @@ from nova_async.services.network import NetworkRequest
 from nova_async.services.network.checks import is_uuid, judged, not_allocated, well_formed
 from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.neutron_bindings import RemoteBindings
-from nova_async.services.network.neutron_ports import CARD, FAILED, card_of, fits, spec
+from nova_async.services.network.neutron_ports import CARD, FAILED, card_of, fits, may_boot, spec
+from nova_async.services.network.neutron_segments import RemoteSegments
 from nova_async.world import World
 
 Thing = dict[str, Any]
@@ -36,6 +37,7 @@ class RemoteNetworks:
         base = versioned(url, "v2.0").removesuffix("/v2.0") if isinstance(url, str) else url
         self._client = ServiceClient("network", base, world, tokens)
         self._bindings = RemoteBindings(self._client)
+        self._segments = RemoteSegments(self._list)
         self.plug = plugs_ports(config)
 
     async def close(self) -> None:
@@ -118,6 +120,12 @@ class RemoteNetworks:
                 await self._change_port(port["id"], binding)
         return await self._bound(instance_id)
 
+    async def reach(self, ctx: Context, *, instance_id: str, requests: list[NetworkRequest]) -> dict[str, list[str]]:
+        """See ``NetworkService.reach``."""
+        bound = await self._of(instance_id)
+        brought = await self._some("ports", [r.port_id for r in requests])
+        return await self._segments.hosts([r for r in requests if not bound], bound or brought)
+
     async def ports(self, ctx: Context, *, instance_id: str) -> list[PortSpec]:
         return await self._specs(await self._of(instance_id))
 
@@ -195,7 +203,7 @@ class RemoteNetworks:
             default_group=next((g["id"] for g in groups if g["name"] == DEFAULT), ""),
             networks=[_surveyed(n, ctx, subnets, taken) for n in sorted(seen.values(), key=lambda n: str(n.get("created_at")))],
             ports=[
-                {"id": p["id"], "network_id": p["network_id"], "in_use": bool(p.get("device_id")), "addressed": bool(p.get("fixed_ips"))}
+                {"id": p["id"], "network_id": p["network_id"], "in_use": bool(p.get("device_id")), "addressed": may_boot(p)}
                 for p in ports
                 if ctx.is_admin or p.get("project_id") == ctx.project_id
             ],

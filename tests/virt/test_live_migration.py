@@ -206,6 +206,19 @@ async def test_libvirt_that_waits_for_ever_when_a_migration_is_called_off_is_rou
     await pair.stayed(guest)
 
 
+async def test_so_is_one_that_a_worker_left_behind_which_is_no_more(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = await pair.spawn()
+    await pair.source.ready(guest)
+    monkeypatch.setattr(domains, "has_job", lambda domain: domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED)
+    monkeypatch.setattr(going, "HANGS_SECONDS", 1.0)
+    assert await pair.source.driver.abort_live(guest.instance_id) is False
+    assert await pair.source.state(guest) is PowerState.RUNNING
+    monkeypatch.setattr(domains, "has_job", lambda domain: True)
+    monkeypatch.setattr(going, "CALL_OFF_SECONDS", 2.0)
+    with pytest.raises(Error, match="has not ended"):
+        await pair.source.driver.abort_live(guest.instance_id)
+
+
 @pytest.mark.hosts
 @pytest.mark.options(live_migration_mib_per_second=8)
 async def test_a_migration_that_is_forced_ends_and_the_guest_goes_on(pair: Pair) -> None:

@@ -436,6 +436,11 @@ def live_progress(domain: libvirt.virDomain) -> LiveProgress:
     return LiveProgress(**{name: int(told.get(name, 0)) for name in LiveProgress.__struct_fields__})
 
 
+def has_job(domain: libvirt.virDomain) -> bool:
+    """Whether libvirt migrates or saves it now."""
+    return bool(domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE)
+
+
 def abort_job(domain: libvirt.virDomain) -> None:
     """Succeeds when there is none."""
     try:

@@ -12,7 +12,7 @@ import libvirt
 import msgspec
 
 from nova_async import log
-from nova_async.errors import Conflict, Error, Unavailable, plain
+from nova_async.errors import Conflict, Error, NotFound, Unavailable, plain
 from nova_async.model.guests import GuestSpec, LiveProgress
 from nova_async.model.power import PowerState
 from nova_async.virt.driver import Progress
@@ -60,7 +60,7 @@ class Going(LibvirtBase):
             leaving = self._leaving[guest.instance_id] = Leaving()
             try:
                 async with self._turn(leaving):
-                    await self._domain(guest.instance_id, domains.abort_job)  # of a worker that is no more
+                    await self._end_stray(guest.instance_id)
                     await self._go(guest, generation, to_host, block, msgspec.convert(ticket, tunnel.Ticket), leaving, progress)
             except (*LOST, Error) as error:
                 raise _told(error, leaving) from None
@@ -202,6 +202,22 @@ class Going(LibvirtBase):
                     leaving.called_off.set()
         await moving
 
+    async def _end_stray(self, instance_id: str) -> None:
+        """A migration that was begun by a worker which is no more is called off. Raises ``Unavailable`` where libvirt does not end it."""
+        leaving = Leaving()
+        try:
+            async with asyncio.timeout(CALL_OFF_SECONDS):
+                while await self._domain(instance_id, domains.has_job):
+                    leaving.progress = await self._measured(instance_id) or leaving.progress
+                    await self._call_off(instance_id, leaving)
+                    await self._world.sleep(LOOK_SECONDS)
+        except NotFound:
+            return  # it has just left
+        except TimeoutError:
+            raise Unavailable(f"A migration of server {instance_id} that was called off has not ended.") from None
+        if leaving.roused:
+            await self._domain(instance_id, domains.unpause)
+
     async def _called_off(self, instance_id: str, moving: "asyncio.Future[None]", leaving: Leaving) -> None:
         async with asyncio.timeout(CALL_OFF_SECONDS):
             while not moving.done():
@@ -239,7 +255,7 @@ class Going(LibvirtBase):
             leaving.called_off.set()
             await leaving.ended.wait()
         elif await self._look(instance_id) is not None:
-            await self._domain(instance_id, domains.abort_job)  # of a worker that is no more
+            await self._end_stray(instance_id)
         return await self._look(instance_id) is None
 
     async def force_live(self, instance_id: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from nova_async.errors import Invalid
+from nova_async.errors import Error, Invalid
 from nova_async.processes import run
 
 SECRET = ("--object", "secret,id=key,file=/dev/stdin")  # what the tool is told
@@ -13,6 +13,8 @@ FORMATS = frozenset({"raw", "qcow2"})
 CONVERT_SECONDS = 1800.0
 CHANGE_SECONDS = 120.0
 LUKS_MILLISECONDS = 100  # of making a key of a passphrase hard to guess: ours are 256 bits of chance
+LUKS_TRIES = 20
+UNMEASURED = "Unable to get accurate CPU usage"  # QEMU, where the kernel counted no time for its first trial: the next may be counted
 CONVERT_BYTES = 2 * 2**30  # address space: 64 threads with stacks of 8 MiB, and their buffers
 
 
@@ -72,7 +74,13 @@ async def make_luks(path: Path, size: int, luks: Luks) -> None:
     """An encrypted volume that shows ``size`` bytes: of nothing in particular, as long as nobody has written them."""
     how = f"key-secret=key,cipher-alg=aes-{luks.bits},cipher-mode=xts,ivgen-alg=plain64,hash-alg=sha256,iter-time={LUKS_MILLISECONDS}"
     words = ("create", "-q", *SECRET, "-f", "luks", "-o", how, "--", _file(path), str(size))
-    await run("qemu-img", *words, deadline=CHANGE_SECONDS, told=luks.passphrase.encode())
+    for left in reversed(range(LUKS_TRIES)):
+        try:
+            await run("qemu-img", *words, deadline=CHANGE_SECONDS, told=luks.passphrase.encode())
+            return
+        except Error as error:
+            if not left or UNMEASURED not in (error.detail or ""):
+                raise
 
 
 async def convert_into_luks(source: Path, source_format: str, target: Path, luks: Luks) -> None:

@@ -499,6 +499,7 @@ CREATE TABLE volume_snapshots (
     metadata    jsonb NOT NULL DEFAULT '{}'::jsonb,
     created_at  timestamp with time zone NOT NULL DEFAULT now(),
     updated_at  timestamp with time zone,
+    progress    text,
     CONSTRAINT volume_snapshots_pkey PRIMARY KEY (id),
     CONSTRAINT volume_snapshots_volume_fkey FOREIGN KEY (volume_id) REFERENCES volumes(id)
 );
@@ -702,6 +703,14 @@ CREATE TABLE port_bindings (
     profile  jsonb NOT NULL,
     CONSTRAINT port_bindings_key PRIMARY KEY (port_id, host),
     CONSTRAINT port_bindings_port_id_fkey FOREIGN KEY (port_id) REFERENCES ports(id) ON DELETE CASCADE
+);
+
+CREATE TABLE volume_services (
+    name       text NOT NULL,
+    disabled   boolean NOT NULL DEFAULT false,
+    reason     text,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT volume_services_pkey PRIMARY KEY (name)
 );
 
 ALTER TABLE volume_types ADD CONSTRAINT volume_types_qos_specs_fkey FOREIGN KEY (qos_specs_id) REFERENCES volume_qos_specs(id);

@@ -101,6 +101,7 @@ class SnapshotRow(msgspec.Struct, kw_only=True):
     description: str | None
     size: int  # GiB
     status: str
+    progress: str | None  # where a host told it
     metadata: dict[str, str]
     created_at: datetime
     updated_at: datetime | None

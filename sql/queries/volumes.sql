@@ -118,7 +118,7 @@ ON CONFLICT (id) DO NOTHING
 
 -- snapshots --
 -- Newest first. $1 project, or null for all; $2 ids or null; $3 names or null; $4 volumes or null
-SELECT s.id, s.volume_id, s.project_id, s.user_id, s.name, s.description, s.size, s.status, s.metadata, s.created_at, s.updated_at
+SELECT s.id, s.volume_id, s.project_id, s.user_id, s.name, s.description, s.size, s.status, s.progress, s.metadata, s.created_at, s.updated_at
 FROM volume_snapshots s
 WHERE ($1::text IS NULL OR s.project_id = $1) AND ($2::uuid[] IS NULL OR s.id = ANY ($2)) AND ($3::text[] IS NULL OR s.name = ANY ($3))
   AND ($4::uuid[] IS NULL OR s.volume_id = ANY ($4))
@@ -134,6 +134,7 @@ UPDATE volume_snapshots SET
     name = CASE WHEN $2::jsonb ? 'name' THEN $2 ->> 'name' ELSE name END,
     description = CASE WHEN $2 ? 'description' THEN $2 ->> 'description' ELSE description END,
     status = coalesce($2 ->> 'status', status),
+    progress = coalesce($2 ->> 'progress', progress),
     metadata = coalesce($2 -> 'metadata', metadata),
     updated_at = now()
 WHERE id = $1

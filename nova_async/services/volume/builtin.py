@@ -16,6 +16,7 @@ from nova_async.errors import Invalid, NotFound
 from nova_async.services.image import ImageService
 from nova_async.services.volume import Attachment, Snapshot, Volume, Wanted
 from nova_async.services.volume.attachments import Attachments
+from nova_async.services.volume.backend import Backend
 from nova_async.services.volume.encryption import Encryptions
 from nova_async.services.volume.exports import Exports, shared_key
 from nova_async.services.volume.jobs import Jobs
@@ -39,9 +40,10 @@ class BuiltinVolumes:
     ) -> None:
         self.database, self.config, self.world, self.store = database, config, world, store
         self.host = config.compute.host or socket.gethostname()
+        self.backend = Backend(database, self.host)
         self.exports = Exports(database, config, world, store, self.host, authority)
         self.keys = Keys(config.state / "volume.key")
-        self.jobs = Jobs(database, world, store, images, self.exports, self.keys)
+        self.jobs = Jobs(database, world, store, images, self.exports, self.keys, self.backend)
         self.quotas = Quotas(database, config)
         self.types = Types(database, world)
         self.encryptions = Encryptions(database, world)

@@ -10,6 +10,7 @@ from nova_async.services.volume import versions
 from nova_async.services.volume.builtin import BuiltinVolumes
 from nova_async.services.volume.handlers.about import AboutHandlers
 from nova_async.services.volume.handlers.attachments import AttachmentHandlers
+from nova_async.services.volume.handlers.backends import BackendHandlers
 from nova_async.services.volume.handlers.base import VERSION, Call
 from nova_async.services.volume.handlers.encryptions import EncryptionHandlers
 from nova_async.services.volume.handlers.qos import QosHandlers
@@ -45,7 +46,8 @@ def application(service: BuiltinVolumes, tokens: Tokens, world: World, config: C
     app.router.add_get("/", about.choices, name=OPEN + "-root")
     app.router.add_get("/v3", about.version, name=OPEN + "-three")
     app.router.add_get("/v3/", about.version, name=OPEN + "-slash")
-    nouns = (VolumeHandlers, SnapshotHandlers, AttachmentHandlers, TypeHandlers, EncryptionHandlers, QosHandlers, TransferHandlers)
+    things = (VolumeHandlers, SnapshotHandlers, AttachmentHandlers, TransferHandlers)
+    nouns = (*things, TypeHandlers, EncryptionHandlers, QosHandlers, BackendHandlers)
     routes = [route for noun in nouns for route in noun(service, config).routes()] + about.routes()
     for method, path, call in routes:
         app.router.add_route(method, "/v3" + path, call)

@@ -19,6 +19,7 @@ from nova_async.errors import Conflict, Error, Unavailable, plain
 from nova_async.qemu_img import Luks
 from nova_async.services.image import ImageService
 from nova_async.services.volume import encryption
+from nova_async.services.volume.backend import Backend
 from nova_async.services.volume.exports import Exports
 from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.store import Copier, VolumeStore
@@ -41,9 +42,11 @@ class Grown(Protocol):
 
 
 class Jobs:
-    def __init__(self, database: Database, world: World, store: VolumeStore, images: ImageService, exports: Exports, keys: Keys) -> None:
+    def __init__(
+        self, database: Database, world: World, store: VolumeStore, images: ImageService, exports: Exports, keys: Keys, backend: Backend
+    ) -> None:
         self._database, self._world, self._store, self._images = database, world, store, images
-        self._exports, self._keys = exports, keys
+        self._exports, self._keys, self._backend = exports, keys, backend
         self._owner = world.uuid()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -203,6 +206,10 @@ class Jobs:
 
     async def _create(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)
+        async with self._database.connection() as conn:
+            [kind] = await volume_types.types(conn, None, [volume.type_id])
+            if why := await self._backend.refusal(conn, kind.extra_specs):
+                raise Error(why)
         if snapshot := job.input.get("snapshot"):
             await self._store.clone(snapshot, volume.id, volume.size, encrypted=volume.encrypted)
         elif source := job.input.get("volume"):

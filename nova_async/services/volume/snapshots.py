@@ -86,13 +86,13 @@ class Snapshots:
             raise Invalid(f"Invalid input for field/attribute status. Value: {status}.")
         await self.change(ctx, snapshot_id, status=status)
 
-    async def follow(self, ctx: Context, snapshot_id: str, status: str) -> None:
+    async def follow(self, ctx: Context, snapshot_id: str, status: str, progress: str | None = None) -> None:
         """As a host tells that it takes part. Raises ``Invalid`` for what does not follow on the snapshot's status."""
         async with self._database.transaction() as conn:
             row = await self._seen(conn, ctx, snapshot_id, lock=True)
             if status not in rules.SNAPSHOT_FOLLOWS.get(row.status, ()):
                 raise Invalid(f"Invalid snapshot: {row.id} is {row.status}; it cannot become {status}.")
-            await rows.change_snapshot(conn, row.id, status=status)
+            await rows.change_snapshot(conn, row.id, status=status, **({"progress": progress} if progress else {}))
 
     async def _seen(self, conn: Connection, ctx: Context, snapshot_id: str, *, lock: bool = False) -> SnapshotRow:
         row = await rows.snapshot(conn, rules.well_formed("Snapshot", snapshot_id), lock=lock)

@@ -8,9 +8,8 @@ from nova_async.db.volume_types import EncryptionRow, MessageRow, TypeRow
 from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
 from nova_async.services.volume import versions as v
 from nova_async.services.volume.attachments import HAD
+from nova_async.services.volume.backend import BACKEND
 from nova_async.services.volume.jobs import MESSAGE_DAYS
-
-BACKEND = "file"
 
 
 def moment(value: datetime | None) -> str | None:
@@ -111,7 +110,7 @@ def snapshot(row: SnapshotRow, version: int) -> dict[str, Any]:
     """As show and detailed lists have it."""
     return {
         **snapshot_summary(row, version),
-        "os-extended-snapshot-attributes:progress": "100%" if row.status == "available" else "0%",
+        "os-extended-snapshot-attributes:progress": row.progress or ("100%" if row.status == "available" else "0%"),
         "os-extended-snapshot-attributes:project_id": row.project_id,
     }
 

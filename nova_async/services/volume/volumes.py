@@ -15,6 +15,7 @@ from nova_async.db.volumes import NewVolume, SnapshotRow, VolumeRow
 from nova_async.errors import Conflict, Forbidden, Invalid, NotFound
 from nova_async.services.image import Image, ImageService
 from nova_async.services.volume import encryption, rules
+from nova_async.services.volume.backend import unserved
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.store import GIB
@@ -189,6 +190,8 @@ class Volumes:
                 raise Invalid(
                     "Invalid volume: what is encrypted, or shall be, cannot change its type: its data would have to be written anew."
                 )
+            if why := unserved(type_row.extra_specs):
+                raise Invalid(f"Invalid volume: {why}")
             multiattach = "true" in type_row.extra_specs.get("multiattach", "").lower()
             if multiattach != row.multiattach and row.status != "available":
                 raise Invalid("Invalid volume: Changing multiattach on a volume that is in use is not allowed.")

@@ -1,4 +1,4 @@
-"""What is no volume: versions, limits, quotas, zones, services, messages, extensions, and what this service does not have."""
+"""What is no volume: versions, limits, quotas, zones, messages, extensions, and what this service does not have."""
 
 import re
 from typing import Any
@@ -25,8 +25,10 @@ EMPTY = {
 }
 PLURALS = {"default-types": "default_types"}
 EXTENSIONS = {
+    "capabilities": "Capabilities",
     "os-availability-zone": "AvailabilityZones",
     "os-extended-snapshot-attributes": "ExtendedSnapshotAttributes",
+    "os-hosts": "Hosts",
     "os-quota-sets": "Quotas",
     "qos-specs": "Qos_specs_manage",
     "os-services": "Services",
@@ -53,8 +55,6 @@ class AboutHandlers(Handlers):
             ("GET", "/os-quota-class-sets/{id}", self.quota_class),
             ("PUT", "/os-quota-class-sets/{id}", self.set_quota_class),
             ("GET", "/os-availability-zone", self.zones),
-            ("GET", "/os-services", self.services),
-            ("GET", "/scheduler-stats/get_pools", self.pools),
             ("GET", "/messages", self.messages),
             ("GET", "/messages/{id}", self.message),
             ("DELETE", "/messages/{id}", self.delete_message),
@@ -138,42 +138,6 @@ class AboutHandlers(Handlers):
     async def zones(self, request: web.Request) -> web.StreamResponse:
         zone = {"zoneName": self.service.volumes.zone, "zoneState": {"available": True}}
         return json_response({"availabilityZoneInfo": [zone]})
-
-    async def services(self, request: web.Request) -> web.StreamResponse:
-        rules.admin(context_of(request), "volume_extension:services:index")
-        common = {
-            "status": "enabled",
-            "state": "up",
-            "zone": self.service.volumes.zone,
-            "updated_at": views.moment(self.service.world.now()),
-            "disabled_reason": None,
-        }
-        found: list[dict[str, Any]] = [
-            {"binary": "cinder-scheduler", "host": self.service.host, **common},
-            {"binary": "cinder-volume", "host": f"{self.service.host}@{views.BACKEND}", **common, "backend_state": "up"},
-        ]
-        if binary := request.query.get("binary"):
-            found = [service for service in found if service["binary"] == binary]
-        if host := request.query.get("host"):  # with its back end, or all of the host
-            found = [service for service in found if host in (service["host"], service["host"].partition("@")[0])]
-        return json_response({"services": found})
-
-    async def pools(self, request: web.Request) -> web.StreamResponse:
-        rules.admin(context_of(request), "scheduler_extension:scheduler_stats:get_pools")
-        total, free = await self.service.store.space()
-        pool = {
-            "volume_backend_name": views.BACKEND,
-            "storage_protocol": "file",
-            "total_capacity_gb": total,
-            "free_capacity_gb": free,
-            "reserved_percentage": 0,
-            "multiattach": True,
-            "vendor_name": "nova_async",
-            "driver_version": "1.0",
-        }
-        name = f"{self.service.host}@{views.BACKEND}#{views.BACKEND}"
-        detail = request.query.get("detail", "").lower() in f.TRUE
-        return json_response({"pools": [{"name": name} | ({"capabilities": pool} if detail else {})]})
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         async with self.service.database.connection() as conn:

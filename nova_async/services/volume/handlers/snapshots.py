@@ -1,5 +1,8 @@
 """Snapshots of volumes."""
 
+import re
+from typing import Any
+
 from aiohttp import web
 
 from nova_async.db.volumes import SnapshotRow
@@ -97,6 +100,10 @@ class SnapshotHandlers(Handlers):
             case "os-reset_status":
                 status = f.read(body, "os-reset_status", {"status": f.text}, required=("status",))["status"]
                 await self.service.snapshots.set_status(ctx, _id(request), status)
+            case "os-update_snapshot_status":
+                rules.writer(ctx)
+                told = f.read(body, "os-update_snapshot_status", {"status": f.text, "progress": _percent}, required=("status",))
+                await self.service.snapshots.follow(ctx, _id(request), told["status"], told.get("progress"))
             case "os-force_delete":
                 rules.admin(ctx, "volume_extension:snapshot_admin_actions:force_delete")
                 await self.service.snapshots.delete(ctx, _id(request), force=True)
@@ -106,6 +113,12 @@ class SnapshotHandlers(Handlers):
 
     async def _get(self, request: web.Request) -> SnapshotRow:
         return await self.service.snapshots.get(context_of(request), _id(request))
+
+
+def _percent(name: str, value: Any) -> str | None:
+    if value is not None and not re.fullmatch(r"(100|[0-9]{1,2})%", str(value)):
+        raise Invalid(f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. A percentage is expected, such as 80%.")
+    return value if value is None else str(value)
 
 
 def _id(request: web.Request) -> str:

@@ -159,6 +159,7 @@ CREATE TABLE identity_application_credentials (
     roles        text[] NOT NULL,
     unrestricted boolean NOT NULL DEFAULT false,
     expires_at   timestamp with time zone,
+    access_rules text[] NOT NULL DEFAULT '{}'::text[],
     CONSTRAINT identity_application_credentials_pkey PRIMARY KEY (id),
     CONSTRAINT identity_application_credentials_key UNIQUE (user_id, name),
     CONSTRAINT identity_application_credentials_project_id_fkey FOREIGN KEY (project_id) REFERENCES identity_projects(id) ON DELETE CASCADE,
@@ -662,6 +663,17 @@ CREATE TABLE volume_qos_specs (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT volume_qos_specs_pkey PRIMARY KEY (id),
     CONSTRAINT volume_qos_specs_name_key UNIQUE (name)
+);
+
+CREATE TABLE identity_access_rules (
+    id      text NOT NULL,
+    user_id text NOT NULL,
+    service text NOT NULL,
+    method  text NOT NULL,
+    path    text NOT NULL,
+    CONSTRAINT identity_access_rules_pkey PRIMARY KEY (id),
+    CONSTRAINT identity_access_rules_key UNIQUE (user_id, service, method, path),
+    CONSTRAINT identity_access_rules_user_id_fkey FOREIGN KEY (user_id) REFERENCES identity_users(id) ON DELETE CASCADE
 );
 
 CREATE TABLE volume_type_encryptions (

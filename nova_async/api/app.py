@@ -21,6 +21,7 @@ from nova_async.api.routes import ROUTES
 from nova_async.api.versions import V
 from nova_async.context import Context
 from nova_async.errors import Error, Invalid, NotFound, Unauthorized, Unavailable, plain
+from nova_async.services.web import visit_of
 
 __all__ = ["Parts", "application"]
 
@@ -103,7 +104,7 @@ class Edge:
         token = http.headers.get("X-Auth-Token", "")
         if not token:
             raise Unauthorized()
-        caller = await self.parts.tokens.validate(token)
+        caller = await self.parts.tokens.validate(token, visit_of(http))
         if self.parts.callers and http.method in WITH_BODY:
             self.parts.callers.remember(request_id, token)
         outer = http.headers.get("X-OpenStack-Request-ID")

@@ -89,7 +89,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """An application credential; ``roles`` are ids."""
+    """An application credential; ``roles`` and ``access_rules`` are ids. Without rules it may be used for all that the roles allow."""
 
     id: str
     user_id: str
@@ -100,6 +100,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     roles: list[str] = []
     unrestricted: bool = False
     expires_at: datetime | None = None
+    access_rules: list[str] = []
 
 
 class LoginUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -433,7 +434,7 @@ _credential_count = Query("identity", "credential_count", int)
 
 
 async def credential_insert(conn: Connection, c: Credential) -> None:
-    values = (c.id, c.user_id, c.project_id, c.name, c.secret_hash, c.description, c.roles, c.unrestricted, c.expires_at)
+    values = (c.id, c.user_id, c.project_id, c.name, c.secret_hash, c.description, c.roles, c.unrestricted, c.expires_at, c.access_rules)
     await _credential_insert.run(conn, *values)
 
 

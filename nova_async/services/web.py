@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
 
 from nova_async import errors, log
 from nova_async.context import Context
+from nova_async.model.access_rules import Visit
 from nova_async.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,8 +34,11 @@ STATUS: dict[type[errors.Error], int] = {
 class Tokens(Protocol):
     """Who knows tokens: the built-in identity service, or a client of the real one."""
 
-    async def validate(self, token: str) -> Context:
-        """The caller behind a token; its ``request_id`` is empty. Raises ``Unauthorized`` or ``Unavailable``."""
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
+        """The caller behind a token; its ``request_id`` is empty. Raises ``Unauthorized`` or ``Unavailable``.
+
+        Raises ``Forbidden`` for a token that is bound by access rules of which none allows ``visit``: always, without one.
+        """
         ...
 
 
@@ -50,6 +55,12 @@ CONTEXT = web.RequestKey("context", Context)
 
 def context_of(request: web.Request) -> Context:
     return request[CONTEXT]
+
+
+def visit_of(request: web.Request) -> Visit:
+    """What a request asks for, for the access rules of the token that it shows."""
+    path = "/".join(unquote(segment).replace("/", "%2F") for segment in request.rel_url.raw_path.split("/"))
+    return Visit(method=request.method, path=path, service_token=request.headers.get("X-Service-Token", ""))
 
 
 def status_of(error: errors.Error) -> int:
@@ -86,7 +97,7 @@ def edge(
                     token = request.headers.get("X-Auth-Token", "")
                     if not token:
                         raise errors.Unauthorized()
-                    caller = await tokens.validate(token)
+                    caller = await tokens.validate(token, visit_of(request))
                     request[CONTEXT] = msgspec.structs.replace(caller, request_id=request_id)
                 response = await handler(request)
             except errors.Error as error:

@@ -258,21 +258,21 @@ SELECT x.id, x.name, x.domain_id, d.name AS domain_name FROM (
 WHERE x.id = ANY ($1::text[])
 
 -- credential_insert --
--- $1 id, $2 user, $3 project, $4 name, $5 secret's hash, $6 description, $7 role ids, $8 unrestricted, $9 expiry
+-- $1 id, $2 user, $3 project, $4 name, $5 secret's hash, $6 description, $7 role ids, $8 unrestricted, $9 expiry, $10 access rule ids
 INSERT INTO identity_application_credentials
-    (id, user_id, project_id, name, secret_hash, description, roles, unrestricted, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    (id, user_id, project_id, name, secret_hash, description, roles, unrestricted, expires_at, access_rules)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- credential_delete --
 DELETE FROM identity_application_credentials WHERE id = $1
 
 -- credential_show --
-SELECT id, user_id, project_id, name, secret_hash, description, roles, unrestricted, expires_at
+SELECT id, user_id, project_id, name, secret_hash, description, roles, unrestricted, expires_at, access_rules
 FROM identity_application_credentials WHERE id = $1
 
 -- credential_list --
 -- Those of the user $1, named $2 unless NULL.
-SELECT id, user_id, project_id, name, secret_hash, description, roles, unrestricted, expires_at
+SELECT id, user_id, project_id, name, secret_hash, description, roles, unrestricted, expires_at, access_rules
 FROM identity_application_credentials WHERE user_id = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name
 
 -- credential_count --

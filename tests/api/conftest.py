@@ -21,6 +21,7 @@ from nova_async.context import Context
 from nova_async.db import Connection, Database
 from nova_async.db.embedded import EmbeddedPostgres
 from nova_async.errors import Conflict, Invalid, NotFound, TooLarge, Unauthorized, Unavailable
+from nova_async.model.access_rules import Visit
 from nova_async.model.consoles import ConsoleAddress
 from nova_async.services.image import Image
 from nova_async.services.network import NetworkRequest
@@ -66,7 +67,7 @@ CALLERS: dict[str, Context] = {
 class TableOfTokens:
     """The token is the caller's name."""
 
-    async def validate(self, token: str) -> Context:
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
         if token not in CALLERS:
             raise Unauthorized()
         return CALLERS[token]

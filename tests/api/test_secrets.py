@@ -7,6 +7,7 @@ import pytest
 
 from nova_async.context import Context
 from nova_async.errors import Unauthorized
+from nova_async.model.access_rules import Visit
 from nova_async.services.volume import Volume
 from tests import fuse
 from tests.api.conftest import CALLERS, IMAGE, MISSING_PROJECT, VOLUME, Answer, Api
@@ -22,7 +23,7 @@ Request = Callable[[Api, str], Awaitable[Answer]]
 
 
 class OneToken:
-    async def validate(self, token: str) -> Context:
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
         if token == TOKEN:
             return CALLERS["admin"]
         if token not in CALLERS:

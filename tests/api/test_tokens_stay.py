@@ -16,6 +16,7 @@ from nova_async.bus.messages import Message
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.errors import Unauthorized
+from nova_async.model.access_rules import Visit
 from nova_async.services.callers import CallersTokens
 from tests.cloud import USER, Cloud, cloud
 
@@ -24,7 +25,7 @@ PASSWORD = "a-password-of-the-callers"
 
 
 class Tokens:
-    async def validate(self, token: str) -> Context:
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
         if token != BEARER:
             raise Unauthorized
         return msgspec.structs.replace(USER, roles=("admin", "manager", "member", "reader"))

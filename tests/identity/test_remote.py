@@ -7,7 +7,8 @@ import pytest
 from aiohttp import ClientTimeout, web
 
 from nova_async.config import Identity
-from nova_async.errors import Unauthorized, Unavailable
+from nova_async.errors import Forbidden, Unauthorized, Unavailable
+from nova_async.model.access_rules import Visit
 from nova_async.services.identity import remote
 from nova_async.services.identity.bootstrap import Secrets
 from nova_async.services.identity.builtin import BuiltinIdentity
@@ -16,6 +17,7 @@ from nova_async.world import RealWorld, SimulatedWorld
 
 from .client import Client
 from .conftest import free_port
+from .test_access_rules import SERVERS, make, robot
 
 
 @pytest.fixture
@@ -41,6 +43,23 @@ async def test_a_scope_of_system_or_domain_is_understood(
     for scope in ({"system": {"all": True}}, {"domain": {"id": "default"}}):
         await anybody.login("admin", secrets.admin.password, **scope)
         assert await tokens.validate(anybody.token) == await identity.validate(anybody.token)
+
+
+async def test_both_hold_a_token_to_its_access_rules(
+    tokens: RemoteTokens, identity: BuiltinIdentity, options: Identity, demo: Client, admin: Client, anybody: Client
+) -> None:
+    await robot(anybody, (await make(demo, "robot", SERVERS)).body["application_credential"])
+    allowed = Visit(method="GET", path="/compute/v2.1/servers")
+    other = Visit(method="POST", path="/compute/v2.1/servers")
+    of_a_service = Visit(method="POST", path="/compute/v2.1/servers", service_token=await tokens.source.token())
+
+    for known in (tokens, identity):
+        told = await known.validate(anybody.token, allowed)
+        assert told.user_id == (await known.validate(demo.token)).user_id
+        assert await known.validate(anybody.token, of_a_service) == told
+        for refused in (other, None):
+            with pytest.raises(Forbidden):
+                await known.validate(anybody.token, refused)
 
 
 async def test_both_know_which_projects_there_are(

@@ -15,6 +15,7 @@ from nova_async.config import Config, load
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.errors import Unauthorized
+from nova_async.model.access_rules import Visit
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.services.image.builtin import BuiltinImages
 from nova_async.services.image.http import application
@@ -34,7 +35,7 @@ QCOW2 = blank_qcow2(1)
 class KnownTokens:
     """The token is the name."""
 
-    async def validate(self, token: str) -> Context:
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
         if token not in PEOPLE:
             raise Unauthorized()
         return PEOPLE[token]

@@ -15,6 +15,7 @@ from nova_async.config import load
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.errors import Unauthorized
+from nova_async.model.access_rules import Visit
 from nova_async.services.network import NetworkRequest
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.http import application
@@ -31,7 +32,7 @@ CALLERS = {
 class Words:
     """``Tokens`` where a caller's name is the token."""
 
-    async def validate(self, token: str) -> Context:
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
         if token not in CALLERS:
             raise Unauthorized()
         return CALLERS[token]

@@ -10,6 +10,7 @@ from nova_async.config import load
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound, Unsupported
+from nova_async.model.access_rules import Visit
 from nova_async.services.network import NetworkRequest, NetworkService
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.http import application
@@ -29,7 +30,7 @@ ABSENT = "00000000-0000-4000-8000-000000000000"
 class Words:
     """Where a caller's name is the token; ours is the administrator's."""
 
-    async def validate(self, token: str) -> Context:
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
         return CALLERS[token]
 
     async def token(self) -> str:

@@ -83,7 +83,7 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
             "tempest_roles": "member",
         },
         "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": login["region"], "ca_certificates_file": authority},
-        "identity-feature-enabled": {"application_credentials": True, "access_rules": False, "trust": False},
+        "identity-feature-enabled": {"application_credentials": True, "access_rules": True, "trust": False},
         "compute": {
             "image_ref": images[0],
             "image_ref_alt": images[1],

@@ -19,6 +19,7 @@ from nova_async.config import Config, load
 from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.errors import Unauthorized
+from nova_async.model.access_rules import Visit
 from nova_async.services.image.blank import blank_qcow2
 from nova_async.services.image.builtin import BuiltinImages
 from nova_async.services.volume.builtin import BuiltinVolumes
@@ -42,7 +43,7 @@ EXPORT_PORTS = 17_000 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2
 class KnownTokens:
     """The token is the name."""
 
-    async def validate(self, token: str) -> Context:
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
         if token not in PEOPLE:
             raise Unauthorized()
         return PEOPLE[token]

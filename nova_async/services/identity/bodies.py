@@ -93,6 +93,15 @@ class RoleRef(Struct, kw_only=True):
     name: Long | None = None
 
 
+class AccessRuleBody(Struct, kw_only=True):
+    """By id, one that the user has already; else all of the others."""
+
+    id: Id | None = None
+    service: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9-]+$")] | None = None
+    method: Literal["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"] | None = None
+    path: Annotated[str, Meta(max_length=225, pattern=r"^/")] | None = None
+
+
 class CredentialBody(Struct, kw_only=True):
     name: Long
     secret: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
@@ -100,7 +109,7 @@ class CredentialBody(Struct, kw_only=True):
     expires_at: Annotated[str, Meta(max_length=64)] | None = None
     roles: Annotated[list[RoleRef], Meta(max_length=100)] | None = None
     unrestricted: bool = False
-    access_rules: list[Any] | None = None
+    access_rules: Annotated[list[AccessRuleBody], Meta(max_length=100)] | None = None
 
 
 class TagsBody(Struct, kw_only=True):

@@ -1,14 +1,17 @@
 """The built-in identity service: knows tokens, and changes what they may."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from nova_async.config import Config
 from nova_async.context import Context
-from nova_async.db import Connection, Database, identity_tokens
+from nova_async.db import Connection, Database, identity_access_rules, identity_tokens
 from nova_async.db import identity as db
 from nova_async.errors import Unauthorized
+from nova_async.model.access_rules import AccessRule, Visit
+from nova_async.services import access_rules
 from nova_async.services.identity.bootstrap import Secrets, bootstrap, ensure_key
 from nova_async.services.identity.passwords import Passwords, Patience
 from nova_async.services.identity.revocations import Revocations
@@ -18,6 +21,7 @@ from nova_async.world import World
 ALLOW_EXPIRED_SECONDS = 48 * 3600.0  # Keystone's [token] allow_expired_window
 KEEP_REVOCATIONS_SECONDS = 86_400.0  # and at least twice the life of a token
 UNKNOWN_KEY_PAUSE = 1.0
+KNOWN_CREDENTIALS = 1000  # whose access rules are remembered
 
 
 class Change:
@@ -42,7 +46,7 @@ class Change:
 
 
 class BuiltinIdentity:
-    """Tokens are checked from memory; the database is asked only to make or change something.
+    """Tokens are checked from memory; the database is asked only to make or change something, and for access rules once.
 
     Satisfies ``services.web.Identity``. One object per process; ``close`` it.
     """
@@ -56,6 +60,7 @@ class BuiltinIdentity:
         self._revocations = Revocations(database, world)
         self._poller: asyncio.Task[None] | None = None
         self._key_asked_at = float("-inf")
+        self._rules: OrderedDict[str, list[AccessRule]] = OrderedDict()  # by credential
 
     @classmethod
     async def open(cls, db: Database, config: Config, world: World) -> "BuiltinIdentity":
@@ -76,12 +81,15 @@ class BuiltinIdentity:
             await asyncio.wait([self._poller], timeout=5)
         self.passwords.close()
 
-    async def validate(self, token: str) -> Context:
-        """The caller behind a token, as services other than identity see it. Raises ``Unauthorized`` or ``Unavailable``.
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
+        """The caller behind a token, as services other than identity see it. Raises ``Unauthorized``, ``Forbidden`` or ``Unavailable``.
 
         The roles of a domain-scoped token are for identity alone: such a token has none elsewhere.
         """
-        return context(await self.read(token))
+        said = await self.read(token)
+        if said.bound:
+            await access_rules.check(await self._rules_of(said.credential_id), visit, self)
+        return context(said)
 
     async def has_project(self, project_id: str) -> bool:
         """Whether there is such a project."""
@@ -115,6 +123,16 @@ class BuiltinIdentity:
             change = Change(conn, keep)
             yield change
         self._revocations.learn(change.revoked)
+
+    async def _rules_of(self, credential_id: str) -> list[AccessRule]:
+        """They stay as they are while there is the credential, and its tokens end with it."""
+        if credential_id not in self._rules:
+            async with self.database.connection() as conn:
+                self._rules[credential_id] = await identity_access_rules.rules_of_credential(conn, credential_id)
+        self._rules.move_to_end(credential_id)
+        while len(self._rules) > KNOWN_CREDENTIALS:
+            self._rules.popitem(last=False)
+        return self._rules[credential_id]
 
     async def _ask_for_keys(self) -> None:
         """Another process may have made a newer key; ask at most once a second."""

@@ -9,7 +9,7 @@ from nova_async import errors
 from nova_async.config import Config
 from nova_async.services.identity.builtin import BuiltinIdentity
 from nova_async.services.identity.call import Call, fault
-from nova_async.services.identity.handlers import auth, catalog, credentials, projects, roles, users
+from nova_async.services.identity.handlers import access_rules, auth, catalog, credentials, projects, roles, users
 from nova_async.services.web import edge
 from nova_async.world import World
 
@@ -65,7 +65,9 @@ ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST", "/v3/users/{user_id}/password", users.change_password, Who.SELF),
     ("GET", "/v3/users/{user_id}/projects", projects.of_user, Who.SELF),
     ("GET", "/v3/users/{user_id}/groups", users.groups_of_user, Who.SELF),
-    ("GET", "/v3/users/{user_id}/access_rules", credentials.access_rules, Who.SELF),
+    ("GET", "/v3/users/{user_id}/access_rules", access_rules.list_, Who.SELF),
+    ("GET", "/v3/users/{user_id}/access_rules/{rule_id}", access_rules.show, Who.SELF),
+    ("DELETE", "/v3/users/{user_id}/access_rules/{rule_id}", access_rules.delete, Who.SELF),
     ("GET", "/v3/users/{user_id}/application_credentials", credentials.list_, Who.SELF),
     ("POST", "/v3/users/{user_id}/application_credentials", credentials.create, Who.SELF),
     ("GET", "/v3/users/{user_id}/application_credentials/{credential_id}", credentials.show, Who.SELF),

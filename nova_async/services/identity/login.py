@@ -242,6 +242,7 @@ async def _token(identity: BuiltinIdentity, conn: Connection, auth: Auth, proofs
         audit_id=identity.world.secret(16),
         parent_audit_id=(shown.parent_audit_id or shown.audit_id) if shown else "",
         credential_id=credential.id if credential else "",
+        bound=bool(credential and credential.access_rules),
     )
     epochs = await identity_tokens.revocations_of(conn, list(subjects(token)))
     return msgspec.structs.replace(token, marks=tuple(epochs.get(s, 0) for s in subjects(token)))

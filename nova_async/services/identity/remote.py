@@ -14,6 +14,8 @@ from nova_async import log
 from nova_async.config import Identity
 from nova_async.context import Context
 from nova_async.errors import Unauthorized, Unavailable
+from nova_async.model.access_rules import AccessRule, Visit
+from nova_async.services import access_rules
 from nova_async.services.client import ServiceClient, versioned
 from nova_async.world import World
 
@@ -24,6 +26,7 @@ REFUSAL_SECONDS = 5.0
 MAX_CACHED = 10_000
 RENEW_AT = 0.8  # of a token's life
 LONGEST_PAUSE = 30.0
+KNOWS_RULES = {"OpenStack-Identity-Access-Rules": "1.0"}  # else Keystone knows no token that access rules bind
 PROJECT = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 logger = log.get("identity.remote")
 
@@ -52,6 +55,10 @@ class _Service(msgspec.Struct):
     endpoints: list[_Endpoint] = []
 
 
+class _Credential(msgspec.Struct):
+    access_rules: list[AccessRule] | None = None
+
+
 class _Token(msgspec.Struct):
     """What we read of Keystone's token document."""
 
@@ -63,6 +70,14 @@ class _Token(msgspec.Struct):
     system: dict[str, Any] | None = None
     roles: list[_Role] = []
     catalog: list[_Service] = []
+    application_credential: _Credential | None = None
+
+
+class _Known(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is behind a token, and the access rules that bind it: None where it may be used for all that its roles allow."""
+
+    context: Context
+    rules: list[AccessRule] | None = None
 
 
 class _Document(msgspec.Struct):
@@ -185,22 +200,24 @@ class RemoteTokens:
         self.source = source or TokenSource(options, world)
         self._keystone = Keystone(options.url, world)
         self._world = world
-        self._known: OrderedDict[bytes, tuple[float, datetime | None, Context | None]] = OrderedDict()
-        self._asking: dict[bytes, asyncio.Task[Context | None]] = {}
+        self._known: OrderedDict[bytes, tuple[float, datetime | None, _Known | None]] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[_Known | None]] = {}
 
-    async def validate(self, token: str) -> Context:
-        """The caller behind a token. Raises ``Unauthorized`` or ``Unavailable``."""
+    async def validate(self, token: str, visit: Visit | None = None) -> Context:
+        """The caller behind a token. Raises ``Unauthorized``, ``Forbidden`` or ``Unavailable``."""
         if not token or len(token) > 16_384 or not token.isascii() or not token.isprintable():
             raise Unauthorized()
         key = hashlib.sha256(token.encode()).digest()
-        until, ends, context = self._known.get(key, (float("-inf"), None, None))
+        until, ends, known = self._known.get(key, (float("-inf"), None, None))
         if self._world.monotonic() >= until:
-            context = await self._shared(key, token)
+            known = await self._shared(key, token)
         elif ends is not None and ends <= self._world.now():
-            context = None
-        if context is None:
+            known = None
+        if known is None:
             raise Unauthorized()
-        return context
+        if known.rules is not None:
+            await access_rules.check(known.rules, visit, self)
+        return known.context
 
     async def has_project(self, project_id: str) -> bool:
         """Whether there is such a project; True also where Keystone does not answer, or does not tell this process's user."""
@@ -219,7 +236,7 @@ class RemoteTokens:
         await self._keystone.close()
         await self.source.close()
 
-    async def _shared(self, key: bytes, token: str) -> Context | None:
+    async def _shared(self, key: bytes, token: str) -> _Known | None:
         """One question for all who ask the same; it goes on when the first of them is cancelled."""
         task = self._asking.get(key)
         if task is None:
@@ -229,14 +246,14 @@ class RemoteTokens:
             task.add_done_callback(lambda done: self._answered(key, done))
         return await asyncio.shield(task)
 
-    def _answered(self, key: bytes, task: asyncio.Task[Context | None]) -> None:
+    def _answered(self, key: bytes, task: asyncio.Task[_Known | None]) -> None:
         self._asking.pop(key, None)
         if not task.cancelled():
             task.exception()  # seen, even when all who asked are gone
 
-    async def _ask(self, key: bytes, token: str) -> Context | None:
+    async def _ask(self, key: bytes, token: str) -> _Known | None:
         asked_at = self._world.monotonic()
-        status, body = await self._ask_as_ourselves("/auth/tokens?nocatalog", **{"X-Subject-Token": token})
+        status, body = await self._ask_as_ourselves("/auth/tokens?nocatalog", **{"X-Subject-Token": token}, **KNOWS_RULES)
         if status == 404:
             self._remember(key, asked_at + REFUSAL_SECONDS, None, None)
             return None
@@ -245,9 +262,10 @@ class RemoteTokens:
         said = _parse(body)
         if said.expires_at <= self._world.now():
             return None
-        context = _context(said)
-        self._remember(key, asked_at + CACHE_SECONDS, said.expires_at, context)
-        return context
+        credential = said.application_credential
+        known = _Known(context=_context(said), rules=credential.access_rules if credential else None)
+        self._remember(key, asked_at + CACHE_SECONDS, said.expires_at, known)
+        return known
 
     async def _ask_as_ourselves(self, path: str, **headers: str) -> tuple[int, bytes]:
         """Status and body, got with our own token; when Keystone no longer takes that, once more with a new one."""
@@ -259,8 +277,8 @@ class RemoteTokens:
             self.source.forget(own)
         return status, body
 
-    def _remember(self, key: bytes, until: float, ends: datetime | None, context: Context | None) -> None:
-        self._known[key] = (until, ends, context)
+    def _remember(self, key: bytes, until: float, ends: datetime | None, known: _Known | None) -> None:
+        self._known[key] = (until, ends, known)
         self._known.move_to_end(key)
         while len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)

@@ -1,7 +1,8 @@
 """Tokens: what one says, how it is sealed, and by which subjects it can be revoked.
 
 A token is its own record: ``version | key id | msgpack of the fields | HMAC-SHA256``, base64url without padding.
-Nothing is looked up to trust it; a list of revoked subjects says which of them have died early.
+Nothing is looked up to trust it; a list of revoked subjects says which of them have died early. One that access rules bind
+has a version of its own: a process that does not know of rules refuses it.
 """
 
 import base64
@@ -17,6 +18,7 @@ import msgspec
 from nova_async.errors import Unauthorized
 
 VERSION = 1
+BOUND = 2  # the version of tokens that access rules bind
 HEAD = struct.Struct(">BI")
 HEAD_CHARACTERS = 8  # of base64, six octets: the head is in them
 MAC_OCTETS = 32
@@ -44,6 +46,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     parent_audit_id: str = ""
     credential_id: str = ""  # the application credential that it was made with
     marks: tuple[int, ...] = ()  # the epochs of ``subjects`` when it was made
+    bound: bool = False  # by the access rules of the credential
 
     @property
     def scope_id(self) -> str:
@@ -68,7 +71,7 @@ _decoder = msgspec.msgpack.Decoder(Token)
 
 
 def seal(token: Token, key_id: int, secret: bytes) -> str:
-    signed = HEAD.pack(VERSION, key_id) + _encoder.encode(token)
+    signed = HEAD.pack(BOUND if token.bound else VERSION, key_id) + _encoder.encode(token)
     return base64.urlsafe_b64encode(signed + _mac(signed, secret)).rstrip(b"=").decode()
 
 
@@ -85,7 +88,7 @@ def unseal(text: str, secrets: Mapping[int, bytes]) -> Token:
 def _unsealed(text: str, secret: bytes) -> Token:
     """Good tokens come again with each request of a client, and are remembered; bad ones are not."""
     signed, mac = _open(text)
-    if HEAD.unpack_from(signed)[0] != VERSION or not hmac.compare_digest(mac, _mac(signed, secret)):
+    if HEAD.unpack_from(signed)[0] not in (VERSION, BOUND) or not hmac.compare_digest(mac, _mac(signed, secret)):
         raise Unauthorized()
     try:
         return _decoder.decode(memoryview(signed)[HEAD.size :])

@@ -7,6 +7,7 @@ import msgspec
 
 from nova_async.db import identity as db
 from nova_async.db import identity_catalog
+from nova_async.model.access_rules import AccessRule
 from nova_async.services.identity.tokens import Token
 
 View = dict[str, Any]
@@ -104,8 +105,10 @@ def endpoint(base: str, e: identity_catalog.Endpoint) -> View:
     }
 
 
-def credential(base: str, c: db.Credential, roles: list[View]) -> View:
+def credential(base: str, c: db.Credential, roles: list[View], rules: list[AccessRule]) -> View:
+    """Without access rules it does not speak of them, as in a token."""
     return {
+        **_bound(rules),
         "id": c.id,
         "name": c.name,
         "description": c.description,
@@ -116,6 +119,10 @@ def credential(base: str, c: db.Credential, roles: list[View]) -> View:
         "expires_at": c.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") if c.expires_at else None,
         "links": _links(base, f"users/{c.user_id}/application_credentials", c.id),
     }
+
+
+def access_rule(base: str, user_id: str, r: AccessRule) -> View:
+    return {**_rule(r), "links": _links(base, f"users/{user_id}/access_rules", r.id)}
 
 
 def catalog(rows: list[identity_catalog.CatalogRow]) -> list[View]:
@@ -136,6 +143,7 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     roles: list[db.RoleName]
     catalog: list[identity_catalog.CatalogRow] | None
     credential: db.Credential | None
+    rules: list[AccessRule]  # of the credential
 
 
 def token(t: Token, d: Described) -> View:
@@ -160,8 +168,16 @@ def token(t: Token, d: Described) -> View:
             view["catalog"] = catalog(d.catalog)
     if d.credential:
         c = d.credential
-        view["application_credential"] = {"id": c.id, "name": c.name, "restricted": not c.unrestricted}
+        view["application_credential"] = {"id": c.id, "name": c.name, "restricted": not c.unrestricted, **_bound(d.rules)}
     return {"token": view}
+
+
+def _bound(rules: list[AccessRule]) -> View:
+    return {"access_rules": [_rule(r) for r in rules]} if rules else {}
+
+
+def _rule(r: AccessRule) -> View:
+    return {"id": r.id, "service": r.service, "method": r.method, "path": r.path}
 
 
 def _links(base: str, collection: str, id_: str) -> View:

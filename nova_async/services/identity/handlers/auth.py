@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import web
 
 from nova_async.db import identity as db
-from nova_async.db import identity_catalog
+from nova_async.db import identity_access_rules, identity_catalog
 from nova_async.errors import Forbidden, NotFound, Unauthorized
 from nova_async.services.identity import views
 from nova_async.services.identity.call import Call, empty
@@ -14,6 +14,7 @@ from nova_async.services.web import json_response
 
 VERSION = "v3.14"
 VARY = {"Vary": "X-Auth-Token"}
+KNOWS_RULES = "OpenStack-Identity-Access-Rules"  # the version of access rules that whoever asks can enforce
 
 
 async def versions(call: Call) -> web.Response:
@@ -41,7 +42,10 @@ async def issue(call: Call) -> web.Response:
 
 
 async def show(call: Call) -> web.Response:
+    """Who cannot enforce access rules hears of no token that is bound by them."""
     text, token = await _subject(call, allow_expired=bool(call.flag("allow_expired")))
+    if token.bound and not _knows_rules(call):
+        raise NotFound("Could not find token.")
     return await _answer(call, token, text, 200)
 
 
@@ -91,6 +95,13 @@ async def _subject(call: Call, *, allow_expired: bool = False) -> tuple[str, Tok
     return text, token
 
 
+def _knows_rules(call: Call) -> bool:
+    try:
+        return float(call.request.headers.get(KNOWS_RULES, "0")) >= 1.0
+    except ValueError:
+        return False
+
+
 async def _answer(call: Call, token: Token, text: str, status: int) -> web.Response:
     described = await _describe(call, token)
     response = json_response(views.token(token, described), status, VARY)
@@ -111,4 +122,5 @@ async def _describe(call: Call, token: Token) -> views.Described:
             roles=await db.roles_named(conn, token.roles),
             catalog=None if "nocatalog" in call.request.query or not token.scope_id else await identity_catalog.catalog(conn),
             credential=await db.credential_show(conn, token.credential_id) if token.credential_id else None,
+            rules=await identity_access_rules.rules_of_credential(conn, token.credential_id) if token.bound else [],
         )

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from nova_async.db import Connection
+from nova_async.db import Connection, identity_access_rules
 from nova_async.db import identity as db
 from nova_async.errors import Forbidden, Invalid
 from nova_async.services.identity import bodies, views
 from nova_async.services.identity.call import Call, could_not_find, empty
-from nova_async.services.web import json_response
+from nova_async.services.identity.handlers.access_rules import rules_for
 
 MAX_PER_USER = 100
 
@@ -18,8 +18,6 @@ async def create(call: Call) -> web.Response:
     """The answer is the only one that ever shows the secret."""
     body, _ = await call.inner("application_credential", bodies.CredentialBody)
     await _only_own(call)
-    if body.access_rules:
-        raise Invalid("Access rules are not supported by this service. Create the application credential without access_rules.")
     if not call.token.project_id:
         raise Forbidden("An application credential belongs to a project. Use a token scoped to one.")
     secret = body.secret or call.identity.world.secret(64)
@@ -28,6 +26,7 @@ async def create(call: Call) -> web.Response:
         await db.user_lock(conn, call.token.user_id)  # those who ask at once are counted one after the other
         if await db.credential_count(conn, call.token.user_id) >= MAX_PER_USER:
             raise Forbidden(f"A user has at most {MAX_PER_USER} application credentials. Delete some first.")
+        rules = await rules_for(conn, call, body.access_rules or [])
         credential = db.Credential(
             id=call.new_id(),
             user_id=call.token.user_id,
@@ -38,6 +37,7 @@ async def create(call: Call) -> web.Response:
             roles=await _roles(conn, call, body.roles),
             unrestricted=body.unrestricted,
             expires_at=_expiry(call, body.expires_at),
+            access_rules=[r.id for r in rules],
         )
         await db.credential_insert(conn, credential)
         view = await _view(conn, call, credential)
@@ -65,10 +65,6 @@ async def delete(call: Call) -> web.Response:
         await db.credential_delete(change.conn, credential.id)
         await change.revoke(f"credential:{credential.id}")
     return empty()
-
-
-async def access_rules(call: Call) -> web.Response:
-    return json_response({"access_rules": [], "links": {"next": None, "self": call.base, "previous": None}})
 
 
 async def _only_own(call: Call) -> None:
@@ -122,4 +118,5 @@ def _expiry(call: Call, text: str | None) -> datetime | None:
 async def _view(conn: Connection, call: Call, credential: db.Credential) -> views.View:
     roles = [await db.role_show(conn, role_id) for role_id in credential.roles]
     shown = [{"id": r.id, "name": r.name, "domain_id": r.domain_id} for r in roles if r]
-    return views.credential(call.base, credential, shown)
+    rules = await identity_access_rules.rules_of_credential(conn, credential.id) if credential.access_rules else []
+    return views.credential(call.base, credential, shown, rules)

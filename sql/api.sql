@@ -701,6 +701,36 @@ CREATE TABLE volume_transfers (
     CONSTRAINT volume_transfers_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES volumes(id) ON DELETE CASCADE
 );
 
+CREATE TABLE identity_registered_limits (
+    id            text NOT NULL,
+    service_id    text NOT NULL,
+    region_id     text,
+    resource_name text NOT NULL,
+    default_limit integer NOT NULL,
+    description   text,
+    CONSTRAINT identity_registered_limits_pkey PRIMARY KEY (id),
+    CONSTRAINT identity_registered_limits_key UNIQUE NULLS NOT DISTINCT (service_id, region_id, resource_name),
+    CONSTRAINT identity_registered_limits_region FOREIGN KEY (region_id) REFERENCES identity_regions(id),
+    CONSTRAINT identity_registered_limits_service FOREIGN KEY (service_id) REFERENCES identity_services(id)
+);
+
+CREATE TABLE identity_limits (
+    id                  text NOT NULL,
+    registered_limit_id text NOT NULL,
+    project_id          text,
+    domain_id           text,
+    resource_limit      integer NOT NULL,
+    description         text,
+    CONSTRAINT identity_limits_pkey PRIMARY KEY (id),
+    CONSTRAINT identity_limits_key UNIQUE NULLS NOT DISTINCT (registered_limit_id, project_id, domain_id),
+    CONSTRAINT identity_limits_owner CHECK (num_nonnulls(project_id, domain_id) = 1),
+    CONSTRAINT identity_limits_domain_id_fkey FOREIGN KEY (domain_id) REFERENCES identity_projects(id) ON DELETE CASCADE,
+    CONSTRAINT identity_limits_project_id_fkey FOREIGN KEY (project_id) REFERENCES identity_projects(id) ON DELETE CASCADE,
+    CONSTRAINT identity_limits_registered FOREIGN KEY (registered_limit_id) REFERENCES identity_registered_limits(id)
+);
+CREATE INDEX identity_limits_by_domain ON identity_limits USING btree (domain_id) WHERE domain_id IS NOT NULL;
+CREATE INDEX identity_limits_by_project ON identity_limits USING btree (project_id) WHERE project_id IS NOT NULL;
+
 CREATE TABLE network_quotas (
     project_id text NOT NULL,
     resource   text NOT NULL,

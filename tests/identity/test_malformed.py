@@ -28,6 +28,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/regions": {"region": {"id": "r", "description": "d", "parent_region_id": "RegionOne"}},
     "/services": {"service": {"type": "t", "name": "n", "enabled": True}},
     "/endpoints": {"endpoint": {"service_id": "x", "url": "http://x", "interface": "public", "region_id": "RegionOne"}},
+    "/registered_limits": {"registered_limits": [{"service_id": "x", "region_id": "RegionOne", "resource_name": "n", "default_limit": 1}]},
+    "/limits": {"limits": [{"service_id": "x", "project_id": "y", "resource_name": "n", "resource_limit": 1, "description": "d"}]},
 }
 
 

@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from nova_async.errors import Invalid
 
@@ -17,6 +17,8 @@ Password = Annotated[str, Meta(min_length=1, max_length=4096)]
 Tag = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^,/]*$")]
 Tags = Annotated[list[Tag], Meta(max_length=80)]
 Url = Annotated[str, Meta(min_length=1, max_length=225, pattern=r"^[a-zA-Z0-9+.-]+:.+")]
+Amount = Annotated[int, Meta(ge=-1, le=0x7FFF_FFFF)]  # -1: without end
+Note = Annotated[str, Meta(max_length=255)]
 Options = dict[str, Any]
 
 
@@ -112,6 +114,45 @@ class CredentialBody(Struct, kw_only=True):
     access_rules: Annotated[list[AccessRuleBody], Meta(max_length=100)] | None = None
 
 
+class NewRegisteredLimit(Struct, kw_only=True, forbid_unknown_fields=True):
+    service_id: Id
+    region_id: Long | None = None
+    resource_name: Long
+    default_limit: Amount
+    description: Note | None = None
+
+
+class RegisteredLimitsBody(Struct, kw_only=True):
+    registered_limits: Annotated[list[NewRegisteredLimit], Meta(min_length=1)]
+
+
+class RegisteredLimitBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    service_id: Id | UnsetType = UNSET
+    region_id: Long | UnsetType | None = UNSET
+    resource_name: Long | UnsetType = UNSET
+    default_limit: Amount | UnsetType = UNSET
+    description: Note | UnsetType | None = UNSET
+
+
+class NewLimit(Struct, kw_only=True, forbid_unknown_fields=True):
+    service_id: Id
+    region_id: Long | None = None
+    project_id: Id | None = None
+    domain_id: Id | None = None
+    resource_name: Long
+    resource_limit: Amount
+    description: Note | None = None
+
+
+class LimitsBody(Struct, kw_only=True):
+    limits: Annotated[list[NewLimit], Meta(min_length=1)]
+
+
+class LimitBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    resource_limit: Amount | UnsetType = UNSET
+    description: Note | UnsetType | None = UNSET
+
+
 class TagsBody(Struct, kw_only=True):
     tags: Tags
 
@@ -141,3 +182,8 @@ def said(body: Struct, *names: str) -> dict[str, Any]:
     if "description" in values and values["description"] is None:
         values["description"] = ""
     return values
+
+
+def given(body: Struct) -> dict[str, Any]:
+    """All fields that the body speaks of."""
+    return {name: value for name, value in structs.asdict(body).items() if value is not UNSET}

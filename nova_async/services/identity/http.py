@@ -9,7 +9,7 @@ from nova_async import errors
 from nova_async.config import Config
 from nova_async.services.identity.builtin import BuiltinIdentity
 from nova_async.services.identity.call import Call, fault
-from nova_async.services.identity.handlers import access_rules, auth, catalog, credentials, projects, roles, users
+from nova_async.services.identity.handlers import access_rules, auth, catalog, credentials, limits, projects, roles, users
 from nova_async.services.web import edge
 from nova_async.world import World
 
@@ -111,6 +111,18 @@ ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET", "/v3/endpoints/{endpoint_id}", catalog.show_endpoint, Who.READER),
     ("PATCH", "/v3/endpoints/{endpoint_id}", catalog.update_endpoint, Who.ADMIN),
     ("DELETE", "/v3/endpoints/{endpoint_id}", catalog.delete_endpoint, Who.ADMIN),
+    # limits
+    ("GET", "/v3/registered_limits", limits.list_registered, Who.KNOWN),
+    ("POST", "/v3/registered_limits", limits.create_registered, Who.ADMIN),
+    ("GET", "/v3/registered_limits/{registered_limit_id}", limits.show_registered, Who.KNOWN),
+    ("PATCH", "/v3/registered_limits/{registered_limit_id}", limits.update_registered, Who.ADMIN),
+    ("DELETE", "/v3/registered_limits/{registered_limit_id}", limits.delete_registered, Who.ADMIN),
+    ("GET", "/v3/limits/model", limits.model, Who.KNOWN),
+    ("GET", "/v3/limits", limits.list_, Who.KNOWN),
+    ("POST", "/v3/limits", limits.create, Who.ADMIN),
+    ("GET", "/v3/limits/{limit_id}", limits.show, Who.KNOWN),
+    ("PATCH", "/v3/limits/{limit_id}", limits.update, Who.ADMIN),
+    ("DELETE", "/v3/limits/{limit_id}", limits.delete, Who.ADMIN),
 )
 
 # Each target and actor: list, check, grant, revoke; for projects and domains also inherited by the projects below.

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from nova_async.db import identity as db
-from nova_async.db import identity_catalog
+from nova_async.db import identity_catalog, identity_limits
 from nova_async.model.access_rules import AccessRule
 from nova_async.services.identity.tokens import Token
 
@@ -123,6 +123,14 @@ def credential(base: str, c: db.Credential, roles: list[View], rules: list[Acces
 
 def access_rule(base: str, user_id: str, r: AccessRule) -> View:
     return {**_rule(r), "links": _links(base, f"users/{user_id}/access_rules", r.id)}
+
+
+def registered_limit(base: str, r: identity_limits.RegisteredLimit) -> View:
+    return {**msgspec.structs.asdict(r), "links": _links(base, "registered_limits", r.id)}
+
+
+def limit(base: str, limit: identity_limits.Limit) -> View:
+    return {**msgspec.structs.asdict(limit), "links": _links(base, "limits", limit.id)}
 
 
 def catalog(rows: list[identity_catalog.CatalogRow]) -> list[View]:

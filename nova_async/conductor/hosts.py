@@ -206,11 +206,13 @@ class HostDesk:
                 await self.world.sleep(1.0)
 
     async def _refresh_ports(self, instance_id: str) -> None:
-        ports = await self.networks.ports(service_context("req-" + self.world.uuid()), instance_id=instance_id)
+        ctx = service_context("req-" + self.world.uuid())
+        ports = await self.networks.ports(ctx, instance_id=instance_id)
+        groups = await self.networks.security_groups(ctx, instance_id=instance_id)
         async with self.database.connection() as conn:
             if await workflows.live_of(conn, instance_id) is not None:
                 raise Unavailable("An operation is using the ports as they were.")
-            host = await placements.set_ports(conn, instance_id, [msgspec.to_builtins(p) for p in ports])
+            host = await placements.set_ports(conn, instance_id, [msgspec.to_builtins(p) for p in ports], groups)
         if host:
             await self.bus.cast(f"compute.{host}", RefreshPorts(instance_id=instance_id, ports=tuple(ports)))
 

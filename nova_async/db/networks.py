@@ -12,8 +12,8 @@ class Survey(msgspec.Struct, kw_only=True):
     """What a request for network cards is judged by: lists of plain objects, as ``networks_ports.sql`` builds them."""
 
     default_group: str
-    networks: list[dict[str, Any]]  # id, name, external, own, shared, cidrs, gateways, taken
-    ports: list[dict[str, Any]]  # id, network_id, in_use, addressed
+    networks: list[dict[str, Any]]  # id, name, external, own, shared, guarded, cidrs, gateways, taken
+    ports: list[dict[str, Any]]  # id, network_id, in_use, on_guarded, addressed
     groups: list[dict[str, str]]  # id, name
     ports_left: int | None = None  # that the project may still have; None: any number
 

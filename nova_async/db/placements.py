@@ -184,9 +184,9 @@ async def unsettled(conn: Connection) -> list[Problem]:
     return await UNSETTLED.all(conn)
 
 
-async def set_ports(conn: Connection, instance_id: str, ports: list[dict[str, Any]]) -> str | None:
-    """The host of the server; None when it has none or is gone."""
-    return await SET_PORTS.maybe(conn, instance_id, ports)
+async def set_ports(conn: Connection, instance_id: str, ports: list[dict[str, Any]], groups: list[str]) -> str | None:
+    """The host of the server; None when it has none or is gone. ``groups``: names of the security groups that the ports are in."""
+    return await SET_PORTS.maybe(conn, instance_id, ports, groups)
 
 
 async def set_password(conn: Connection, instance_id: str, text: str) -> bool:

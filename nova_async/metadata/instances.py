@@ -26,11 +26,10 @@ def metadata_of(
     config: Config,
     *,
     world: World | None = None,
-    security_groups: tuple[str, ...] = (),
     admin_pass: str = "",
     addresses: tuple[DeviceAddress, ...] = (),
 ) -> InstanceMetadata:
-    """``ports`` None means those in the row, ``security_groups`` empty those asked for at boot. Without a world the
+    """``ports`` None means those in the row; where nothing guards them, they are in no security group. Without a world the
     random seed for the guest comes straight from the operating system."""
     key = instance.key_data
     ports = ports if ports is not None else tuple(msgspec.convert(port, PortSpec) for port in instance.ports)
@@ -47,7 +46,7 @@ def metadata_of(
         metadata=instance.metadata,
         user_data=decoded(instance.user_data),
         keys=({"name": key["name"], "type": key.get("type", "ssh"), "data": _line(key["public_key"])},) if key else (),
-        security_groups=security_groups or tuple(instance.security_groups) or ("default",),
+        security_groups=tuple(instance.security_groups) if not ports or any(port.port_security for port in ports) else (),
         flavor_name=instance.flavor.get("name", ""),
         image_id=instance.image_id or "",
         kernel_id=instance.kernel_id,

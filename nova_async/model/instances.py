@@ -84,6 +84,13 @@ class Instance(msgspec.Struct):
         return next((device for device in self.volumes if device.get("boot_index") == 0), None)
 
     @property
+    def groups_on_ports(self) -> list[str]:
+        """Names of the security groups that its ports are in, or are to be: none where nothing guards them."""
+        if self.ports:
+            return self.security_groups if any(port.get("port_security", True) for port in self.ports) else []
+        return self.security_groups if self.network_requests else []
+
+    @property
     def name(self) -> str:
         """The domain's name, OS-EXT-SRV-ATTR:instance_name."""
         return f"instance-{self.number:08x}"

@@ -6,6 +6,7 @@ SELECT
     default_group($1) AS default_group,
     COALESCE((
         SELECT jsonb_agg(jsonb_build_object('id', n.id, 'name', n.name, 'external', n.external, 'own', n.project_id = $1, 'shared', n.shared,
+            'guarded', n.port_security_enabled,
             'cidrs', (SELECT COALESCE(jsonb_agg(s.cidr), '[]') FROM subnets s WHERE s.network_id = n.id),
             'gateways', (SELECT COALESCE(jsonb_agg(host(s.gateway)), '[]') FROM subnets s WHERE s.network_id = n.id),
             'taken', (SELECT COALESCE(jsonb_agg(host(a.address)), '[]') FROM subnets s JOIN addresses a ON a.subnet_id = s.id
@@ -14,8 +15,9 @@ SELECT
     ) AS networks,
     COALESCE((
         SELECT jsonb_agg(jsonb_build_object('id', p.id, 'network_id', p.network_id, 'in_use', p.bound_to <> '' OR p.device_id <> '',
-            'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
-        FROM ports p WHERE p.id = ANY($4::uuid[]) AND (p.project_id = $1 OR $2)), '[]') AS ports,
+            'on_guarded', n.port_security_enabled, 'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
+        FROM ports p JOIN networks n ON n.id = p.network_id
+        WHERE p.id = ANY($4::uuid[]) AND (p.project_id = $1 OR $2)), '[]') AS ports,
     COALESCE((
         SELECT jsonb_agg(jsonb_build_object('id', g.id, 'name', g.name)) FROM security_groups g WHERE g.project_id = $1), '[]') AS groups,
     (SELECT CASE WHEN l.most >= 0 THEN greatest(l.most - (SELECT count(*) FROM ports p WHERE p.project_id = $1), 0) END

@@ -123,8 +123,8 @@ UNION ALL
 SELECT i.uuid, 'still building' FROM instances i WHERE NOT i.deleted AND i.vm_state = 'building'
 
 -- set_ports --
--- The ports of a server changed. $1 server, $2 ports; returns where it is
-UPDATE instances SET ports = $2, updated_at = now() WHERE uuid = $1 AND NOT deleted RETURNING host
+-- The ports of a server changed. $1 server, $2 ports, $3 names of their security groups; returns where it is
+UPDATE instances SET ports = $2, security_groups = $3, updated_at = now() WHERE uuid = $1 AND NOT deleted RETURNING host
 
 -- set_password --
 -- What the guest posted: its password, encrypted by itself; the first one counts. $1 server, $2 text

@@ -3,8 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
+from nova_async.db import instances
 from nova_async.errors import Conflict
 from nova_async.model.states import LEGAL
 from nova_async.services.network.builtin import BuiltinNetworks
@@ -395,6 +397,16 @@ async def test_a_rebuilt_server_shows_its_user_data_under_the_name_of_the_reques
     server = await api.server()
     shown = (await api.act(server, "rebuild", {"imageRef": IMAGE, "user_data": "aGk="}, "admin", "2.75")).body["server"]
     assert (shown["user_data"], "OS-EXT-SRV-ATTR:user_data" in shown) == ("aGk=", False)
+
+
+async def test_a_server_whose_ports_nothing_guards_is_in_no_security_group(api, wired) -> None:
+    server, _, made = wired
+    assert (await api.get(f"/servers/{server}")).body["server"]["security_groups"] == [{"name": "default"}]
+    ports = [{**msgspec.to_builtins(made["port"]), "port_security": guarded} for guarded in (False, True)]
+    for shown, groups in ((ports[:1], None), (ports, [{"name": "default"}])):
+        async with api.database.connection() as conn:
+            await instances.change(conn, server, ports=shown)
+        assert (await api.get(f"/servers/{server}")).body["server"].get("security_groups") == groups
 
 
 async def test_a_server_that_left_its_last_security_group_is_in_none(api, wired) -> None:

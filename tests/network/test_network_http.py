@@ -329,6 +329,48 @@ async def test_a_group_in_use_stays_until_its_ports_are_gone(api: Api) -> None:
     assert (await api("alice", "DELETE", f"/v2.0/security-groups/{group['id']}"))[0] == 204
 
 
+async def test_ports_that_nothing_guards_are_in_no_group(api: Api, networks: BuiltinNetworks, world: RealWorld) -> None:
+    network = await api.make("alice", "/v2.0/networks", port_security_enabled=False)
+    await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="10.9.0.0/24")
+    group = await api.make("alice", "/v2.0/security-groups", name="web")
+    server = world.uuid()
+
+    port = await api.make("alice", "/v2.0/ports", network_id=network["id"])
+    await networks.bind(
+        CALLERS["alice"],
+        instance_id=server,
+        hostname="w",
+        host="h1",
+        availability_zone="",
+        requests=[NetworkRequest(network_id=network["id"])],
+        security_groups=["default"],
+    )
+    [made] = (await api("alice", "GET", f"/v2.0/ports?device_id={server}"))[1]["ports"]
+
+    for found in (port, made):
+        assert (found["port_security_enabled"], found["security_groups"]) == (False, [])
+    assert await networks.security_groups(CALLERS["alice"], instance_id=server) == []
+    named = {"network_id": network["id"], "security_groups": [group["id"]]}
+    status, body = await api("alice", "POST", "/v2.0/ports", {"port": named})
+    assert (status, "Port security must be enabled" in body["NeutronError"]["message"]) == (400, True)
+    assert (await api("alice", "PUT", f"/v2.0/ports/{made['id']}", {"port": {"security_groups": [group["id"]]}}))[0] == 400
+    guarded = await api.make("alice", "/v2.0/ports", **named, port_security_enabled=True)
+    assert guarded["security_groups"] == [group["id"]]
+
+
+async def test_a_port_leaves_its_groups_before_it_does_without_protection(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks")
+    port = await api.make("alice", "/v2.0/ports", network_id=network["id"])
+    path = f"/v2.0/ports/{port['id']}"
+
+    status, body = await api("alice", "PUT", path, {"port": {"port_security_enabled": False}})
+    assert (status, "has security group associated" in body["NeutronError"]["message"]) == (409, True)
+    _, body = await api("alice", "PUT", path, {"port": {"port_security_enabled": False, "security_groups": []}})
+    assert (body["port"]["port_security_enabled"], body["port"]["security_groups"]) == (False, [])
+    _, body = await api("alice", "PUT", path, {"port": {"port_security_enabled": True}})
+    assert (body["port"]["port_security_enabled"], body["port"]["security_groups"]) == (True, [])
+
+
 async def test_servers_hear_of_changed_rules(api: Api, networks: BuiltinNetworks, world: RealWorld) -> None:
     told: list[str] = []
 

@@ -155,6 +155,20 @@ async def test_addresses_and_groups_are_looked_at_before(networks: NetworkServic
         await networks.check(ALICE, None, ["web"], 1)
 
 
+async def test_named_groups_are_refused_where_nothing_would_guard_by_them(networks: NetworkService) -> None:
+    bare = await networks.make(ALICE, "networks", {"name": "bare", "port_security_enabled": False})
+    await networks.make(ALICE, "subnets", {"network_id": bare["id"], "cidr": "10.9.0.0/24", "ip_version": 4})
+    port = await networks.make(ALICE, "ports", {"network_id": bare["id"]})
+    await networks.make(ALICE, "security-groups", {"name": "web"})
+    for request in (NetworkRequest(network_id=bare["id"]), NetworkRequest(port_id=port["id"])):
+        for groups in ([], ["default"]):
+            assert await networks.check(ALICE, [request], groups, 1) == [request]
+        with pytest.raises(Invalid, match="port_security_enabled"):
+            await networks.check(ALICE, [request], ["web"], 1)
+    [private] = await networks.things(ALICE, "networks", name=["private"])
+    assert await networks.check(ALICE, [NetworkRequest(network_id=private["id"])], ["web"], 1)
+
+
 async def test_things_of_others_are_not_there(networks: NetworkService) -> None:
     secret = await networks.make(ALICE, "networks", {"name": "secret"})
     group = await networks.make(ALICE, "security-groups", {"name": "web"})

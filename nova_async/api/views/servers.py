@@ -133,9 +133,7 @@ def _plain_addresses(server: Instance, request: Request) -> Any:
 
 
 def _security_groups(server: Instance, request: Request) -> Any:
-    """Of its ports: a server without ports is in no group."""
-    names = server.security_groups if server.network_requests or server.ports else ()
-    return [{"name": name} for name in names] or Omitted
+    return [{"name": name} for name in server.groups_on_ports] or Omitted
 
 
 def _volumes(server: Instance, request: Request) -> Any:

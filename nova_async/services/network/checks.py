@@ -10,14 +10,20 @@ from nova_async.db.networks import Survey
 from nova_async.errors import Conflict, Error, Forbidden, Invalid
 from nova_async.services.network import NetworkRequest
 
+DEFAULT = "default"  # the group that ports are in by themselves, where they can be in one
+
 
 def judged(requests: list[NetworkRequest] | None, security_groups: list[str], survey: Survey, ctx: Context) -> list[NetworkRequest]:
     """The requests, resolved. Raises as ``NetworkService.check``; ``well_formed`` comes first."""
     known_groups(survey, security_groups)
     if requests is None:
-        return only_network(survey)
-    no_repeats(requests)
-    return [resolved(request, survey, ctx) for request in requests]
+        given = only_network(survey)
+    else:
+        no_repeats(requests)
+        given = [resolved(request, survey, ctx) for request in requests]
+    if security_groups not in ([], [DEFAULT]) and not all(_on_guarded(request, survey) for request in given):
+        raise Invalid("Network requires port_security_enabled and subnet associated in order to apply security groups.")
+    return given
 
 
 def is_uuid(text: str) -> bool:
@@ -58,7 +64,7 @@ def no_repeats(requests: list[NetworkRequest]) -> None:
 def known_groups(survey: Survey, names: list[str]) -> None:
     for name in names:
         matches = [g for g in survey.groups if name in (g["id"], g["name"])]
-        if not matches and name not in ("default", survey.default_group):
+        if not matches and name not in (DEFAULT, survey.default_group):
             raise Invalid(f"Security group {name} not found.")
         if len(matches) > 1:
             raise Conflict(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")
@@ -91,6 +97,13 @@ def resolved(request: NetworkRequest, survey: Survey, ctx: Context) -> NetworkRe
     if request.fixed_ip is not None:
         _free_address(request.fixed_ip, network)
     return request
+
+
+def _on_guarded(request: NetworkRequest, survey: Survey) -> bool:
+    """Whether the card's network has port security."""
+    if request.port_id is not None:
+        return any(p["on_guarded"] for p in survey.ports if p["id"] == request.port_id.lower())
+    return any(n["guarded"] for n in survey.networks if n["id"] == (request.network_id or "").lower())
 
 
 def _usable_port(port_id: str, survey: Survey) -> None:

@@ -162,10 +162,10 @@ class Ports(Collection[rows.PortRow]):
         await rows.give_addresses(conn, row.id, row.network_id, wishes, seed)
 
     async def _group(self, ctx: Context, conn: Connection, row: rows.PortRow, wanted: list[str] | None) -> None:
-        """Into the wanted groups, or the project's default one."""
+        """Into the wanted groups, or the project's default one. Raises ``Invalid``."""
         if not row.port_security_enabled:
             if wanted:
-                raise Conflict("Port security must be enabled and port must have an IP address in order to use security groups.")
+                raise Invalid("Port security must be enabled and port must have an IP address in order to use security groups.")
             await rows.put_into_groups(conn, row.id, [])
             return
         if wanted is None:
@@ -189,9 +189,11 @@ class Ports(Collection[rows.PortRow]):
             routers = await router_rows.behind(conn, [row.id])
             if "fixed_ips" in values:
                 await self._readdress(ctx, conn, changed, values["fixed_ips"])
-            if "security_groups" in values or changed.port_security_enabled != row.port_security_enabled:
-                await self._group(
-                    ctx, conn, changed, values.get("security_groups", row.security_groups) if changed.port_security_enabled else []
+            if "security_groups" in values:
+                await self._group(ctx, conn, changed, values["security_groups"])
+            elif row.security_groups and not changed.port_security_enabled:
+                raise Conflict(
+                    "Port has security group associated. Cannot disable port security or IP address until security group is removed."
                 )
         self.service.moved([row])
         if is_uuid(row.device_id):

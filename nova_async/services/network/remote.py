@@ -16,7 +16,7 @@ from nova_async.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound
 from nova_async.model.guests import PortSpec
 from nova_async.services.client import ServiceClient, TokenSource, versioned
 from nova_async.services.network import NetworkRequest
-from nova_async.services.network.checks import is_uuid, judged, not_allocated, well_formed
+from nova_async.services.network.checks import DEFAULT, is_uuid, judged, not_allocated, well_formed
 from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.neutron_bindings import RemoteBindings
 from nova_async.services.network.neutron_ports import CARD, FAILED, card_of, fits, may_boot, spec
@@ -24,7 +24,6 @@ from nova_async.services.network.neutron_segments import RemoteSegments
 from nova_async.world import World
 
 Thing = dict[str, Any]
-DEFAULT = "default"
 WORD = {"networks": "Network", "subnets": "Subnet", "ports": "Port", "security-groups": "Security group", "floatingips": "Floating IP"}
 EXTERNAL = "router:external"
 UNBOUND = {"device_id": "", "device_owner": "", "binding:host_id": "", "binding:profile": {}}
@@ -196,14 +195,24 @@ class RemoteNetworks:
         seen = {
             n["id"]: n for n in (*usable, *shared, *(n for n in named if ctx.is_admin or n.get(EXTERNAL) or _visible(ctx, "networks", n)))
         }
-        subnets = await self._some("subnets", [id for n in seen.values() for id in n.get("subnets") or []])
+        subnets, under = await asyncio.gather(
+            self._some("subnets", [id for n in seen.values() for id in n.get("subnets") or []]),
+            self._some("networks", [p["network_id"] for p in ports if p["network_id"] not in seen]),
+        )
+        open_ones = {n["id"] for n in (*seen.values(), *under) if not _guarded(n)}
         addresses = [r.fixed_ip for r in asked if r.fixed_ip]
         taken = await self._list("ports", fixed_ips=[f"ip_address={a}" for a in addresses]) if addresses else []
         return Survey(
             default_group=next((g["id"] for g in groups if g["name"] == DEFAULT), ""),
             networks=[_surveyed(n, ctx, subnets, taken) for n in sorted(seen.values(), key=lambda n: str(n.get("created_at")))],
             ports=[
-                {"id": p["id"], "network_id": p["network_id"], "in_use": bool(p.get("device_id")), "addressed": may_boot(p)}
+                {
+                    "id": p["id"],
+                    "network_id": p["network_id"],
+                    "in_use": bool(p.get("device_id")),
+                    "on_guarded": p["network_id"] not in open_ones,
+                    "addressed": may_boot(p),
+                }
                 for p in ports
                 if ctx.is_admin or p.get("project_id") == ctx.project_id
             ],
@@ -213,7 +222,7 @@ class RemoteNetworks:
     async def _make_port(self, ctx: Context, request: NetworkRequest, fields: Thing, groups: list[str]) -> None:
         wanted = {**fields, "network_id": request.network_id, "project_id": ctx.project_id}
         network = await self.thing(service_context(""), "networks", str(request.network_id))
-        if groups and network.get("port_security_enabled", True):
+        if groups and _guarded(network):
             wanted["security_groups"] = groups
         if request.fixed_ip:
             wanted["fixed_ips"] = [{"ip_address": request.fixed_ip}]
@@ -274,6 +283,10 @@ def _visible(ctx: Context, kind: str, thing: Thing) -> bool:
     return kind == "networks" and bool(thing.get("shared") or thing.get(EXTERNAL))
 
 
+def _guarded(network: Thing) -> bool:
+    return bool(network.get("port_security_enabled", True))
+
+
 def _surveyed(network: Thing, ctx: Context, subnets: list[Thing], taken: list[Thing]) -> Thing:
     own = [s for s in subnets if s["network_id"] == network["id"]]
     return {
@@ -282,6 +295,7 @@ def _surveyed(network: Thing, ctx: Context, subnets: list[Thing], taken: list[Th
         "external": bool(network.get(EXTERNAL)),
         "own": network.get("project_id") == ctx.project_id,
         "shared": bool(network.get("shared")),
+        "guarded": _guarded(network),
         "cidrs": [s["cidr"] for s in own],
         "gateways": [s["gateway_ip"] for s in own if s.get("gateway_ip")],
         "taken": [ip["ip_address"] for p in taken if p["network_id"] == network["id"] for ip in p.get("fixed_ips") or []],

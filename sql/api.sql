@@ -584,11 +584,12 @@ CREATE INDEX routers_project ON routers USING btree (project_id);
 
 CREATE TABLE router_ports (
     port_id    uuid NOT NULL,
-    router_id  uuid NOT NULL,
+    router_id  uuid,
     network_id uuid NOT NULL,
     kind       text NOT NULL,
     CONSTRAINT router_ports_pkey PRIMARY KEY (port_id),
     CONSTRAINT router_ports_kind_check CHECK (kind = ANY (ARRAY['interface'::text, 'gateway'::text, 'host'::text])),
+    CONSTRAINT router_ports_without_router CHECK (router_id IS NOT NULL OR kind = 'host'::text),
     CONSTRAINT router_ports_port_fkey FOREIGN KEY (port_id) REFERENCES ports(id),
     CONSTRAINT router_ports_router_fkey FOREIGN KEY (router_id) REFERENCES routers(id)
 );
@@ -798,7 +799,8 @@ CREATE VIEW port_specs AS
              JOIN security_group_rules r ON r.security_group_id = g.security_group_id
           WHERE g.port_id = p.id), '[]'::jsonb) AS security_rules,
     p.allowed_address_pairs,
-    n.apart
+    n.apart,
+    p.admin_state_up AND n.admin_state_up AS up
    FROM ports p
      JOIN networks n ON n.id = p.network_id;
 

@@ -33,9 +33,10 @@ class BoundPort(msgspec.Struct, kw_only=True):
     addresses: list[dict[str, Any]]  # address, subnet_id, cidr, version, gateway, routes, dns_servers, dhcp, ra_mode, address_mode
     security_rules: list[dict[str, Any]]
     allowed_address_pairs: list[dict[str, str]]  # ip_address, mac_address
-    host_addresses: dict[str, str]  # by subnet, where a router has the gateway's address
+    host_addresses: dict[str, str]  # by subnet, where hosts are not the gateway
     floating: dict[str, list[str]]  # floating IPs by the address that they lead to
     apart: bool
+    up: bool  # it and its network
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +156,7 @@ class PortRow(msgspec.Struct, kw_only=True):
     updated_at: datetime | None
     fixed_ips: list[dict[str, str]]  # subnet_id, ip_address
     security_groups: list[str]
+    up: bool = True  # it and its network
 
 
 class GroupRow(msgspec.Struct, kw_only=True):

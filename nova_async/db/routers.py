@@ -36,6 +36,13 @@ class RouterPort(msgspec.Struct, kw_only=True):
     addresses: list[dict[str, str]]  # subnet_id, ip_address
 
 
+class HostPort(msgspec.Struct, kw_only=True):
+    """What hosts answer by in a subnet. ``router_id``: whose gateway's address they make room for; None: no router's."""
+
+    port_id: str
+    router_id: str | None
+
+
 class FloatingIpRow(msgspec.Struct, kw_only=True):
     """``router_id``, ``fixed_address``, ``fixed_port``, ``port_details``: None where it leads nowhere."""
 
@@ -64,7 +71,7 @@ class Specified(msgspec.Struct, kw_only=True):
     enable_snat: bool
     routes: list[dict[str, str]]
     host: str
-    ports: list[dict[str, Any]]  # id, network_id, mac, mtu, apart, kind, host_addresses, addresses: as those of a BoundPort
+    ports: list[dict[str, Any]]  # id, network_id, mac, mtu, apart, up, kind, host_addresses, addresses: as those of a BoundPort
     floating_ips: list[dict[str, str]]  # id, address, fixed_address
 
 
@@ -78,7 +85,10 @@ ROUTERS_BEHIND = Query("routers", "routers_behind", str)
 JOIN_PORT: Query[None] = Query("routers", "join_port")
 PART_PORT: Query[None] = Query("routers", "part_port")
 ROUTER_BETWEEN = Query("routers", "router_between", str)
+HOST_PORTS = Query("routers", "host_ports", HostPort)
+HAS_ADDRESS = Query("routers", "has_address", bool)
 SERVERS_ON = Query("routers", "servers_on", str)
+ROUTERS_ON = Query("routers", "routers_on", str)
 FLOATING_IN_USE = Query("routers", "floating_in_use", bool)
 USED_OUTSIDE = Query("routers", "used_outside", bool)
 FLOATING_IPS = Query("routers", "floating_ips", FloatingIpRow)
@@ -122,7 +132,8 @@ async def behind(conn: Connection, port_ids: list[str]) -> list[str]:
     return await ROUTERS_BEHIND.all(conn, port_ids)
 
 
-async def join(conn: Connection, router_id: str, port_id: str, network_id: str, kind: str) -> None:
+async def join(conn: Connection, router_id: str | None, port_id: str, network_id: str, kind: str) -> None:
+    """``router_id`` None: hosts need the port, and no router does."""
     await JOIN_PORT.run(conn, port_id, router_id, network_id, kind)
 
 
@@ -136,8 +147,22 @@ async def between(conn: Connection, external_network: str, subnet_id: str) -> st
     return await ROUTER_BETWEEN.maybe(conn, external_network, subnet_id)
 
 
+async def host_ports(conn: Connection, network_id: str, subnet_id: str | None = None) -> list[HostPort]:
+    """The ports by which hosts answer in one subnet, or all, of a network."""
+    return await HOST_PORTS.all(conn, network_id, subnet_id)
+
+
+async def has_address(conn: Connection, subnet_id: str, address: str) -> bool:
+    """Whether a port has it."""
+    return await HAS_ADDRESS.one(conn, subnet_id, address)
+
+
 async def servers_on(conn: Connection, network_id: str) -> list[str]:
     return await SERVERS_ON.all(conn, network_id)
+
+
+async def routers_on(conn: Connection, network_id: str) -> list[str]:
+    return await ROUTERS_ON.all(conn, network_id)
 
 
 async def floating_in_use(conn: Connection, router_id: str, subnet_id: str | None = None) -> bool:

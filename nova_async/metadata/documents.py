@@ -246,11 +246,11 @@ def network_data(m: InstanceMetadata) -> dict[str, Any]:
 
 def _network(n: int, port: PortSpec, ip: Any) -> dict[str, Any]:
     common = {"id": f"network{n}", "link": port.device, "network_id": port.network_id}
-    if port.dhcp and ip.version == 4:
+    if port.dhcp and ip.dhcp and ip.version == 4:
         return {**common, "type": "ipv4_dhcp"}
     mode = f"_{ip.address_mode}" if ip.address_mode else ""
     network = ipaddress.ip_network(ip.cidr)
-    routes = [("0.0.0.0/0" if ip.version == 4 else "::/0", port.gateway)] if port.gateway and ip.version == 4 else []
+    routes = [("0.0.0.0/0", port.gateway)] if port.gateway and ip.version == 4 and ipaddress.ip_address(port.gateway) in network else []
     routes += [(to, via) for to, via in port.routes if ipaddress.ip_network(to).version == ip.version]
     return {
         **common,

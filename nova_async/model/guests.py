@@ -33,7 +33,7 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     fixed_ips: tuple["FixedIp", ...] = ()
     gateway: str | None = None
-    host_address: str | None = None  # by which hosts answer in the gateway's range, where a router has its address; None: by the gateway's
+    host_address: str | None = None  # by which hosts answer in the gateway's range, where others have its address; None: by the gateway's
     routes: tuple[tuple[str, str], ...] = ()  # destination CIDR, next hop
     dns_servers: tuple[str, ...] = ()
     dhcp: bool = True
@@ -48,6 +48,7 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[tuple[str, str], ...] = ()  # MACs and addresses (or ranges) that it may use besides its own
     veth: bool = False  # of a router: the device is one end of a pair
     apart: bool = False  # of a network whose ranges others may have, too: the host keeps its own end of it to itself
+    up: bool = True  # False: the port or its network is administratively down, and nothing passes
 
     @property
     def addresses(self) -> list[str]:
@@ -64,6 +65,7 @@ class FixedIp(msgspec.Struct, frozen=True, kw_only=True):
     ra_mode: str | None = None  # IPv6: who advertises, slaac, dhcpv6-stateful or dhcpv6-stateless; None: nobody of ours
     address_mode: str | None = None  # IPv6: how the guest comes by the address
     floating: tuple[str, ...] = ()  # floating IPs that lead to it
+    host_address: str | None = None  # by which hosts serve its subnet, where that has no gateway for them to be
 
 
 class DiskSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,8 +59,11 @@ SELECT count(*) > 0 AS of_networks, COALESCE(bool_or(n.external OR NOT n.apart),
 FROM subnets s JOIN networks n ON n.id = s.network_id WHERE s.cidr && $1::text::cidr AND n.id <> $2
 
 -- set_apart --
--- For good, unless hosts may have it otherwise already. $1 network; returns it
-UPDATE networks n SET apart = true WHERE n.id = $1 AND NOT EXISTS (SELECT FROM ports p WHERE p.network_id = n.id) RETURNING n.id
+-- For good, unless hosts may have it otherwise already: the ports by which they answer are on none by themselves. $1 network; returns it
+UPDATE networks n SET apart = true
+WHERE n.id = $1 AND NOT EXISTS (
+    SELECT FROM ports p WHERE p.network_id = n.id AND p.id NOT IN (SELECT b.port_id FROM router_ports b WHERE b.kind = 'host'))
+RETURNING n.id
 
 -- lock_topologies --
 -- One at a time: automatic networks are made and removed.

@@ -27,7 +27,7 @@ SELECT
 -- bind --
 -- $1 server, $2 project, $3 device owner, $4 host, $5 host name of the server, $6 wishes (bind_ports), $7 names or ids of groups
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
-       allowed_address_pairs, apart,
+       allowed_address_pairs, apart, up,
        host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
 FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
@@ -55,7 +55,7 @@ WHERE bound_to = $1 AND (host <> $2 OR device_owner <> $3)
 -- bound --
 -- $1 server
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
-       allowed_address_pairs, apart,
+       allowed_address_pairs, apart, up,
        host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
 FROM port_specs WHERE bound_to = $1 ORDER BY position, id
 
@@ -108,10 +108,11 @@ WHERE p.bound_to = $1 ORDER BY g.name
 -- $6 networks or null; $7 devices or null
 SELECT p.id, p.network_id, p.project_id, p.name, p.description, p.admin_state_up, p.port_security_enabled, p.mac, p.device_id,
        p.device_owner, p.host, p.dns_name, p.allowed_address_pairs, p.profile, p.tags, p.revision, p.created_at, p.updated_at,
+       p.admin_state_up AND n.admin_state_up AS up,
        COALESCE((SELECT jsonb_agg(jsonb_build_object('subnet_id', a.subnet_id, 'ip_address', host(a.address)) ORDER BY a.address)
                  FROM addresses a WHERE a.port_id = p.id), '[]') AS fixed_ips,
        ARRAY(SELECT g.security_group_id FROM port_security_groups g WHERE g.port_id = p.id ORDER BY 1) AS security_groups
-FROM ports p
+FROM ports p JOIN networks n ON n.id = p.network_id
 WHERE ($1::text IS NULL OR p.project_id = $1)
   AND ($2::uuid[] IS NULL OR p.id = ANY($2)) AND ($3::text[] IS NULL OR p.name = ANY($3)) AND ($4::uuid IS NULL OR p.id > $4)
   AND ($6::uuid[] IS NULL OR p.network_id = ANY($6)) AND ($7::text[] IS NULL OR p.device_id = ANY($7))

@@ -38,18 +38,28 @@ SELECT b.port_id, b.network_id, b.kind, addresses_of(b.port_id) AS addresses FRO
 
 -- routers_behind --
 -- The routers that ports belong to, or that send floating IPs to them. $1 ports
-SELECT b.router_id FROM router_ports b WHERE b.port_id = ANY($1::uuid[])
+SELECT b.router_id FROM router_ports b WHERE b.port_id = ANY($1::uuid[]) AND b.router_id IS NOT NULL
 UNION
 SELECT f.router_id FROM floating_ips f JOIN addresses a ON (a.subnet_id, a.address) = (f.fixed_subnet, f.fixed_address)
 WHERE a.port_id = ANY($1) AND f.router_id IS NOT NULL
 
 -- join_port --
--- $1 port, $2 router, $3 network, $4 kind
+-- $1 port, $2 router (null: of none, for hosts), $3 network, $4 kind
 INSERT INTO router_ports (port_id, router_id, network_id, kind) VALUES ($1, $2, $3, $4)
 
 -- part_port --
 -- A port leaves its router, and the world. $1 port
 WITH gone AS (DELETE FROM router_ports WHERE port_id = $1 RETURNING port_id) DELETE FROM ports WHERE id IN (SELECT port_id FROM gone)
+
+-- host_ports --
+-- The ports by which hosts answer in subnets of a network. $1 network, $2 subnet or null for all
+SELECT b.port_id, b.router_id FROM router_ports b
+WHERE b.network_id = $1 AND b.kind = 'host'
+  AND ($2::uuid IS NULL OR EXISTS (SELECT FROM addresses a WHERE a.port_id = b.port_id AND a.subnet_id = $2)) ORDER BY b.port_id
+
+-- has_address --
+-- Whether a port has this address of a subnet. $1 subnet, $2 address
+SELECT EXISTS (SELECT FROM addresses a WHERE a.subnet_id = $1 AND a.address = $2::text::inet) AS has
 
 -- router_between --
 -- The router that joins a subnet to an external network, preferably the subnet's gateway. $1 external network, $2 subnet
@@ -61,6 +71,10 @@ WHERE g.kind = 'gateway' AND g.network_id = $1 AND a.subnet_id = $2 ORDER BY (a.
 -- servers_on --
 -- The servers that have a port in a network. $1 network
 SELECT DISTINCT p.bound_to FROM ports p WHERE p.network_id = $1 AND p.bound_to <> ''
+
+-- routers_on --
+-- The routers that have a port in a network. $1 network
+SELECT DISTINCT b.router_id FROM router_ports b WHERE b.network_id = $1 AND b.router_id IS NOT NULL
 
 -- floating_in_use --
 -- Whether a router sends floating IPs to a subnet (null: to any), or has them in an external network. $1 router, $2 subnet or null
@@ -79,10 +93,12 @@ SELECT f.id, f.project_id, f.network_id, f.description, f.tags, f.revision, f.cr
        CASE WHEN a.port_id IS NOT NULL THEN f.router_id END AS router_id, f.plugged,
        CASE WHEN a.port_id IS NOT NULL THEN jsonb_build_object(
            'name', p.name, 'network_id', p.network_id, 'mac_address', p.mac, 'admin_state_up', p.admin_state_up,
-           'status', CASE WHEN p.host = '' THEN 'DOWN' ELSE 'ACTIVE' END, 'device_id', p.device_id, 'device_owner', p.device_owner) END
+           'status', CASE WHEN p.host <> '' AND p.admin_state_up AND n.admin_state_up THEN 'ACTIVE' ELSE 'DOWN' END,
+           'device_id', p.device_id, 'device_owner', p.device_owner) END
        AS port_details
 FROM floating_ips f JOIN addresses e ON e.port_id = f.port_id
 LEFT JOIN addresses a ON (a.subnet_id, a.address) = (f.fixed_subnet, f.fixed_address) LEFT JOIN ports p ON p.id = a.port_id
+LEFT JOIN networks n ON n.id = p.network_id
 WHERE ($1::text IS NULL OR f.project_id = $1) AND ($2::uuid[] IS NULL OR f.id = ANY($2)) AND $3::text[] IS NULL
   AND ($4::uuid IS NULL OR f.id > $4) AND ($6::text[] IS NULL OR host(e.address) = ANY($6)) AND ($7::uuid[] IS NULL OR a.port_id = ANY($7))
 ORDER BY f.id LIMIT $5::integer
@@ -121,6 +137,7 @@ SELECT r.id, r.project_id, r.admin_state_up, r.enable_snat, r.routes, r.host,
        COALESCE((
            SELECT jsonb_agg(jsonb_build_object(
                'id', p.id, 'network_id', p.network_id, 'mac', p.mac, 'mtu', n.mtu, 'apart', n.apart, 'kind', b.kind,
+               'up', p.admin_state_up AND n.admin_state_up,
                'host_addresses', host_addresses(p.network_id), 'addresses', COALESCE((
                    SELECT jsonb_agg(jsonb_build_object('address', host(a.address), 'subnet_id', s.id, 'cidr', s.cidr, 'version', family(s.cidr),
                        'gateway', host(s.gateway)) ORDER BY family(s.cidr), a.address)

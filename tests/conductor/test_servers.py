@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nova_async.db import Database, workflows
@@ -39,6 +40,25 @@ async def test_a_network_of_the_projects_own_is_made_for_the_server_that_wants_o
     [port] = (await two.server(server)).ports
     assert port["network_label"] == "auto_allocated_network"
     assert len(await two.networks.things(USER, "routers")) == 1
+
+
+async def test_a_server_shows_the_groups_and_the_state_of_its_ports_as_they_are_now(two):
+    """Whoever changed them, and where."""
+    two.networks.on_change = two.conductor.desk.ports_changed
+    server, admin = await two.boot(security_groups=["default"]), msgspec.structs.replace(USER, roles=("admin",))
+    await two.settle()
+    [port] = await two.networks.things(USER, "ports", device_id=[server])
+    group = await two.networks.make(USER, "security-groups", {"name": "web"})
+
+    async def shows(groups, up):
+        row = await two.server(server)
+        return (row.security_groups, row.groups_on_ports, [p["up"] for p in row.ports]) == (groups, groups, [up])
+
+    assert await shows(["default"], True)
+    await two.networks.change(USER, "ports", port["id"], {"security_groups": [group["id"]], "admin_state_up": False})
+    await two.until(lambda: shows(["web"], False))
+    await two.networks.change(admin, "ports", port["id"], {"security_groups": [], "port_security_enabled": False, "admin_state_up": True})
+    await two.until(lambda: shows([], True))
 
 
 async def test_the_decision_is_kept_with_its_reasons(two):

@@ -69,6 +69,8 @@ def test_a_real_guest_lives_through_everything_and_leaves_nothing_behind(real: t
         found_its_surroundings(openstack("console log show first"), server["id"], guest.address)
         assert guest.ssh("hostname; whoami").split() == ["first", "root"]
         assert guest.boots() == 1
+        asks_and_renews_by_hand(cloud, guest)
+        is_cut_off_while_its_port_is_down(openstack, guest)
         outside = is_reached_by_a_floating_ip(openstack, cloud, host)
         lives_through_the_end_of_the_cloud(cloud, guest)
         assert outside.ssh("hostname") == "first"
@@ -92,6 +94,35 @@ def found_its_surroundings(console: str, server: str, address: str) -> None:
     assert re.search(rf"TESTGUEST config-drive dev=\w+ type=(iso9660|vfat) uuid={server}", console), console
     assert re.search(rf"TESTGUEST smbios manufacturer=\S+ product=\S+ serial={server} uuid={server}", console)
     assert "TESTGUEST sshkeys n=1" in console
+
+
+def asks_and_renews_by_hand(cloud: RunningCloud, guest: Guest) -> None:
+    """As acceptance tests do it: curl, and a signal to udhcpc, whose renewal brings what the subnet has now."""
+    url = "http://169.254.169.254/latest/meta-data"
+    assert guest.ssh("curl -V").startswith("curl ")
+    assert guest.ssh(f"curl {url}/local-ipv4") == guest.address
+    assert guest.ssh(f"curl -sS -m 20 -o /tmp/told {url}/instance-id; cat /tmp/told").startswith("i-")
+    assert guest.ssh(f"curl {url}/nothing").startswith("FAILED")
+    with cloud.openstack(ADMIN) as openstack:
+        openstack("subnet set --dns-nameserver 9.8.7.6 private-subnet")
+        end = time.monotonic() + 60
+        while guest.ssh("cat /etc/resolv.conf") != "nameserver 9.8.7.6":
+            assert time.monotonic() < end
+            assert not guest.ssh("sudo /bin/kill -USR1 $(cat /var/run/udhcpc.eth0.pid)").startswith("FAILED")
+            time.sleep(2)
+        openstack("subnet unset --dns-nameserver 9.8.7.6 private-subnet")
+
+
+def is_cut_off_while_its_port_is_down(openstack: OpenStack, guest: Guest) -> None:
+    [port] = openstack.show("port list --server first")
+    ticks = guest.ticks()
+    openstack(f"port set --disable {port['ID']}")
+    is_out_of_reach(guest)
+    assert openstack.show(f"port show {port['ID']}")["status"] == "DOWN"
+    openstack(f"port set --enable {port['ID']}")
+    assert guest.ticks() > ticks
+    assert guest.boots() == 1
+    assert openstack.show(f"port show {port['ID']}")["status"] == "ACTIVE"
 
 
 def is_reached_by_a_floating_ip(openstack: OpenStack, cloud: RunningCloud, host: RealHost) -> Guest:

@@ -20,6 +20,7 @@ START_TRIES = 15
 START_SECONDS = 10
 STOP_SECONDS = 3
 LEASE = "86400"
+EVERYWHERE = "0.0.0.0/0"
 RA_SECONDS = 60
 RANGE_OF_MODE = {"slaac": "ra-only", "dhcpv6-stateless": "ra-stateless", "dhcpv6-stateful": "static"}  # in dnsmasq's words
 logger = log.get("dhcp")
@@ -139,11 +140,11 @@ class Dnsmasq:
             f"dhcp-option-force=26,{network.mtu}",
         ]
         for number, subnet in enumerate(network.subnets):
-            tag, cidr = f"s{number}", ipaddress.IPv4Network(subnet.cidr)
-            static = ",".join(f"{to},{via}" for to, via in _routes(network, subnet))
+            tag, cidr, routes = f"s{number}", ipaddress.IPv4Network(subnet.cidr), _routes(network, subnet)
+            static, out = ",".join(f"{to},{via}" for to, via in routes), dict(routes).get(EVERYWHERE)
             lines += [
                 f"dhcp-range=set:{tag},{cidr.network_address},static,{cidr.netmask},{LEASE}",
-                f"dhcp-option=tag:{tag},option:router,{subnet.gateway}",
+                f"dhcp-option=tag:{tag},option:router{f',{out}' if out else ''}",  # without a value: none, or it would be the host
                 f"dhcp-option=tag:{tag},121,{static}",
                 f"dhcp-option=tag:{tag},249,{static}",
                 f"dhcp-option=tag:{tag},option:dns-server,{','.join(servers) or subnet.host}",
@@ -169,7 +170,8 @@ def _ipv6(network: LocalNetwork, interface: str) -> list[str]:
 def hosts(network: LocalNetwork) -> str:
     """A line per address: who gets it."""
     ranges = {subnet.cidr for subnet in network.subnets}
-    lines = {f"{port.mac},{ip.address}" for _, port in network.ports if port.dhcp for ip in port.fixed_ips if ip.cidr in ranges}
+    leased = [(port, ip) for _, port in network.ports if port.dhcp for ip in port.fixed_ips if ip.dhcp and ip.cidr in ranges]
+    lines = {f"{port.mac},{ip.address}" for port, ip in leased}
     stateful = {subnet.cidr for subnet in network.subnets6 if subnet.address_mode == "dhcpv6-stateful"}
     lines |= {f"{port.mac},[{ip.address}]" for _, port in network.ports for ip in port.fixed_ips if ip.cidr in stateful}
     return "".join(f"{line}\n" for line in sorted(lines))
@@ -182,9 +184,16 @@ def name_servers(network: LocalNetwork, version: int = 4) -> list[str]:
 
 
 def _routes(network: LocalNetwork, subnet: Subnet) -> list[tuple[str, str]]:
-    """To the metadata service, the user's own, and to everywhere else."""
-    own = {route: None for _, port in network.ports if port.gateway == subnet.gateway for route in port.routes if ":" not in route[0]}
-    return [("169.254.169.254/32", subnet.host), *own, ("0.0.0.0/0", subnet.gateway)]
+    """To the metadata service, the user's own, and to everywhere else; without a gateway only the user's own lead there."""
+    own = {route: None for _, port in network.ports if _is_first(subnet, port) for route in port.routes if ":" not in route[0]}
+    return [("169.254.169.254/32", subnet.host), *own, *([(EVERYWHERE, subnet.gateway)] if subnet.gateway else [])]
+
+
+def _is_first(subnet: Subnet, port: PortSpec) -> bool:
+    """Whether the port's routes are this subnet's."""
+    if subnet.gateway or port.gateway:
+        return port.gateway == subnet.gateway
+    return next((ip.cidr for ip in port.fixed_ips if ip.version == 4), "") == subnet.cidr
 
 
 def _signal(pid: int, number: int) -> None:

@@ -137,7 +137,7 @@ class Links:
         return index
 
     def _ensure_tap(self, port: PortSpec, bridge: int) -> None:
-        """Bring up the tap on its bridge; only the port's own MAC is known behind it, so nobody else's frames are flooded to it."""
+        """Put the tap on its bridge, up or down; only the port's own MAC is known behind it, so nobody else's frames are flooded to it."""
         index = index_of(port.device)
         if index is None:
             if port.veth:
@@ -146,7 +146,7 @@ class Links:
                 _make_tap(port.device)
             index = socket.if_nametoindex(port.device)
             set_sysctl(f"ipv6/conf/{port.device}/disable_ipv6", "1")
-        self.ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up")
+        self.ip.link("set", index=index, mtu=port.mtu, master=bridge, state="up" if port.up else "down")
         if port.port_security:
             moving = any(mac != port.mac for mac, _ in port.pairs)  # such a MAC may be behind another port in a moment
             self.ip.brport("set", index=index, learning=int(moving), unicast_flood=0)

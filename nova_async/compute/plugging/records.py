@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from nova_async.compute.plugging.files import Files
-from nova_async.model.guests import PortSpec
+from nova_async.model.guests import FixedIp, PortSpec
 
 HOST_PART = 0xA9FEA9FE  # beyond what pools hand out
 
@@ -27,15 +27,15 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Subnet(msgspec.Struct, frozen=True, order=True):
-    """An IPv4 range that the host serves: as its gateway, or by an address of its own beside a router."""
+    """An IPv4 range that the host serves: as its gateway, or by an address of its own where a router is that, or nobody."""
 
     cidr: str
-    gateway: str
+    gateway: str | None
     host: str
 
     @property
     def routed(self) -> bool:
-        """Whether a router is the gateway."""
+        """Whether the host is not the gateway, and leads nowhere."""
         return self.host != self.gateway
 
     @property
@@ -70,10 +70,9 @@ class LocalNetwork(msgspec.Struct, frozen=True):
         found: dict[str, Subnet] = {}
         for _, port in self.ports:
             for ip in port.fixed_ips:
-                if ip.version == 4 and port.gateway is not None and _inside(port.gateway, ip.cidr):
-                    subnet = Subnet(ip.cidr, port.gateway, port.host_address or port.gateway)
-                    if subnet.routed or ip.cidr not in found:
-                        found[ip.cidr] = subnet
+                subnet = _served(port, ip)
+                if subnet is not None and (subnet.routed or ip.cidr not in found):
+                    found[ip.cidr] = subnet
         return tuple(sorted(found.values()))
 
     @property
@@ -104,6 +103,15 @@ class LocalNetwork(msgspec.Struct, frozen=True):
     @property
     def snat(self) -> bool:
         return any(port.snat for _, port in self.ports)
+
+
+def _served(port: PortSpec, ip: FixedIp) -> Subnet | None:
+    """The range of an address; None where the host has nothing to answer by."""
+    if ip.version != 4:
+        return None
+    if port.gateway is not None and _inside(port.gateway, ip.cidr):
+        return Subnet(ip.cidr, port.gateway, port.host_address or port.gateway)
+    return Subnet(ip.cidr, None, ip.host_address) if ip.host_address else None
 
 
 def _inside(address: str, cidr: str) -> bool:

@@ -26,7 +26,8 @@ def check(plugged: Plugged) -> None:
 
 def _parts(port: PortSpec) -> list[tuple[str, Callable[[Any], Any], list[Any]]]:
     """What, the test of it, and each such part of the port."""
-    gateways = [address for address in (port.gateway, port.host_address) if address is not None]
+    hosts = [port.host_address, *(ip.host_address for ip in port.fixed_ips)]
+    gateways = [address for address in (port.gateway, *hosts) if address is not None]
     return [
         ("device", DEVICE.fullmatch, [port.device, port.bridge]),
         ("MAC address", MAC.fullmatch, [port.mac, *(mac for mac, _ in port.pairs)]),

@@ -7,6 +7,7 @@ from typing import Any
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.db import networks as rows
+from nova_async.db import routers as router_rows
 from nova_async.errors import Invalid
 from nova_async.world import World
 
@@ -33,6 +34,14 @@ class Ground:
         """Say that these routers, or what they lead to, changed, so that their host plugs them again."""
         if self.on_router_change is not None and router_ids:
             await self.on_router_change(router_ids)
+
+    async def tell_network(self, network_id: str) -> None:
+        """Say that a network or a subnet of it changed, so that all who have ports in it plug them again."""
+        async with self.db.connection() as conn:
+            servers = await router_rows.servers_on(conn, network_id)
+            routers = await router_rows.routers_on(conn, network_id)
+        await self.tell(servers)
+        await self.tell_routers(routers)
 
     def moved(self, ports: Iterable[rows.Place | rows.BoundPort | rows.PortRow]) -> None:
         """Say that these ports came, went or changed, so that other hosts hear of it. Where no host has devices, nobody needs to."""

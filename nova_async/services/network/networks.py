@@ -6,18 +6,22 @@ from typing import Any
 
 import msgspec
 
+from nova_async import log
 from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
+from nova_async.db.constraints import translated
 from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
 from nova_async.services.network import fields as f
+from nova_async.services.network import own_ports
 from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
 from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.quotas import require_room
 from nova_async.services.network.views import dates
 
+logger = log.get("network")
 NETWORK_CHANGES: dict[str, f.Reader] = {
     "name": f.text(255),
     "description": f.text(255),
@@ -30,6 +34,7 @@ NETWORK_CHANGES: dict[str, f.Reader] = {
     "is_default": f.boolean,
     "qos_policy_id": f.maybe(f.identifier),
 }
+OF_PORTS = ("name", "admin_state_up", "mtu")  # what hosts know of a network by its ports
 PROVIDER = ("provider:network_type", "provider:physical_network", "provider:segmentation_id")
 NETWORK_FIELDS = {
     **NETWORK_CHANGES,
@@ -133,20 +138,24 @@ class Networks(Collection[rows.NetworkRow]):
     async def update(self, ctx: Context, row: rows.NetworkRow, body: dict[str, Any]) -> rows.NetworkRow:
         values = f.read(body, self.name, NETWORK_CHANGES)
         admin_only(ctx, values, ("shared", "router:external", "is_default"))
+        changed = _changed_network(row, values)
         async with self.service.db.connection() as conn:
             if row.external and values.get("router:external") is False and await router_rows.used_outside(conn, row.id):
                 raise Conflict(f"External network {row.id} cannot be updated to be made non-external, since it has existing gateway ports.")
             if row.apart and values.get("router:external"):
                 raise Conflict(f"Network {row.id} cannot be updated to be made external, since its ranges overlap with other networks'.")
-            await rows.update_network(conn, _changed_network(row, values))
+            await rows.update_network(conn, changed)
+        if any(getattr(changed, name) != getattr(row, name) for name in OF_PORTS):
+            await self.service.tell_network(row.id)
         return await self.get(ctx, row.id)
 
     async def delete(self, ctx: Context, row: rows.NetworkRow) -> None:
-        """Floating IPs that lead nowhere go with their network."""
+        """Floating IPs that lead nowhere go with their network, and what hosts answer by."""
         try:
             async with self.service.db.transaction() as conn:
                 if row.external:
                     await router_rows.delete_unused_floating_ips(conn, row.id)
+                await _answer_no_more(conn, row.id)
                 await rows.delete_network(conn, row.id)
         except Conflict as error:
             text = f"Unable to complete operation on network {row.id}. There are one or more ports still in use on the network."
@@ -246,6 +255,7 @@ class Subnets(Collection[rows.SubnetRow]):
             if any(_overlap(subnet.cidr, row.cidr) for subnet in beside) or not await self._finds_place(conn, network, row.cidr):
                 raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
             await rows.insert_subnet(conn, row)
+            await self._serve(conn, row)
             servers = await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
         await self.service.tell([server for server in servers if is_uuid(server)])
 
@@ -275,19 +285,48 @@ class Subnets(Collection[rows.SubnetRow]):
             host_routes=_routes(values.get("host_routes", row.host_routes), cidr),
             pools=_pools(values.get("allocation_pools", row.pools), cidr, gateway),
         )
-        async with self.service.db.connection() as conn:
+        async with self.service.db.transaction() as conn:
+            await rows.lock_subnets(conn)
             await rows.update_subnet(conn, changed)
+            await self._serve(conn, changed)
+        await self.service.tell_network(row.network_id)
         return await self.get(ctx, row.id)
+
+    async def _serve(self, conn: Connection, row: rows.SubnetRow) -> None:
+        """Give hosts an address to serve the subnet by, where they are not its gateway; take it where that is not so any more.
+
+        Where a router has the gateway's address, they have one for its sake (``RouterInterfaces``). A full subnet is not served.
+        """
+        if ipaddress.ip_network(row.cidr).version != 4:
+            return
+        served = row.enable_dhcp and (row.gateway is None or await router_rows.has_address(conn, row.id, row.gateway))
+        if not served:
+            await _answer_no_more(conn, row.network_id, row.id)
+            return
+        try:
+            with translated():
+                async with conn.transaction():
+                    await own_ports.answer(self.service, conn, row, None)
+        except Conflict as error:
+            logger.warning("subnet.not_served", subnet=row.id, error=error.message)
 
     async def delete(self, ctx: Context, row: rows.SubnetRow) -> None:
         try:
             async with self.service.db.transaction() as conn:
+                await _answer_no_more(conn, row.network_id, row.id)
                 if row.ipv6_address_mode in MADE_BY_GUESTS:
                     await rows.forget_made_addresses(conn, row.id)
                 await rows.delete_subnet(conn, row.id)
         except Conflict as error:
             text = f"Unable to complete operation on subnet {row.id}: One or more ports have an IP allocation from this subnet."
             raise Conflict(text, detail=error.detail) from None
+
+
+async def _answer_no_more(conn: Connection, network_id: str, subnet_id: str | None = None) -> None:
+    """Remove the ports by which hosts answer in a subnet, or a whole network, that has no gateway."""
+    for port in await router_rows.host_ports(conn, network_id, subnet_id):
+        if port.router_id is None:
+            await router_rows.part(conn, port.port_id)
 
 
 def default_pools(cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network", gateway: str | None) -> list[dict[str, str]]:

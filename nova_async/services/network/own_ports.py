@@ -4,6 +4,7 @@ from typing import Any
 
 from nova_async.db import Connection
 from nova_async.db import networks as rows
+from nova_async.db import routers as router_rows
 from nova_async.db.constraints import translated
 from nova_async.errors import Conflict
 from nova_async.services.network.ground import Ground
@@ -37,6 +38,18 @@ async def make(
         await rows.give_addresses(conn, row.id, network_id, wishes, seed)
         return row.id
     raise Conflict("No free MAC address was found. Try again.")
+
+
+async def answer(service: Ground, conn: Connection, subnet: rows.SubnetRow, router_id: str | None) -> None:
+    """Give hosts an address of their own in a subnet, by which they serve it, unless they have one.
+
+    ``router_id``: the router that has the gateway's address; None: no router. Raises ``Conflict`` when all are taken.
+    """
+    if await router_rows.host_ports(conn, subnet.network_id, subnet.id):
+        return
+    of, place = f"dhcp-{subnet.network_id}", [{"subnet_id": subnet.id}]
+    port = await make(service, conn, subnet.network_id, HOST, of, place, project_id=subnet.project_id)
+    await router_rows.join(conn, router_id, port, subnet.network_id, router_rows.HOST)
 
 
 def _row(service: Ground, network_id: str, project_id: str, device_owner: str, device_id: str) -> rows.PortRow:

@@ -15,8 +15,9 @@ def device_name(port_id: str) -> str:
 
 
 def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
-    """A port as its host wants it. The gateway is the first IPv4 subnet's."""
-    first = next((a for a in port.addresses if a["version"] == 4), {})
+    """A port as its host wants it. Gateway and routes are those of the first IPv4 subnet with a gateway, or of the first."""
+    v4 = [a for a in port.addresses if a["version"] == 4]
+    first = next((a for a in v4 if a["gateway"]), v4[0] if v4 else {})
     return PortSpec(
         id=port.id,
         network_id=port.network_id,
@@ -34,14 +35,15 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
                 ra_mode=a["ra_mode"],
                 address_mode=a["address_mode"],
                 floating=tuple(port.floating.get(a["address"], ())),
+                host_address=None if a["gateway"] else port.host_addresses.get(a["subnet_id"]),
             )
             for a in port.addresses
         ),
         gateway=first.get("gateway"),
-        host_address=port.host_addresses.get(first.get("subnet_id", "")),
+        host_address=port.host_addresses.get(first["subnet_id"]) if first.get("gateway") else None,
         routes=tuple((route["destination"], route["nexthop"]) for route in first.get("routes", [])),
         dns_servers=tuple(dict.fromkeys(server for a in port.addresses for server in a["dns_servers"])),
-        dhcp=bool(first.get("dhcp", False)),
+        dhcp=any(a["dhcp"] for a in v4),
         security_rules=tuple(port.security_rules),
         port_security=port.port_security,
         tag=port.tag,
@@ -49,5 +51,6 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
         project_id=port.project_id,
         plug=plug,
         apart=port.apart,
+        up=port.up,
         pairs=tuple((pair.get("mac_address") or port.mac, pair["ip_address"]) for pair in port.allowed_address_pairs),
     )

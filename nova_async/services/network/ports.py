@@ -70,7 +70,7 @@ class Ports(Collection[rows.PortRow]):
             "tenant_id": row.project_id,
             "network_id": row.network_id,
             "admin_state_up": row.admin_state_up,
-            "status": "ACTIVE" if row.host or row.device_owner.startswith(SERVICE) else "DOWN",
+            "status": "ACTIVE" if row.up and (row.host or row.device_owner.startswith(SERVICE)) else "DOWN",
             "mac_address": row.mac,
             "fixed_ips": row.fixed_ips,
             "device_id": row.device_id,

@@ -114,9 +114,7 @@ class RouterInterfaces:
         for address in port.addresses:
             subnet = subnets[address["subnet_id"]]
             if subnet.gateway == address["ip_address"] and ipaddress.ip_network(subnet.cidr).version == 4:
-                of, place = f"dhcp-{port.network_id}", [{"subnet_id": subnet.id}]
-                own = await own_ports.make(self.service, conn, port.network_id, own_ports.HOST, of, place, project_id=subnet.project_id)
-                await router_rows.join(conn, router.id, own, port.network_id, HOST)
+                await own_ports.answer(self.service, conn, subnet, router.id)
 
     def _found(self, router: RouterRow, ports: list[RouterPort], asked: Place) -> RouterPort:
         interfaces = [port for port in ports if port.kind == INTERFACE]

@@ -48,4 +48,5 @@ def _port(port: dict[str, Any]) -> PortSpec:
         port_security=False,
         veth=True,
         apart=port["apart"],
+        up=port["up"],
     )

@@ -756,6 +756,19 @@ CREATE TABLE volume_services (
     CONSTRAINT volume_services_pkey PRIMARY KEY (name)
 );
 
+CREATE TABLE identity_user_credentials (
+    id          text NOT NULL,
+    user_id     text NOT NULL,
+    project_id  text,
+    type        text NOT NULL,
+    sealed_blob bytea NOT NULL,
+    CONSTRAINT identity_user_credentials_pkey PRIMARY KEY (id),
+    CONSTRAINT identity_user_credentials_project_id_fkey FOREIGN KEY (project_id) REFERENCES identity_projects(id) ON DELETE CASCADE,
+    CONSTRAINT identity_user_credentials_user_id_fkey FOREIGN KEY (user_id) REFERENCES identity_users(id) ON DELETE CASCADE
+);
+CREATE INDEX identity_user_credentials_by_project ON identity_user_credentials USING btree (project_id) WHERE project_id IS NOT NULL;
+CREATE INDEX identity_user_credentials_by_user ON identity_user_credentials USING btree (user_id);
+
 ALTER TABLE volume_types ADD CONSTRAINT volume_types_qos_specs_fkey FOREIGN KEY (qos_specs_id) REFERENCES volume_qos_specs(id);
 
 CREATE OR REPLACE FUNCTION identity_reach(who text)

@@ -40,6 +40,7 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "identity_groups_name_key": (Conflict, "A group with this name already exists in the domain."),
     "identity_roles_name_key": (Conflict, "A role with this name already exists."),
     "identity_application_credentials_key": (Conflict, "An application credential with this name already exists for the user."),
+    "identity_user_credentials_pkey": (Conflict, "A credential with this access key exists already."),
     "identity_registered_limits_key": (Conflict, "The resource of this service and region has a registered limit already."),
     "identity_registered_limits_service": (Forbidden, "The service has registered limits. Delete those first."),
     "identity_registered_limits_region": (Forbidden, "The region has registered limits. Delete those first."),

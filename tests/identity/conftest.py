@@ -1,8 +1,13 @@
 """An identity service over real HTTP, and clients of it."""
 
+import asyncio
+import json
+import os
 import socket
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,6 +22,8 @@ from nova_async.services.identity.http import application
 from nova_async.world import RealWorld
 
 from .client import Client
+
+OpenStack = Callable[..., Awaitable[Any]]
 
 
 def free_port() -> int:
@@ -84,3 +91,30 @@ async def demo(session: aiohttp.ClientSession, served: str, secrets: Secrets) ->
     client = Client(session, served)
     await client.login("demo", secrets.demo.password, "demo")
     return client
+
+
+@pytest.fixture
+def openstack(served: str, secrets: Secrets) -> OpenStack:
+    """The real client, told by the administrator. It gives what it shows; commands with the word ``delete`` show nothing."""
+    command = Path(sys.executable).with_name("openstack")
+    if not command.exists():
+        pytest.skip("python-openstackclient is not installed")
+    environment = os.environ | {
+        "OS_AUTH_URL": served.removesuffix("/v3"),
+        "OS_USERNAME": "admin",
+        "OS_PASSWORD": secrets.admin.password,
+        "OS_PROJECT_NAME": "admin",
+        "OS_USER_DOMAIN_NAME": "Default",
+        "OS_PROJECT_DOMAIN_NAME": "Default",
+        "OS_IDENTITY_API_VERSION": "3",
+    }
+
+    async def told(*words: str) -> Any:
+        as_json = () if "delete" in words else ("-f", "json")
+        pipe = asyncio.subprocess.PIPE
+        run = await asyncio.create_subprocess_exec(command, *words, *as_json, env=environment, stdout=pipe, stderr=pipe)
+        out, complaint = await asyncio.wait_for(run.communicate(), 60)
+        assert run.returncode == 0, complaint.decode()
+        return json.loads(out) if as_json else None
+
+    return told

@@ -1,6 +1,7 @@
 """Access rules: made with application credentials, kept for their user, and what they match."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from nova_async.services.identity.handlers import access_rules
 from nova_async.services.identity.tokens import BOUND, HEAD, VERSION, Token, seal, unseal
 
 from .client import Answer, Client
+from .conftest import OpenStack
 
 IPS = {"service": "compute", "method": "GET", "path": "/v2.1/servers/*/ips"}
 SERVERS = {"service": "compute", "method": "GET", "path": "/v2.1/servers"}
@@ -185,6 +187,19 @@ async def test_rules_that_are_gone_leave_nothing_allowed(demo: Client, anybody: 
     async with database.connection() as conn:
         await conn.execute("DELETE FROM identity_access_rules")
     assert (await anybody.ask("GET", "/auth/projects")).status == 403
+
+
+async def test_the_openstack_command_makes_and_deletes_rules(openstack: OpenStack) -> None:
+    made = await openstack("application", "credential", "create", "robot", "--access-rules", json.dumps([IPS, SERVERS]))
+    listed = await openstack("access", "rule", "list")
+    assert {(row["Service"], row["Method"], row["Path"]) for row in listed} == {tuple(IPS.values()), tuple(SERVERS.values())}
+    rule = listed[0]["ID"]
+    assert "compute" in (await openstack("access", "rule", "show", rule)).values()
+    again = await openstack("application", "credential", "create", "again", "--access-rules", json.dumps([{"id": rule}]))
+    assert rule in str(again)
+    await openstack("application", "credential", "delete", "again", made.get("id") or made["ID"])
+    await openstack("access", "rule", "delete", rule)
+    assert len(await openstack("access", "rule", "list")) == 1
 
 
 def test_a_process_that_does_not_know_of_rules_takes_no_token_that_they_bind() -> None:

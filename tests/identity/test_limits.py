@@ -1,10 +1,6 @@
 """Unified limits, as services that use oslo.limit and their operators have them."""
 
 import asyncio
-import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +8,7 @@ import pytest
 from nova_async.services.identity.bootstrap import Secrets
 
 from .client import Answer, Client
+from .conftest import OpenStack
 
 FLAT = {"name": "flat", "description": "Limit enforcement and validation does not take project hierarchy into consideration."}
 
@@ -189,33 +186,9 @@ async def test_a_limit_and_a_change_of_its_registered_one_do_not_pass_each_other
     assert sorted([renamed.status, made.status]) in ([200, 403], [201, 403])
 
 
-async def test_the_openstack_command_makes_and_changes_limits(served: str, secrets: Secrets) -> None:
-    """One command is told all, line after line; each that shows something shows it as JSON."""
-    command = Path(sys.executable).with_name("openstack")
-    if not command.exists():
-        pytest.skip("python-openstackclient is not installed")
-    settings = {
-        "OS_AUTH_URL": served.removesuffix("/v3"),
-        "OS_USERNAME": "admin",
-        "OS_PASSWORD": secrets.admin.password,
-        "OS_PROJECT_NAME": "admin",
-        "OS_USER_DOMAIN_NAME": "Default",
-        "OS_PROJECT_DOMAIN_NAME": "Default",
-    }
-
+async def test_the_openstack_command_makes_and_changes_limits(openstack: OpenStack) -> None:
     async def told(words: str) -> Any:
-        as_json = () if " delete " in words else ("-f", "json")
-        run = await asyncio.create_subprocess_exec(
-            command,
-            *words.split(),
-            *as_json,
-            env={**os.environ, **settings},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, complaint = await asyncio.wait_for(run.communicate(), 60)
-        assert run.returncode == 0, complaint.decode()
-        return json.loads(out) if as_json else None
+        return await openstack(*words.split())
 
     registered = await told("registered limit create --service nova --region RegionOne --default-limit 10 servers")
     assert (registered["resource_name"], registered["default_limit"]) == ("servers", 10)

@@ -29,6 +29,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/services": {"service": {"type": "t", "name": "n", "enabled": True}},
     "/endpoints": {"endpoint": {"service_id": "x", "url": "http://x", "interface": "public", "region_id": "RegionOne"}},
     "/registered_limits": {"registered_limits": [{"service_id": "x", "region_id": "RegionOne", "resource_name": "n", "default_limit": 1}]},
+    "/credentials": {"credential": {"user_id": "x", "project_id": "y", "type": "cert", "blob": "b"}},
     "/limits": {"limits": [{"service_id": "x", "project_id": "y", "resource_name": "n", "resource_limit": 1, "description": "d"}]},
 }
 

@@ -185,7 +185,8 @@ async def test_keys_open_with_the_file_that_sealed_them_only(tmp_path: Path) -> 
     for keys, volume in ((one, "b"), (other, "a")):
         with pytest.raises(Error, match="cannot be opened"):
             await keys.open(sealed, volume)
-    assert vars(one).keys() == {"_path"}
+    assert vars(one).keys() == {"_file"}
+    assert vars(one._file).keys() == {"_path", "_what"}
 
 
 async def test_a_key_is_made_though_the_kernel_counts_no_time_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

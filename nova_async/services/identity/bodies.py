@@ -153,6 +153,26 @@ class LimitBody(Struct, kw_only=True, forbid_unknown_fields=True):
     description: Note | UnsetType | None = UNSET
 
 
+class UserCredentialBody(Struct, kw_only=True):
+    """A credential for others to ask for; ``blob`` is in whatever form those want it."""
+
+    user_id: Id | UnsetType = UNSET
+    project_id: Id | UnsetType | None = UNSET
+    type: Long | UnsetType = UNSET
+    blob: Text | UnsetType = UNSET
+
+
+class Ec2Body(Struct, kw_only=True):
+    tenant_id: Id
+
+
+class Ec2Blob(Struct, kw_only=True):
+    """What there must be in the blob of a credential for EC2."""
+
+    access: Annotated[str, Meta(min_length=1, max_length=255)]
+    secret: str | None = None
+
+
 class TagsBody(Struct, kw_only=True):
     tags: Tags
 
@@ -166,6 +186,7 @@ REQUIRED: dict[type[Struct], tuple[str, ...]] = {
     RegionBody: (),
     ServiceBody: ("type",),
     EndpointBody: ("service_id", "interface", "url"),
+    UserCredentialBody: ("user_id", "type", "blob"),
 }
 
 

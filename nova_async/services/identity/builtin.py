@@ -10,6 +10,7 @@ from nova_async.context import Context
 from nova_async.db import Connection, Database, identity_access_rules, identity_tokens
 from nova_async.db import identity as db
 from nova_async.errors import Unauthorized
+from nova_async.key_file import KeyFile
 from nova_async.model.access_rules import AccessRule, Visit
 from nova_async.services import access_rules
 from nova_async.services.identity.bootstrap import Secrets, bootstrap, ensure_key
@@ -57,6 +58,7 @@ class BuiltinIdentity:
         self.world = world
         self.passwords = Passwords()
         self.patience = Patience(world)
+        self.blobs = KeyFile(config.state / "credentials.key", "Credentials")  # what users keep here
         self._revocations = Revocations(database, world)
         self._poller: asyncio.Task[None] | None = None
         self._key_asked_at = float("-inf")

@@ -9,7 +9,7 @@ from nova_async import errors
 from nova_async.config import Config
 from nova_async.services.identity.builtin import BuiltinIdentity
 from nova_async.services.identity.call import Call, fault
-from nova_async.services.identity.handlers import access_rules, auth, catalog, credentials, limits, projects, roles, users
+from nova_async.services.identity.handlers import access_rules, auth, catalog, credentials, limits, projects, roles, user_credentials, users
 from nova_async.services.web import edge
 from nova_async.world import World
 
@@ -72,6 +72,15 @@ ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST", "/v3/users/{user_id}/application_credentials", credentials.create, Who.SELF),
     ("GET", "/v3/users/{user_id}/application_credentials/{credential_id}", credentials.show, Who.SELF),
     ("DELETE", "/v3/users/{user_id}/application_credentials/{credential_id}", credentials.delete, Who.SELF),
+    ("GET", "/v3/users/{user_id}/credentials/OS-EC2", user_credentials.list_ec2, Who.SELF),
+    ("POST", "/v3/users/{user_id}/credentials/OS-EC2", user_credentials.create_ec2, Who.SELF),
+    ("GET", "/v3/users/{user_id}/credentials/OS-EC2/{access}", user_credentials.show_ec2, Who.SELF),
+    ("DELETE", "/v3/users/{user_id}/credentials/OS-EC2/{access}", user_credentials.delete_ec2, Who.SELF),
+    ("GET", "/v3/credentials", user_credentials.list_, Who.KNOWN),
+    ("POST", "/v3/credentials", user_credentials.create, Who.KNOWN),
+    ("GET", "/v3/credentials/{credential_id}", user_credentials.show, Who.KNOWN),
+    ("PATCH", "/v3/credentials/{credential_id}", user_credentials.update, Who.KNOWN),
+    ("DELETE", "/v3/credentials/{credential_id}", user_credentials.delete, Who.KNOWN),
     ("GET", "/v3/groups", users.list_groups, Who.READER),
     ("POST", "/v3/groups", users.create_group, Who.ADMIN),
     ("GET", "/v3/groups/{group_id}", users.show_group, Who.READER),

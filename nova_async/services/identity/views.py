@@ -7,6 +7,7 @@ import msgspec
 
 from nova_async.db import identity as db
 from nova_async.db import identity_catalog, identity_limits
+from nova_async.db.identity_user_credentials import UserCredential
 from nova_async.model.access_rules import AccessRule
 from nova_async.services.identity.tokens import Token
 
@@ -123,6 +124,16 @@ def credential(base: str, c: db.Credential, roles: list[View], rules: list[Acces
 
 def access_rule(base: str, user_id: str, r: AccessRule) -> View:
     return {**_rule(r), "links": _links(base, f"users/{user_id}/access_rules", r.id)}
+
+
+def user_credential(base: str, c: UserCredential, blob: str) -> View:
+    shown = {"id": c.id, "user_id": c.user_id, "project_id": c.project_id, "type": c.type, "blob": blob}
+    return {**shown, "links": _links(base, "credentials", c.id)}
+
+
+def ec2_credential(base: str, c: UserCredential, blob: View) -> View:
+    shown = {"user_id": c.user_id, "tenant_id": c.project_id, "access": blob["access"], "secret": blob.get("secret")}
+    return {**shown, "trust_id": blob.get("trust_id"), "links": _links(base, f"users/{c.user_id}/credentials/OS-EC2", blob["access"])}
 
 
 def registered_limit(base: str, r: identity_limits.RegisteredLimit) -> View:

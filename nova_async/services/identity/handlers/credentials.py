@@ -12,6 +12,7 @@ from nova_async.services.identity.call import Call, could_not_find, empty
 from nova_async.services.identity.handlers.access_rules import rules_for
 
 MAX_PER_USER = 100
+RESTRICTED = "The application credential in use is restricted: it cannot make, change or delete credentials."
 
 
 async def create(call: Call) -> web.Response:
@@ -71,12 +72,22 @@ async def _only_own(call: Call) -> None:
     """Nobody makes credentials in another's name, nor with a restricted credential."""
     if call.id("user_id") != call.token.user_id:
         raise Forbidden("Application credentials are made and deleted by the user whom they belong to.")
+    await check_unrestricted(call)
+
+
+async def check_unrestricted(call: Call) -> None:
+    """Raises ``Forbidden`` where a restricted application credential is used."""
+    if await is_restricted(call):
+        raise Forbidden(RESTRICTED)
+
+
+async def is_restricted(call: Call) -> bool:
+    """Whether a restricted application credential is used."""
     if not call.token.credential_id:
-        return
+        return False
     async with call.identity.database.connection() as conn:
         used = await db.credential_show(conn, call.token.credential_id)
-    if used is None or not used.unrestricted:
-        raise Forbidden("The application credential in use is restricted: it cannot make or delete application credentials.")
+    return used is None or not used.unrestricted
 
 
 async def _credential(conn: Connection, call: Call) -> db.Credential:

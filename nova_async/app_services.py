@@ -14,6 +14,7 @@ from nova_async.services.callers import CallersTokens
 from nova_async.services.identity.remote import RemoteTokens
 from nova_async.services.identity.remote import TokenSource as KeystoneSource
 from nova_async.services.image import ImageService
+from nova_async.services.image.certificates import Barbican, CertificateFolder, Certificates
 from nova_async.services.network import NetworkService
 from nova_async.services.volume import VolumeService
 from nova_async.services.web import Identity
@@ -45,6 +46,7 @@ class Services:
     builtin_networks: "BuiltinNetworks | None" = None
     builtin_volumes: "BuiltinVolumes | None" = None
     callers: CallersTokens | None = None  # where a service wants to know them
+    certificates: Certificates  # of those who sign images
 
 
 async def open_services(
@@ -80,15 +82,22 @@ async def open_services(
         secrets = await builtin.bootstrap()
         sites["/identity"] = identity_http.application(builtin, world, config)
 
+    callers: CallersTokens | None = None
+    certificates: Certificates = CertificateFolder(config)
+    if config.services.key_manager == "barbican":
+        callers = CallersTokens(world)
+        certificates = barbican = Barbican(endpoint(config.image.key_manager_url, keystone, "key-manager"), own, callers, world)
+        stack.push_async_callback(barbican.close)
+
     images: ImageService
     builtin_images = None
     if config.services.image == "glance":
         images = glance = RemoteImages(endpoint(config.image.url, keystone, "image"), own, world)
         stack.push_async_callback(glance.close)
     else:
-        images = builtin_images = await BuiltinImages.open(database, config, world)
+        images = builtin_images = await BuiltinImages.open(database, config, world, certificates)
         stack.push_async_callback(builtin_images.close)
-        sites["/image"] = image_http.application(builtin_images, identity, world, config)
+        sites["/image"] = image_http.application(builtin_images, identity, world, config, callers)
 
     networks: NetworkService
     builtin_networks = None
@@ -100,15 +109,15 @@ async def open_services(
         sites["/network"] = network_http.application(builtin_networks, identity, world, config)
 
     volumes: VolumeService
-    builtin_volumes = callers = None
+    builtin_volumes = None
     if config.services.volume == "cinder":
-        callers = CallersTokens(world)
+        callers = callers or CallersTokens(world)
         volumes = cinder = RemoteVolumes(endpoint(config.volume.url, keystone, *VOLUME_TYPES), own, world, callers)
         stack.push_async_callback(cinder.close)
     else:
-        volumes = builtin_volumes = await BuiltinVolumes.open(database, config, world, images, authority)
+        volumes = builtin_volumes = await BuiltinVolumes.open(database, config, world, images, authority, certificates)
         stack.push_async_callback(builtin_volumes.close)
-        sites["/volume"] = volume_http.application(builtin_volumes, identity, world, config)
+        sites["/volume"] = volume_http.application(builtin_volumes, identity, world, config, callers)
     return Services(
         identity=identity,
         images=images,
@@ -121,6 +130,7 @@ async def open_services(
         builtin_networks=builtin_networks,
         builtin_volumes=builtin_volumes,
         callers=callers,
+        certificates=certificates,
     )
 
 

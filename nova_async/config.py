@@ -203,6 +203,7 @@ class Services(Section):
     image: Literal["builtin", "glance"] = "builtin"
     network: Literal["builtin", "neutron"] = "builtin"
     volume: Literal["builtin", "cinder"] = "builtin"
+    key_manager: Literal["builtin", "barbican"] = "builtin"
 
 
 class Identity(Section):
@@ -220,6 +221,11 @@ class ImageSection(Section):
     store_dir: str = ""  # empty: <state_dir>/images
     max_size_bytes: int = 64 * 2**30
     max_virtual_size_bytes: int = 256 * 2**30
+    certificates_dir: str = ""  # empty: <state_dir>/image-certificates
+    key_manager_url: str = ""  # of a Barbican; empty: as the catalog says
+    verify_signatures: bool = False
+    validate_certificates: bool = False
+    default_trusted_certificates: tuple[str, ...] = ()  # ids
 
 
 class Network(Section):
@@ -368,6 +374,11 @@ class Config(Section):
         return Path(self.certs.directory).absolute() if self.certs.directory else self.state / "certs"
 
     @property
+    def image_certificates_dir(self) -> Path:
+        """Certificates of those who sign images; absolute."""
+        return Path(self.image.certificates_dir).absolute() if self.image.certificates_dir else self.state / "image-certificates"
+
+    @property
     def authority_dir(self) -> Path:
         return Path(self.certs.authority_dir).absolute() if self.certs.authority_dir else self.state / "authority"
 
@@ -432,9 +443,17 @@ def _check(config: Config) -> None:
             raise Invalid(f"configuration: pci.alias: {name!r} stands there with different numa_policy or device_type")
     if config.services.identity == "keystone" and not (config.identity.url and config.identity.password):
         raise Invalid("configuration: services.identity is keystone, which needs identity.url, identity.username and identity.password")
-    for service, url in (("image", config.image.url), ("network", config.network.url)):
-        if getattr(config.services, service) != "builtin" and config.services.identity == "builtin" and not url:
-            raise Invalid(f"configuration: {service}.url must say where {getattr(config.services, service)} is: no Keystone's catalog does")
+    for kind, option, url in (
+        (config.services.image, "image.url", config.image.url),
+        (config.services.network, "network.url", config.network.url),
+        (config.services.key_manager, "image.key_manager_url", config.image.key_manager_url),
+    ):
+        if kind != "builtin" and config.services.identity == "builtin" and not url:
+            raise Invalid(f"configuration: {option} must say where {kind} is: no Keystone's catalog does")
+    if config.image.validate_certificates and not config.image.verify_signatures:
+        raise Invalid("configuration: image.validate_certificates has no effect without image.verify_signatures; set both or neither")
+    if len(config.image.default_trusted_certificates) > MOST_TRUSTED:
+        raise Invalid(f"configuration: image.default_trusted_certificates may be {MOST_TRUSTED} at most")
     fake = config.fake
     if fake.cells < 1 or fake.threads < 1 or fake.vcpus % (fake.cells * fake.threads):
         raise Invalid("configuration: fake.vcpus must be a multiple of fake.cells * fake.threads, which are at least 1")
@@ -455,6 +474,7 @@ def _refused_uri(uri: str) -> str | None:
     return "it names none of libvirt's drivers that a worker knows; use qemu:///system"
 
 
+MOST_TRUSTED = 50  # certificates of one server, as Nova has it
 NUMA_POLICIES = ("required", "socket", "legacy", "preferred")
 DEVICE_TYPES = ("type-PCI", "type-PF", "type-VF")
 

@@ -18,6 +18,7 @@ def in_the_clear(config: Config) -> list[str]:
         "bus.management_url": config.bus.management_url,
         "identity.url": config.identity.url,
         "image.url": config.image.url,
+        "image.key_manager_url": config.image.key_manager_url,
         "network.url": config.network.url,
         "volume.url": config.volume.url,
         "metadata.url": config.metadata.url,

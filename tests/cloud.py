@@ -22,6 +22,7 @@ from nova_async.context import Context, service_context
 from nova_async.db import Database, instances
 from nova_async.metadata.dynamic import VendorData
 from nova_async.services.image.builtin import BuiltinImages
+from nova_async.services.image.certificates import CertificateFolder
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.volume import Wanted
 from nova_async.services.volume.builtin import BuiltinVolumes
@@ -50,7 +51,7 @@ class Cloud:
     # -- parts
 
     async def start_conductor(self, name: str = "app", **fault_points: Any) -> asyncio.Task[None]:
-        services = (self.images, self.networks, self.volumes, VendorData(self.config, self.world))
+        services = (self.images, self.networks, self.volumes, VendorData(self.config, self.world), CertificateFolder(self.config))
         self.conductor = Conductor(self.config, self.world, self.database, self.bus, *services, name=name, alone=True)
         serving = asyncio.Event()
         task = asyncio.create_task(self.conductor.run(serving))

@@ -54,6 +54,19 @@ def test_every_shown_option_follows_a_sentence() -> None:
     assert bare == []
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image__validate_certificates": True}, "no effect without image.verify_signatures"),
+        ({"image__default_trusted_certificates": [str(number) for number in range(51)]}, "may be 50 at most"),
+        ({"services__key_manager": "barbican"}, "image.key_manager_url must say where barbican is"),
+    ],
+)
+def test_options_of_signed_images_must_go_together(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        load(None, {}, **options)
+
+
 def test_a_file_is_read_and_the_rest_keeps_its_default(tmp_path: Path) -> None:
     file = tmp_path / "nova.toml"
     file.write_text('state_dir = "/srv/nova"\n[quota]\ninstances = -1\n[network]\ndns_servers = ["192.0.2.1"]\n')

@@ -29,6 +29,7 @@ from nova_async.notifications.publisher import Publisher
 from nova_async.scheduler.decide import Scheduler
 from nova_async.scheduler.hosts import HostTable
 from nova_async.services.image import ImageService
+from nova_async.services.image.certificates import Certificates
 from nova_async.services.network import NetworkService
 from nova_async.services.volume import VolumeService
 from nova_async.workflow.engine import Engine
@@ -55,6 +56,7 @@ class Conductor:
         networks: NetworkService,
         volumes: VolumeService,
         vendor_data: VendorData,
+        certificates: Certificates,
         *,
         name: str,
         alone: bool,
@@ -92,7 +94,7 @@ class Conductor:
         self.attachments = AttachmentsReconciler(database, volumes, world)
         self.due = DueReconciler(config, database, self.engine, world)
         self.auditor = UsageAuditor(config, database, world)
-        self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks, volumes, vendor_data)
+        self._parts = Parts(config, world, database, self.commands, self.scheduler, images, networks, volumes, vendor_data, certificates)
 
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled; ``ready`` is set once requests may come."""

@@ -8,6 +8,7 @@ from nova_async.db import Database
 from nova_async.metadata.dynamic import VendorData
 from nova_async.scheduler.decide import Scheduler
 from nova_async.services.image import ImageService
+from nova_async.services.image.certificates import Certificates
 from nova_async.services.network import NetworkService
 from nova_async.services.volume import VolumeService
 from nova_async.workflow.run import Run as EngineRun
@@ -25,6 +26,7 @@ class Parts:
     networks: NetworkService
     volumes: VolumeService
     vendor_data: VendorData
+    certificates: Certificates  # of those who sign images
 
 
 Run = EngineRun[Parts]

@@ -111,6 +111,7 @@ _claim = Query[Any]("images", "claim_upload")
 _finish = Query[Any]("images", "finish_upload")
 _release = Query[Any]("images", "release_upload")
 _activate = Query[Any]("images", "activate_staged")
+_drop_staged = Query[Any]("images", "drop_staged")
 _uploads = Query[str]("images", "uploads_under_way")
 _data_ids = Query[str]("images", "data_ids")
 _delete = Query[Any]("images", "delete_image")
@@ -184,6 +185,10 @@ async def release_upload(conn: Connection, upload_id: str, now: datetime) -> boo
 
 async def activate_staged(conn: Connection, image_id: str, now: datetime) -> bool:
     return await _activate.run(conn, image_id, now) == 1
+
+
+async def drop_staged(conn: Connection, image_id: str, data_id: str, now: datetime) -> bool:
+    return await _drop_staged.run(conn, image_id, data_id, now) == 1
 
 
 async def uploads_under_way(conn: Connection) -> list[str]:

@@ -8,8 +8,16 @@ from nova_async.model.tagged_devices import TaggedDevice
 from nova_async.model.topology import Fit
 
 
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """How an image was signed; certificates are in PEM. See ``services/image/signatures.py``."""
+
+    properties: dict[str, str]  # the four of the signature
+    certificate: str
+    trusted: tuple[str, ...] | None = None  # who vouches for the certificate, up to a root; None: nobody needs to
+
+
 class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
-    """An image to boot from. The worker fetches it by ``id`` from the image service and proves ``sha512``."""
+    """An image to boot from. The worker fetches it by ``id`` from the image service and proves ``sha512``, and what ``proof`` says."""
 
     id: str
     disk_format: str  # what the image service proved it to be: raw or qcow2
@@ -20,6 +28,7 @@ class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, str] = msgspec.field(default_factory=dict)
     kernel: "ImageRef | None" = None
     ramdisk: "ImageRef | None" = None
+    proof: Proof | None = None  # None: nobody asks who signed it
 
 
 class PortSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""HTTP to a service of somebody else's: one client for Keystone, Glance, Neutron and Cinder.
+"""HTTP to a service of somebody else's: one client for Keystone, Glance, Neutron, Cinder, Barbican and Ironic.
 
 | what | how |
 |---|---|

@@ -10,6 +10,7 @@ from aiohttp import web
 from nova_async import errors, log
 from nova_async.context import Context
 from nova_async.model.access_rules import Visit
+from nova_async.services.callers import CallersTokens
 from nova_async.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -84,9 +85,16 @@ async def json_body(request: web.Request) -> dict[str, Any]:
 
 
 def edge(
-    world: World, tokens: Tokens | None, form: Callable[[int, str], Any], open_to_all: Callable[[web.Request], bool] = lambda _: False
+    world: World,
+    tokens: Tokens | None,
+    form: Callable[[int, str], Any],
+    open_to_all: Callable[[web.Request], bool] = lambda _: False,
+    callers: CallersTokens | None = None,
 ) -> Any:
-    """The middleware of a service: request id, caller (none without ``tokens``), and errors through ``form(status, message)``."""
+    """The middleware of a service: request id, caller (none without ``tokens``), and errors through ``form(status, message)``.
+
+    ``callers`` keeps the tokens of those who change something, where another service wants to know them.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -98,6 +106,8 @@ def edge(
                     if not token:
                         raise errors.Unauthorized()
                     caller = await tokens.validate(token, visit_of(request))
+                    if callers is not None and request.method != "GET":
+                        callers.remember(request_id, token)
                     request[CONTEXT] = msgspec.structs.replace(caller, request_id=request_id)
                 response = await handler(request)
             except errors.Error as error:

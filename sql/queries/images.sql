@@ -160,6 +160,13 @@ UPDATE images SET status = 'queued', upload_id = NULL, updated_at = $2 WHERE upl
 UPDATE images SET status = 'active', updated_at = $2
 WHERE id = $1 AND status = 'uploading' AND data_id IS NOT NULL AND upload_id IS NULL;
 
+-- drop_staged --
+-- Staged data are refused: the image waits for others. $1 id, $2 data_id, $3 now
+UPDATE images
+SET status = 'queued', data_id = NULL, size = NULL, virtual_size = NULL, checksum = NULL, os_hash_algo = NULL, os_hash_value = NULL,
+    updated_at = $3
+WHERE id = $1 AND data_id = $2 AND status = 'uploading';
+
 -- uploads_under_way --
 SELECT upload_id FROM images WHERE upload_id IS NOT NULL;
 

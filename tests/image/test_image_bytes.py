@@ -235,7 +235,7 @@ async def has_no_uploads(service: Service) -> bool:
 
 async def test_an_upload_cancelled_before_its_file_is_made_leaves_none(service: Service, world: RealWorld) -> None:
     for turns in range(12):
-        task = asyncio.create_task(service.images._store.begin(world.uuid(), Inspection("raw", 2**30)))
+        task = asyncio.create_task(service.images._store.begin(world.uuid(), Inspection("raw", 2**30), None))
         for _ in range(turns % 4):
             await asyncio.sleep(0)
         task.cancel()

@@ -19,6 +19,7 @@ from nova_async.scheduler import prefilters, weighers
 from nova_async.scheduler.filters import BUILT_IN, load
 from nova_async.scheduler.guest_topology import devices, topology
 from nova_async.scheduler.resources import isolated_groups, resources_of, traits_of
+from nova_async.services.image import signatures
 from tests.scheduler.hosts import decide, request, row, table, verdict
 
 API = Path(__file__).parents[3] / "shared" / "api"
@@ -289,10 +290,9 @@ PASSED_OVER: dict[str, str] = {  # as by Nova with libvirt
     **dict.fromkeys(("img_owner_id", "img_version", "img_mappings", "os_distro", "img_bdm_v2"), OF_THE_SERVICE),
     "hw_rng_model": "virtio is the only one",
     "hw_ephemeral_encryption_secret_uuid": "written by services, and what it goes with is refused",
-    **dict.fromkeys(("img_signature", "img_signature_certificate_uuid", "img_signature_hash_method", "img_signature_key_type"),
-                    "the image service proves each image by its hash"),
 }  # fmt: skip
 ELSEWHERE: dict[str, str] = {  # its effect is not on hosts or domains: the module that has it
+    **dict.fromkeys(signatures.PROPERTIES, "services/image/signatures.py"),
     "img_config_drive": "api/handlers/server_create.py",
     "img_root_device_name": "api/handlers/server_create.py",
     "hw_auto_disk_config": "api/handlers/server_create.py",

@@ -25,6 +25,7 @@ from tests.tempest import conf
 
 TOOLS = Path(".venv-tempest/bin").absolute()
 READY_SECONDS, STOP_SECONDS = 120, 60
+CERTIFICATES = "certificates"  # of those who sign images, and of those who vouch for them
 # Real guests live in namespaces of their own, with their network and daemons, and end with them. Needs root.
 OWN = 'mount -t tmpfs tmpfs /run/netns && ip link set lo up && "$@"'
 APART = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", OWN, "sh")
@@ -73,7 +74,7 @@ def _cloud(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
     shutil.rmtree(state, ignore_errors=True)
     told = ["--state-dir", state, "--listen", options.listen, "--virt", options.virt, "--no-first-guest"]
     several = ["--hosts", str(options.hosts)] if options.virt == "fake" else []
-    settings = os.environ | SETTINGS | ({} if options.virt == "fake" else ONE_HOST)
+    settings = os.environ | _settings(folder) | ({} if options.virt == "fake" else ONE_HOST)
     command = [sys.executable, "-m", "nova_async", "up", *told, *several]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=settings)
     try:
@@ -88,7 +89,7 @@ def _cloud(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
 def _lab(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
     """Several hosts of the lab, with RabbitMQ and certificates; floating IPs are reached by way of the first host."""
     state = folder / "lab"
-    environment = os.environ | SETTINGS | {"LAB_STATE": str(state)}
+    environment = os.environ | _settings(folder) | {"LAB_STATE": str(state)}
     command = [sys.executable, "-m", "tests.lab"]
     try:
         subprocess.run([*command, "up", "--hosts", str(options.hosts), "--consoles", "vnc,spice,serial"], env=environment, check=True)
@@ -96,6 +97,10 @@ def _lab(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
         yield state / "clouds.yaml"
     finally:
         subprocess.run([*command, "down", "--keep"], env=environment)
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    return SETTINGS | {"NOVA_ASYNC_IMAGE_CERTIFICATES_DIR": str(folder / CERTIFICATES)}
 
 
 def _await_ready(process: "subprocess.Popen[str]") -> None:
@@ -116,7 +121,8 @@ def _test(options: argparse.Namespace, folder: Path, clouds: Path) -> int:
         registry = ["--workspace-path", str(folder / "workspace.yaml")]
         subprocess.run([TOOLS / "tempest", "init", *registry, str(workspace)], check=True, stdout=subprocess.DEVNULL)
     guest = folder / "testguest" / testguest.IMAGE if options.virt == "libvirt" else None
-    asyncio.run(conf.write(workspace / "etc" / "tempest.conf", clouds, options.hosts, options.min_microversion, guest))
+    certificates = None if options.cloud else folder / CERTIFICATES
+    asyncio.run(conf.write(workspace / "etc" / "tempest.conf", clouds, options.hosts, options.min_microversion, guest, certificates))
     environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     if root := conf.authority(clouds):
         environment["SSL_CERT_FILE"] = root  # its test of noVNC opens the page with what the system trusts

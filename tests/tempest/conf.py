@@ -12,6 +12,7 @@ from nova_async.cli.client import Client
 from nova_async.cli.clouds import client_of
 from nova_async.config import SchedulerSection
 from nova_async.services.image.blank import blank_qcow2
+from tests.image.signing import Signer, family
 
 ADMIN = "nova-async-admin"
 IMAGES = ("tempest", "tempest-alt")
@@ -22,7 +23,6 @@ FILTERS = (*SchedulerSection().filters, *EXTRA_FILTERS)
 PUBLIC = {"name": "tempest-public", "router:external": True}
 PUBLIC_SUBNET = {"name": "tempest-public", "ip_version": 4, "cidr": "172.31.250.0/24", "enable_dhcp": False}
 SHARED_NETWORK = "private"  # where the tests' projects have no networks of their own, for want of routers
-CERTIFICATES = ("a5ebd3a2-1a3f-4f2c-8a5e-6a6f0d7c4b10", "0b3f4f0e-92c5-4d31-8f5c-3a9d1f0e7c22")  # names; signatures are not checked
 # How a guest is reached, with the key of its key pair.
 LOGIN: dict[str, Any] = {
     "network_for_ssh": SHARED_NETWORK,
@@ -56,15 +56,17 @@ COMPUTE_FEATURES = {
 }
 
 
-async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, guest: Path | None) -> None:
+async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, guest: Path | None, certificates: Path | None) -> None:
     """Make images, flavors and (where the services are there) a public network and a volume type; write the file.
 
-    ``guest`` is the disk of a guest that can be logged into; without one the disks are blank and nobody tries.
+    ``guest`` is the disk of a guest that can be logged into; without one the disks are blank and nobody tries. ``certificates`` is the
+    cloud's folder of those of images; without one images are not signed.
     """
+    signed = [signer.put(certificates) for signer in family()] if certificates else []
     url, login, authority = _login(clouds)
     async with client_of(clouds, ADMIN) as admin:
         catalog = {s["type"] for s in (await admin.ask("GET", "/identity/v3/auth/catalog"))["catalog"]}
-        images = [await _image(admin, name, guest) for name in IMAGES]
+        images = [await _image(admin, name, guest, signed[-1] if signed else None) for name in IMAGES]
         flavors = [await _flavor(admin, body) for body in FLAVORS]
         extensions = [e["alias"] for e in (await admin.ask("GET", "/network/v2.0/extensions"))["extensions"]]
         routers, volumes = "router" in extensions, bool(catalog & {"block-storage", "volumev3"})
@@ -89,8 +91,8 @@ async def write(path: Path, clouds: Path, hosts: int, min_microversion: str, gue
             "image_ref_alt": images[1],
             "flavor_ref": flavors[0],
             "flavor_ref_alt": flavors[1],
-            "certified_image_ref": images[0],
-            "certified_image_trusted_certs": ",".join(CERTIFICATES),
+            "certified_image_ref": images[0] if signed else "",
+            "certified_image_trusted_certs": ",".join(signer.id for signer in signed[:-1]),
             "fixed_network_name": "" if routers else SHARED_NETWORK,
             "min_microversion": min_microversion,
             "max_microversion": "latest",
@@ -146,13 +148,14 @@ def _login(clouds: Path) -> tuple[str, dict[str, str], str]:
     return cloud["auth"]["auth_url"].partition("/identity")[0], {**cloud["auth"], "region": cloud["region_name"]}, cloud.get("cacert", "")
 
 
-async def _image(admin: Client, name: str, guest: Path | None) -> str:
+async def _image(admin: Client, name: str, guest: Path | None, signer: Signer | None) -> str:
     known = (await admin.ask("GET", f"/image/v2/images?name={name}&status=active"))["images"]
     if known:
         return str(known[0]["id"])
     body = {"name": name, "disk_format": "qcow2", "container_format": "bare", "visibility": "public"}
-    image = await admin.ask("POST", "/image/v2/images", body | ({"hw_qemu_guest_agent": "yes"} if guest else {}))
     data = await asyncio.to_thread(guest.read_bytes) if guest else blank_qcow2(IMAGE_MIB)
+    properties = ({"hw_qemu_guest_agent": "yes"} if guest else {}) | (signer.signed(data) if signer else {})
+    image = await admin.ask("POST", "/image/v2/images", body | properties)
     await admin.upload(f"/image/v2/images/{image['id']}/file", aiohttp.BytesPayload(data))
     return str(image["id"])
 

@@ -13,11 +13,13 @@ import pytest
 
 from nova_async import qemu_img
 from nova_async.errors import Conflict, Error, Invalid, NotFound, Unavailable, Unsupported
-from nova_async.model.guests import ImageRef
-from nova_async.virt.libvirt import qcow2
+from nova_async.model.guests import ImageRef, Proof
+from nova_async.services.image.signatures import Claim
+from nova_async.virt.libvirt import image_cache, qcow2
 from nova_async.virt.libvirt.files import FileThreads
 from nova_async.virt.libvirt.image_cache import AWAY_SECONDS, ImageCache
 from nova_async.world import RealWorld, SimulatedWorld, World
+from tests.image.signing import Signer, family
 
 from .conftest import quiet
 
@@ -188,6 +190,67 @@ async def test_bytes_that_are_not_what_was_promised_are_refused(
 async def test_a_format_that_guests_cannot_run_from_is_refused_before_any_download(cache: ImageCache, images: Images) -> None:
     with pytest.raises(Unsupported, match="vmdk"):
         await get(cache, images.add(RAW, disk_format="vmdk"))
+    assert images.downloads == 0
+
+
+def proof(signer: Signer, data: bytes, *way: Signer) -> Proof:
+    """``way``: who is trusted; nobody needs to be where it is empty."""
+    trusted = tuple(each.pem.decode() for each in way) or None
+    return Proof(properties=signer.signed(data), certificate=signer.pem.decode(), trusted=trusted)
+
+
+async def test_a_signed_image_is_used_and_read_once_for_all_guests(
+    cache: ImageCache, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    hashed = image_cache._hashed
+
+    def counted(path: Path, claim: Claim) -> bytes:
+        reads.append(path)
+        return hashed(path, claim)
+
+    monkeypatch.setattr(image_cache, "_hashed", counted)
+    image = msgspec.structs.replace(images.add(RAW), proof=proof(Signer("signer"), RAW))
+    for _ in range(3):
+        assert await get(cache, image) == RAW
+    again = msgspec.structs.replace(image, proof=proof(Signer("other", key_type="RSA-PSS"), RAW))
+    assert await get(cache, again) == RAW
+    assert (images.downloads, len(reads)) == (1, 1)
+
+
+async def test_bytes_that_were_not_signed_are_not_used(cache: ImageCache, images: Images) -> None:
+    image = msgspec.structs.replace(images.add(RAW), proof=proof(Signer("signer"), RAW[1:]))
+    with pytest.raises(Invalid, match="not those that were signed"):
+        await get(cache, image)
+
+
+async def test_an_image_that_came_without_a_proof_is_verified_before_it_is_used_with_one(
+    images: Images, tmp_path: Path, world: World
+) -> None:
+    image = images.add(RAW)
+    signed = msgspec.structs.replace(image, proof=proof(Signer("signer"), RAW))
+    async with cache_in(tmp_path, images, world) as cache:
+        assert await get(cache, image) == RAW
+        wrong = msgspec.structs.replace(image, proof=proof(Signer("signer"), RAW + b"more"))
+        with pytest.raises(Invalid, match="not those that were signed"):
+            await get(cache, wrong)
+        assert await get(cache, signed) == RAW
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.chmod(0o600)
+    with kept.open("r+b") as file:
+        file.write(b"tampered")
+    async with cache_in(tmp_path, images, world) as cache:
+        with pytest.raises(Invalid, match="not those that were signed"):
+            await get(cache, signed)
+    assert images.downloads == 1
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["expired", "untrusted"])
+async def test_a_signer_whom_nobody_vouches_for_is_refused_before_any_download(cache: ImageCache, images: Images, late: bool) -> None:
+    root, middle, signer = family(signer=(-10, -1)) if late else family()
+    way = (middle, root) if late else (middle,)
+    with pytest.raises(Invalid, match="is valid from" if late else "None of the trusted certificates"):
+        await get(cache, msgspec.structs.replace(images.add(RAW), proof=proof(signer, RAW, *way)))
     assert images.downloads == 0
 
 

@@ -108,10 +108,8 @@ class Service:
 
     async def image(self, data: bytes, disk_format: str = "raw", **fields: Any) -> str:
         """An active image that everybody may use."""
-        ctx = PEOPLE["admin"]
-        image = await self.images.create(
-            ctx, "disk", disk_format=disk_format, container_format="bare", properties={"hw_disk_bus": "scsi"}, visibility="public", **fields
-        )
+        ctx, more = PEOPLE["admin"], {"container_format": "bare", "properties": {"hw_disk_bus": "scsi"}, "visibility": "public"}
+        image = await self.images.create(ctx, "disk", disk_format=disk_format, **more | fields)
 
         async def chunks() -> AsyncIterator[bytes]:
             yield data

@@ -5,7 +5,9 @@ import os
 
 import pytest
 
+from nova_async.services.image.signatures import PROPERTIES, missing
 from nova_async.services.volume import fields, versions
+from tests.image.signing import Signer
 from tests.volume.conftest import GIB, PEOPLE, QCOW2, SERVER, UNKNOWN, Client, Service, noise
 
 
@@ -130,6 +132,25 @@ async def test_a_volume_grows_and_never_shrinks(service: Service, anna: Client) 
     assert ((await anna.show(volume))["size"], os.stat(service.path(volume)).st_size) == (3, 3 * GIB)
     assert "must be greater" in await anna.refused("POST", f"/volumes/{volume}/action", 400, {"os-extend": {"new_size": 3}})
     assert "exceeds" in await anna.refused("POST", f"/volumes/{volume}/action", 413, {"os-extend": {"new_size": 30}})
+
+
+async def test_a_volume_is_made_of_a_signed_image_only_where_the_image_is_what_was_signed(service: Service, anna: Client) -> None:
+    data, signer = noise(3_000_000), Signer("signer").put(service.volumes.config.image_certificates_dir)
+    image = await service.image(data, properties=signer.signed(data))
+    volume = await anna.volume(1, imageRef=image)
+    with service.path(volume).open("rb") as file:
+        assert file.read(len(data)) == data
+    told = await anna.act(volume, "os-volume_upload_image", {"image_name": "mine", "disk_format": "qcow2"})
+    await service.idle()
+    made = await service.images.get(PEOPLE["anna"], told["os-volume_upload_image"]["image_id"])
+    assert (made.status, missing(made.properties)) == ("active", list(PROPERTIES))
+    before = service.files()
+    for properties in (signer.signed(data[1:]), {"img_signature": "bm8="}, Signer("lost").signed(data)):
+        await service.images.set_properties(PEOPLE["admin"], image, properties)
+        broken = (await anna("POST", "/volumes", 202, {"volume": {"size": 1, "imageRef": image}}))["volume"]["id"]
+        await service.idle()
+        assert (await anna.show(broken))["status"] == "error"
+    assert service.files() == before
 
 
 async def test_a_volume_becomes_an_image(service: Service, anna: Client) -> None:

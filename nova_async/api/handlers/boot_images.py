@@ -23,6 +23,12 @@ async def bootable(request: Request, image_id: str, missing: str = "Can not find
     return image
 
 
+def trusted_certificates(request: Request, asked: list[str] | None) -> list[str] | None:
+    """Those that the image's must lead to: the caller's, else the operator's; None where nobody asks who signed it."""
+    options = request.parts.config.image
+    return asked or (list(options.default_trusted_certificates) if options.validate_certificates else None) or None
+
+
 def check_fit(request: Request, flavor: dict[str, Any], image: Image) -> None:
     """Whether the image fits the flavor. Raises ``Invalid``, ``Forbidden``."""
     if flavor["memory_mb"] < image.min_ram:

@@ -13,7 +13,7 @@ import msgspec
 from nova_async import quota
 from nova_async.api.handlers import server_topology
 from nova_async.api.handlers.block_devices import check_sizes, is_images_own
-from nova_async.api.handlers.boot_images import bootable, check_fit
+from nova_async.api.handlers.boot_images import bootable, check_fit, trusted_certificates
 from nova_async.api.handlers.boot_volumes import Root, check_root, name_devices, resolve
 from nova_async.api.handlers.scheduler_hints import checked, group_of
 from nova_async.api.handlers.server_quota import checked_limits, counted, over_quota
@@ -50,6 +50,7 @@ class Wish(msgspec.Struct, kw_only=True):
     hints: dict[str, Any]
     key: str | None  # the caller's own name for this request
     devices: list[dict[str, Any]] = []  # block devices beside an image's own disk
+    trusted: list[str] | None = None  # certificates
 
 
 async def create(request: Request) -> dict[str, Any]:
@@ -61,6 +62,9 @@ async def create(request: Request) -> dict[str, Any]:
     image = await _image(request, wish)
     wish.devices, root = await resolve(request, wish.body, image, wish.most)
     image = None if root else image
+    wish.trusted = trusted_certificates(request, wish.body.get("trusted_image_certificates"))
+    if root is not None and wish.trusted:
+        raise Invalid("Image certificate validation is not supported when booting from volume")
     wish.networks = await request.parts.networks.check(request.ctx, wish.networks, wish.security_groups, wish.most)
     if not wish.networks and wish.body.get("networks") == "auto":
         await request.parts.networks.check_auto(request.ctx)
@@ -285,7 +289,7 @@ def _columns(request: Request, wish: Wish, image: Image | None, root: Root | Non
         "network_requests": msgspec.to_builtins(wish.networks or []),
         "security_groups": wish.security_groups or ["default"],
         "block_devices": wish.devices,
-        "trusted_certs": body.get("trusted_image_certificates"),
+        "trusted_certs": wish.trusted,
         "injected_files": [{"path": f.get("path", ""), "contents": f.get("contents", "")} for f in body.get("personality") or ()],
     }
 

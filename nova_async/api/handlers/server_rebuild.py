@@ -7,7 +7,7 @@ import msgspec
 from nova_async import quota
 from nova_async.api.handlers import quota_sets, server_topology
 from nova_async.api.handlers.actions import beginning, target
-from nova_async.api.handlers.boot_images import bootable, check_fit
+from nova_async.api.handlers.boot_images import bootable, check_fit, trusted_certificates
 from nova_async.api.handlers.instances import described, refuse_tpm
 from nova_async.api.request import Request
 from nova_async.api.schemas import truth
@@ -35,9 +35,13 @@ async def rebuild(request: Request) -> Rebuilt:
         check_fit(request, server.flavor, image)
     else:
         await _check_volume(request, server.root_volume["volume_id"], image)
+        if asked.get("trusted_image_certificates"):
+            raise Invalid("Image certificate validation is not supported for volume-backed servers.")
     server_topology.check(request, server.flavor, image.properties)
     server_topology.check_same(server.flavor, server.image_properties, image.properties)
     columns = _columns(asked, image)
+    if "trusted_image_certificates" in asked:
+        columns["trusted_certs"] = trusted_certificates(request, asked["trusted_image_certificates"])
     if server.root_volume is not None:  # it has no image, its volume has
         columns |= {"image_id": None, "system_metadata": {}}
     more: dict[str, Any] = {"reimage": True} if server.root_volume is not None and request.has(V.REBUILD_VOLUME) else {}
@@ -68,7 +72,6 @@ async def _check_volume(request: Request, volume_id: str, image: Image) -> None:
 KEPT = {
     "metadata": "metadata",
     "user_data": "user_data",
-    "trusted_image_certificates": "trusted_certs",
 }
 
 

@@ -13,6 +13,7 @@ from nova_async.conductor.commands import HostDown
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back, take_host, told
+from nova_async.conductor.proofs import with_proof
 from nova_async.conductor.requests import request_for
 from nova_async.conductor.servers import fault, instance_of
 from nova_async.conductor.volumes import Device, held, hold, key_of, let_go, look_again
@@ -137,6 +138,7 @@ async def spawn(run: Run) -> None:
         instance = msgspec.structs.replace(instance, block_devices=devices)
     try:
         guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"])
+        guest = await with_proof(run, guest)
         await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)
     except errors.Unavailable:
         raise

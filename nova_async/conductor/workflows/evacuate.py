@@ -11,6 +11,7 @@ from nova_async.bus.messages.compute import Destroy, PowerOff, Spawn
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back, request_to_move, take_host
+from nova_async.conductor.proofs import with_proof
 from nova_async.conductor.servers import instance_of, leave_to_host, mark_error
 from nova_async.conductor.volumes import bring_to
 from nova_async.db import Connection, moves, placements
@@ -70,7 +71,7 @@ async def spawn(run: Run) -> None:
     """From its image: what was on the dead host's disks is lost."""
     instance, claimed = await instance_of(run), run.results["claim_host"]
     ports = tuple(msgspec.convert(p, PortSpec) for p in run.results["bind_ports"])
-    guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"])
+    guest = await with_proof(run, await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"]))
     await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from nova_async import log
 from nova_async.bus.messages.compute import PowerOff, Rebuild
 from nova_async.conductor.parts import Run
+from nova_async.conductor.proofs import with_proof
 from nova_async.conductor.requests import check_image, check_place
 from nova_async.conductor.servers import guest_now, host_of, instance_of, mark_error, note_fault
 from nova_async.conductor.volumes import bring_to, look_again
@@ -12,7 +13,7 @@ from nova_async.db import Connection, instances, placements
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model import states
 from nova_async.model.power import PowerState
-from nova_async.workflow.steps import Definition, Wait, step, steps
+from nova_async.workflow.steps import Definition, GiveUp, Wait, step, steps
 
 logger = log.get("conductor.rebuild")
 
@@ -67,9 +68,13 @@ async def reach_again(run: Run) -> None:
 
 
 async def rebuild_guest(run: Run) -> None:
+    """Raises ``GiveUp``, before anything of the guest has changed, where its image is not signed as it has to be."""
     on = not run.results["remember_state"]["stopped"]
     instance = await instance_of(run)
-    guest = await guest_now(run)
+    try:
+        guest = await with_proof(run, await guest_now(run))
+    except Invalid as error:
+        raise GiveUp(error, {"refused": error.message}) from error
     await run.parts.commands.run(run, await host_of(run), Rebuild, generation=instance.generation, guest=guest, power_on=on)
 
 
@@ -83,7 +88,7 @@ async def settle(run: Run, conn: Connection) -> None:
 
 
 async def failed(run: Run, conn: Connection, error: dict[str, Any]) -> None:
-    """A server whose host may not have the image is as it was."""
+    """A server that may not have the image is as it was."""
     if run.memory.get("refused"):
         await instances.change(conn, run.subject_id, **run.input.get("was", {}))
         await note_fault(run, conn, error)

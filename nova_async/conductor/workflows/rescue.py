@@ -6,6 +6,7 @@ import msgspec
 
 from nova_async.bus.messages.compute import Rescue, Unrescue
 from nova_async.conductor.parts import Run
+from nova_async.conductor.proofs import proven
 from nova_async.conductor.requests import check_image, check_place
 from nova_async.conductor.servers import guest_now, host_of, instance_of, is_on, leave_to_host, note_fault, own_image
 from nova_async.db import Connection, moves, placements
@@ -17,7 +18,7 @@ from nova_async.workflow.steps import Definition, step, steps
 
 async def choose_image(run: Run) -> dict[str, Any]:
     """The image to boot from, which its host may have, and what the guest was."""
-    image = await own_image(run, run.input.get("image_id"))
+    image = await proven(run, await own_image(run, run.input.get("image_id")))
     await host_of(run)
     if run.input.get("image_id"):
         of_image = {"image_id": image.id, "disk_format": image.disk_format, "image_properties": renamed(image.properties)}
@@ -43,7 +44,7 @@ async def boot_own_disk(run: Run) -> None:
 
 async def rescued(run: Run, conn: Connection) -> None:
     await placements.set_state(conn, run.subject_id, states.RESCUED, PowerState.RUNNING)
-    await moves.remember(conn, run.subject_id, {"rescue_image": run.results["choose_image"]["image"]})
+    await moves.remember(conn, run.subject_id, {"rescue_image": run.results["choose_image"]["image"] | {"proof": None}})
 
 
 async def leave_rescue(run: Run) -> None:

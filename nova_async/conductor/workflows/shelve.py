@@ -9,6 +9,7 @@ from nova_async.bus.messages.compute import Destroy, PowerOff, PowerOn, Spawn
 from nova_async.conductor.guests import guest_of
 from nova_async.conductor.parts import Run
 from nova_async.conductor.placing import gave_back, request_to_move, take_host
+from nova_async.conductor.proofs import with_proof
 from nova_async.conductor.requests import check_place
 from nova_async.conductor.servers import (
     guest_now,
@@ -177,7 +178,7 @@ async def bring_up(run: Run) -> None:
     ports = tuple(msgspec.convert(p, PortSpec) for p in run.results["bind_ports"])
     guest = await guest_of(run.parts, instance, ports, claimed["availability_zone"], claimed["generation"])
     if claimed["image_id"]:
-        guest = msgspec.structs.replace(guest, image=await own_image(run, claimed["image_id"]))
+        guest = await with_proof(run, msgspec.structs.replace(guest, image=await own_image(run, claimed["image_id"])))
     await run.parts.commands.run(run, claimed["host"], Spawn, generation=claimed["generation"], guest=guest)
 
 

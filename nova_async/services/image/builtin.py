@@ -22,8 +22,9 @@ from nova_async.db import Database
 from nova_async.db import images as rows
 from nova_async.db.images import Editable, Filters, ImageRow, MemberRow
 from nova_async.errors import Conflict, Forbidden, Gone, Invalid, NotFound, TooLarge, Unavailable
-from nova_async.services.image import Image, listing, rules
+from nova_async.services.image import Image, listing, rules, signatures
 from nova_async.services.image.blank import blank_qcow2
+from nova_async.services.image.certificates import CertificateFolder, Certificates
 from nova_async.services.image.inspect import Inspection
 from nova_async.services.image.store import CHUNK, Incoming, Store
 from nova_async.world import World
@@ -39,18 +40,18 @@ logger = log.get("image")
 class BuiltinImages:
     """Implements ``ImageService``. Made by ``open``; ``close`` ends its threads."""
 
-    def __init__(self, db: Database, config: Config, world: World, store: Store) -> None:
-        self._db, self._world, self._store = db, world, store
+    def __init__(self, db: Database, config: Config, world: World, store: Store, certificates: Certificates) -> None:
+        self._db, self._world, self._store, self._certificates = db, world, store, certificates
         self._max_virtual_size = config.image.max_virtual_size_bytes
         self.max_size = config.image.max_size_bytes
         self._uploads = 0
 
     @classmethod
-    async def open(cls, db: Database, config: Config, world: World) -> "BuiltinImages":
-        """Make the store's folder if need be, and clear what dead processes left in it."""
+    async def open(cls, db: Database, config: Config, world: World, certificates: Certificates | None = None) -> "BuiltinImages":
+        """Make the store's folder if need be, and clear what dead processes left in it. ``certificates``: None for those in a folder."""
         folder = Path(config.image.store_dir) if config.image.store_dir else config.state / "images"
         store = await asyncio.to_thread(Store, folder.absolute(), config.image.max_size_bytes)
-        images = cls(db, config, world, store)
+        images = cls(db, config, world, store, certificates or CertificateFolder(config))
         await images.reap()
         return images
 
@@ -169,15 +170,16 @@ class BuiltinImages:
     ) -> Image:
         """Fill a queued image; every byte is inspected. Staged data wait for ``import_staged``.
 
-        ``size``, where known, must be what arrives. Raises ``Invalid`` (cut short, or the data lie about their format),
-        ``TooLarge``, ``Conflict`` (not queued), ``Gone`` (deleted meanwhile), ``Unavailable``. A failed upload leaves the
+        ``size``, where known, must be what arrives. Raises ``Invalid`` (cut short, the data lie about their format, or are not what was
+        signed), ``TooLarge``, ``Conflict`` (not queued), ``Gone`` (deleted meanwhile), ``Unavailable``. A failed upload leaves the
         image queued and no byte of it.
         """
         row = await self._visible(ctx, image_id)
         rules.check_upload(ctx, row)
         if size is not None and size > self.max_size:
             raise TooLarge(f"The image is larger than the limit of {self.max_size} bytes.")
-        async with self._incoming(row, "uploading" if stage else "saving") as (upload_id, incoming):
+        claim = None if stage else await self._claim(ctx, row)
+        async with self._incoming(row, "uploading" if stage else "saving", claim) as (upload_id, incoming):
             await self._take(incoming, data, size)
             facts = await self._store.run(incoming.seal)
             async with self._db.connection() as conn:
@@ -188,7 +190,7 @@ class BuiltinImages:
         return await self.get(ctx, image_id)
 
     @asynccontextmanager
-    async def _incoming(self, row: ImageRow, status: str) -> AsyncIterator[tuple[str, Incoming]]:
+    async def _incoming(self, row: ImageRow, status: str, claim: signatures.Claim | None) -> AsyncIterator[tuple[str, Incoming]]:
         """A temporary file and the image's claim; both are given back unless the block ends well."""
         if row.status != "queued":
             raise Conflict(f"Image status transition from {row.status} to {status} is not allowed.")
@@ -200,7 +202,7 @@ class BuiltinImages:
         upload_id, kept = self._world.uuid(), False
         incoming: Incoming | None = None
         try:
-            incoming = await self._store.begin(upload_id, Inspection(row.disk_format, self._max_virtual_size))
+            incoming = await self._store.begin(upload_id, Inspection(row.disk_format, self._max_virtual_size), claim)
             async with self._db.connection() as conn:
                 if not await rows.claim_upload(conn, row.id, upload_id, status, self._world.now()):
                     raise Conflict(f"Image {row.id} is no longer queued: another upload has begun, or it was deleted.")
@@ -238,12 +240,34 @@ class BuiltinImages:
             raise Invalid(f"Size mismatch: {size} bytes were announced and {taken} arrived.")
 
     async def import_staged(self, ctx: Context, image_id: str) -> None:
-        """Make staged data the image's own. Raises ``Conflict`` when nothing is staged."""
+        """Make staged data the image's own. Raises ``Conflict`` when nothing is staged, ``Invalid`` when they are not what was signed:
+        then they are dropped.
+        """
         row = await self._visible(ctx, image_id)
         rules.check_change(ctx, row, "import data to")
+        if row.status == "uploading" and row.data_id is not None:
+            await self._check_staged(ctx, row, row.data_id)
         async with self._db.connection() as conn:
             if not await rows.activate_staged(conn, row.id, self._world.now()):
                 raise Conflict("The image has no staged data: its status must be uploading, and the staging complete.")
+
+    async def _check_staged(self, ctx: Context, row: ImageRow, data_id: str) -> None:
+        try:
+            if (claim := await self._claim(ctx, row)) is not None:
+                claim.check(await self._store.digest(data_id, claim))
+        except Invalid:
+            async with self._db.connection() as conn:
+                dropped = await rows.drop_staged(conn, row.id, data_id, self._world.now())
+            if dropped:
+                await self._store.remove(data_id)
+            raise
+
+    async def _claim(self, ctx: Context, row: ImageRow) -> signatures.Claim | None:
+        """What the bytes must be of an image that has all that a signature takes; as Glance, one that lacks something is not signed."""
+        if signatures.missing(row.properties):
+            return None
+        certificate = await self._certificates.get(ctx, row.properties[signatures.CERTIFICATE])
+        return signatures.claim(row.properties, certificate, self._world.now())
 
     async def reap(self) -> int:
         """Give back the claims of uploads whose process died, and remove files that no record names. Safe at any time."""

@@ -15,6 +15,7 @@ from aiohttp import ClientError, web
 from nova_async import log
 from nova_async.config import Config
 from nova_async.errors import BadMediaType, Error, Invalid, NotFound, plain
+from nova_async.services.callers import CallersTokens
 from nova_async.services.image import listing, patch, rules, views
 from nova_async.services.image.builtin import IDLE_SECONDS, BuiltinImages
 from nova_async.services.web import Handler, Tokens, context_of, edge, json_body, json_response
@@ -26,10 +27,12 @@ VERSIONS = "image-versions"
 logger = log.get("image")
 
 
-def application(images: BuiltinImages, tokens: Tokens, world: World, config: Config) -> web.Application:
+def application(
+    images: BuiltinImages, tokens: Tokens, world: World, config: Config, callers: CallersTokens | None = None
+) -> web.Application:
     """The application; the caller mounts it with ``add_subapp("/image", ...)``."""
     api = Api(images, config)
-    guard = edge(world, tokens, _fault, lambda request: (request.match_info.route.name or "").startswith(VERSIONS))
+    guard = edge(world, tokens, _fault, lambda request: (request.match_info.route.name or "").startswith(VERSIONS), callers)
     app = web.Application(middlewares=[_as_accepted, guard], client_max_size=config.api.max_body_bytes)
     app.add_routes(
         [

@@ -20,6 +20,7 @@ from typing import ParamSpec, TypeVar
 from nova_async.db.images import Data
 from nova_async.errors import TooLarge, Unavailable, plain
 from nova_async.services.image.inspect import Inspection
+from nova_async.services.image.signatures import Claim
 
 CHUNK = 2**20  # bytes
 THREADS = 4
@@ -35,8 +36,9 @@ class Incoming:
     not be closed, and its number given to another file, below a write.
     """
 
-    def __init__(self, temporary: Path, final: Path, inspection: Inspection, max_size: int) -> None:
+    def __init__(self, temporary: Path, final: Path, inspection: Inspection, max_size: int, claim: Claim | None) -> None:
         self._temporary, self._final = temporary, final
+        self._claim, self._signed = claim, claim.digest() if claim else None
         self._inspection, self._max_size = inspection, max_size
         self._md5, self._sha512 = hashlib.md5(usedforsecurity=False), hashlib.sha512()
         self._size = 0
@@ -56,6 +58,8 @@ class Incoming:
         self._inspection.feed(chunk)
         self._md5.update(chunk)
         self._sha512.update(chunk)
+        if self._signed:
+            self._signed.update(chunk)
         with _disk_errors():
             _write_all(self._file, chunk)
 
@@ -66,6 +70,8 @@ class Incoming:
 
     def _seal(self) -> Data:
         virtual_size = self._inspection.finish(self._file, self._size)
+        if self._claim and self._signed:
+            self._claim.check(self._signed.digest())
         with _disk_errors():
             os.fchmod(self._file, 0o440)
             os.fsync(self._file)
@@ -99,9 +105,9 @@ class Store:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def begin(self, upload_id: str, inspection: Inspection) -> Incoming:
-        """Make and lock the temporary file of a new upload."""
-        opening = asyncio.ensure_future(self.run(self._begin, upload_id, inspection))
+    async def begin(self, upload_id: str, inspection: Inspection, claim: Claim | None) -> Incoming:
+        """Make and lock the temporary file of a new upload. ``claim``: what its bytes must be, where they were signed."""
+        opening = asyncio.ensure_future(self.run(self._begin, upload_id, inspection, claim))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -113,9 +119,9 @@ class Store:
         if not opening.cancelled() and opening.exception() is None:
             self._pool.submit(opening.result().close, keep=False)
 
-    def _begin(self, upload_id: str, inspection: Inspection) -> Incoming:
+    def _begin(self, upload_id: str, inspection: Inspection, claim: Claim | None) -> Incoming:
         with _disk_errors():
-            return Incoming(self._uploads / _checked(upload_id), self.folder / upload_id, inspection, self._max_size)
+            return Incoming(self._uploads / _checked(upload_id), self.folder / upload_id, inspection, self._max_size, claim)
 
     async def read(self, data_id: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """``length`` bytes (all, when None) from ``start`` on, in chunks of at most 1 MiB. Raises ``Unavailable``."""
@@ -130,6 +136,15 @@ class Store:
                 yield chunk
         finally:
             file.close()
+
+    async def digest(self, data_id: str, claim: Claim) -> bytes:
+        """Of all bytes, as they were signed. Raises ``Unavailable``."""
+        return await self.run(self._digest, data_id, claim)
+
+    def _digest(self, data_id: str, claim: Claim) -> bytes:
+        with self._open(data_id) as file:
+            digest: bytes = hashlib.file_digest(file, claim.digest).digest()
+        return digest
 
     def _open(self, data_id: str) -> FileIO:
         """An object, which closes itself when the task that asked for it is gone."""

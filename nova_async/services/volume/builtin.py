@@ -14,6 +14,7 @@ from nova_async.db import volumes as rows
 from nova_async.db.volumes import SnapshotRow, VolumeRow
 from nova_async.errors import Invalid, NotFound
 from nova_async.services.image import ImageService
+from nova_async.services.image.certificates import CertificateFolder, Certificates
 from nova_async.services.volume import Attachment, Snapshot, Volume, Wanted
 from nova_async.services.volume.attachments import Attachments
 from nova_async.services.volume.backend import Backend
@@ -36,14 +37,21 @@ class BuiltinVolumes:
     """``VolumeService`` on our own tables; ``volumes``, ``snapshots`` ... are its parts. Made by ``open``; ``run`` does its work."""
 
     def __init__(
-        self, database: Database, config: Config, world: World, images: ImageService, store: VolumeStore, authority: Authority | None
+        self,
+        database: Database,
+        config: Config,
+        world: World,
+        images: ImageService,
+        store: VolumeStore,
+        authority: Authority | None,
+        certificates: Certificates,
     ) -> None:
         self.database, self.config, self.world, self.store = database, config, world, store
         self.host = config.compute.host or socket.gethostname()
         self.backend = Backend(database, self.host)
         self.exports = Exports(database, config, world, store, self.host, authority)
         self.keys = Keys(config.state / "volume.key")
-        self.jobs = Jobs(database, world, store, images, self.exports, self.keys, self.backend)
+        self.jobs = Jobs(database, world, store, images, self.exports, self.keys, self.backend, certificates)
         self.quotas = Quotas(database, config)
         self.types = Types(database, world)
         self.encryptions = Encryptions(database, world)
@@ -55,16 +63,26 @@ class BuiltinVolumes:
 
     @classmethod
     async def open(
-        cls, database: Database, config: Config, world: World, images: ImageService, authority: Authority | None = None
+        cls,
+        database: Database,
+        config: Config,
+        world: World,
+        images: ImageService,
+        authority: Authority | None = None,
+        certificates: Certificates | None = None,
     ) -> "BuiltinVolumes":
-        """``authority``: of hosts' certificates. Raises ``Invalid`` for a back end that there is not."""
+        """``authority``: of hosts' certificates; ``certificates``: of images' signers, None for the operator's folder.
+
+        Raises ``Invalid`` for a back end that there is not.
+        """
         if config.volume.backend != "file":
             raise Invalid(
                 f"volume.backend: the built-in volume service keeps volumes as files and has no back end {config.volume.backend!r}; "
                 "volume.backend may be file only."
             )
         folder = Path(config.volume.store_dir) if config.volume.store_dir else config.files / "volumes"
-        service = cls(database, config, world, images, await asyncio.to_thread(VolumeStore, folder.absolute()), authority)
+        store = await asyncio.to_thread(VolumeStore, folder.absolute())
+        service = cls(database, config, world, images, store, authority, certificates or CertificateFolder(config))
         await service.types.bootstrap()
         return service
 

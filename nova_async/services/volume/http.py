@@ -6,6 +6,7 @@ from aiohttp import web
 
 from nova_async.config import Config
 from nova_async.errors import Forbidden
+from nova_async.services.callers import CallersTokens
 from nova_async.services.volume import versions
 from nova_async.services.volume.builtin import BuiltinVolumes
 from nova_async.services.volume.handlers.about import AboutHandlers
@@ -37,9 +38,11 @@ FAULTS = {
 }
 
 
-def application(service: BuiltinVolumes, tokens: Tokens, world: World, config: Config) -> web.Application:
+def application(
+    service: BuiltinVolumes, tokens: Tokens, world: World, config: Config, callers: CallersTokens | None = None
+) -> web.Application:
     """The application; the caller mounts it with ``add_subapp("/volume", ...)``."""
-    guard = edge(world, tokens, _fault, lambda request: (request.match_info.route.name or "").startswith(OPEN))
+    guard = edge(world, tokens, _fault, lambda request: (request.match_info.route.name or "").startswith(OPEN), callers)
     app = web.Application(middlewares=[guard, _negotiate, _own_project], client_max_size=config.api.max_body_bytes)
     about = AboutHandlers(service, config)
     app.router.add_get("", about.choices, name=OPEN)

@@ -4,7 +4,7 @@ The row of a job is deleted in the transaction that says how it ended. ``run`` i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,9 +15,10 @@ from nova_async.context import Context, service_context
 from nova_async.db import Connection, Database, volume_types
 from nova_async.db import volumes as rows
 from nova_async.db.volumes import JobRow, VolumeRow
-from nova_async.errors import Conflict, Error, Unavailable, plain
+from nova_async.errors import Conflict, Error, Invalid, Unavailable, plain
 from nova_async.qemu_img import Luks
-from nova_async.services.image import ImageService
+from nova_async.services.image import Image, ImageService, signatures
+from nova_async.services.image.certificates import Certificates
 from nova_async.services.volume import encryption
 from nova_async.services.volume.backend import Backend
 from nova_async.services.volume.exports import Exports
@@ -43,9 +44,17 @@ class Grown(Protocol):
 
 class Jobs:
     def __init__(
-        self, database: Database, world: World, store: VolumeStore, images: ImageService, exports: Exports, keys: Keys, backend: Backend
+        self,
+        database: Database,
+        world: World,
+        store: VolumeStore,
+        images: ImageService,
+        exports: Exports,
+        keys: Keys,
+        backend: Backend,
+        certificates: Certificates,
     ) -> None:
-        self._database, self._world, self._store, self._images = database, world, store, images
+        self._database, self._world, self._store, self._images, self._certificates = database, world, store, images, certificates
         self._exports, self._keys, self._backend = exports, keys, backend
         self._owner = world.uuid()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -228,8 +237,18 @@ class Jobs:
     async def _from_image(self, job: JobRow, volume: VolumeRow, image_id: str) -> None:
         ctx = service_context(msgspec.convert(job.context, Context).request_id)  # who asked was allowed to when they asked
         image = await self._images.get(ctx, image_id)
-        data, luks = self._images.download(ctx, image_id), await self._luks(volume)
+        data, luks = await self._bytes_of(ctx, image), await self._luks(volume)
         await self._store.from_image(volume.id, volume.size, image.disk_format or "", data, luks)
+
+    async def _bytes_of(self, ctx: Context, image: Image) -> AsyncIterator[bytes]:
+        """The image's data; they raise ``Invalid`` in the end where they are not what was signed. As in Cinder, unsigned images will do."""
+        data, lacking = self._images.download(ctx, image.id), signatures.missing(image.properties)
+        if len(lacking) == len(signatures.PROPERTIES):
+            return data
+        if lacking:
+            raise Invalid(f"The signature of image {image.id} is incomplete: it lacks {', '.join(lacking)}.")
+        certificate = await self._certificates.get(ctx, image.properties[signatures.CERTIFICATE])
+        return signatures.claim(image.properties, certificate, self._world.now()).checked(data)
 
     async def _extend(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)

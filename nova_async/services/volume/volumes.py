@@ -13,7 +13,7 @@ from nova_async.db import volumes as rows
 from nova_async.db.volume_types import TypeRow
 from nova_async.db.volumes import NewVolume, SnapshotRow, VolumeRow
 from nova_async.errors import Conflict, Forbidden, Invalid, NotFound
-from nova_async.services.image import Image, ImageService
+from nova_async.services.image import Image, ImageService, signatures
 from nova_async.services.volume import encryption, rules
 from nova_async.services.volume.backend import unserved
 from nova_async.services.volume.jobs import Jobs
@@ -205,7 +205,7 @@ class Volumes:
         row = await self.get(ctx, volume_id)
         self._check_upload(row, more["force"])
         kept = ("image_id", "image_name", "checksum", "size", "container_format", "disk_format", "min_disk", "min_ram", "stores")
-        properties = {key: value for key, value in row.image_metadata.items() if key not in kept}
+        properties = {key: value for key, value in row.image_metadata.items() if key not in (*kept, *signatures.PROPERTIES)}
         fields = {"visibility": more.get("visibility") or "shared", "protected": bool(more.get("protected")), "min_disk": row.size}
         image = await self._images.create(ctx, name, disk_format=disk_format, container_format="bare", properties=properties, **fields)
         try:

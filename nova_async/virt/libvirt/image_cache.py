@@ -16,6 +16,7 @@ import msgspec
 from nova_async import log, qemu_img
 from nova_async.errors import Error, Invalid, NoCapacity, Unavailable, Unsupported
 from nova_async.model.guests import ImageRef
+from nova_async.services.image import signatures
 from nova_async.virt.driver import Progress
 from nova_async.virt.libvirt import qcow2
 from nova_async.virt.libvirt.files import FileThreads
@@ -58,6 +59,7 @@ class ImageCache:
         self._keep_seconds = keep_seconds
         self._host = host
         self._making: dict[str, _Making] = {}
+        self._digests: dict[tuple[str, str], bytes] = {}  # of files, by name and method; as this process has read them
         self._pinned: Counter[Path] = Counter()
 
     async def open(self) -> None:
@@ -75,13 +77,17 @@ class ImageCache:
     async def image(self, image: ImageRef, progress: Progress) -> AsyncIterator[Base]:
         """The image as a file, fetched if need be; it stays there at least until the block ends.
 
-        Raises ``Unsupported`` (format), ``Invalid`` (the bytes are not what was promised), ``NoCapacity``, ``Unavailable``.
+        Raises ``Unsupported`` (format), ``Invalid`` (the bytes are not what was promised, or not what was signed), ``NoCapacity``,
+        ``Unavailable``.
         """
         kept_as = KEPT_AS.get(image.disk_format)
         if kept_as is None:
             raise Unsupported(f"Guests cannot be run from an image in the format {image.disk_format}; convert it to qcow2 or raw.")
-        name = self.name_of(image)
+        name, claim = self.name_of(image), signatures.claim_of(image.proof, self._world.now()) if image.proof else None
         async with self._kept(name, kept_as, lambda path, tell: self._fetch(image, kept_as, path, tell), progress) as base:
+            if claim is not None:
+                progress(None, "verifying the image's signature")
+                claim.check(await self._digest(base.path, claim))
             yield base
 
     def name_of(self, image: ImageRef) -> str:
@@ -114,6 +120,7 @@ class ImageCache:
         """Remove files that no guest reads (``in_use``: names) and that nobody asked for lately. Returns their names."""
         busy = in_use | {path.name for path in self._pinned}
         removed: list[str] = await self._files.run(_sweep, self._folder, busy, self._world.now().timestamp() - self._keep_seconds)
+        self._digests = {key: digest for key, digest in self._digests.items() if key[0] not in removed}
         if removed:
             log_.info("image_cache.swept", files=len(removed))
         return removed
@@ -136,6 +143,13 @@ class ImageCache:
             self._pinned[path] -= 1
             if not self._pinned[path]:
                 del self._pinned[path]
+
+    async def _digest(self, path: Path, claim: signatures.Claim) -> bytes:
+        """Of a file that is pinned: nobody writes to it, and it is read once only."""
+        key = (path.name, claim.method)
+        if key not in self._digests:
+            self._digests[key] = await self._files.run(_hashed, path, claim)
+        return self._digests[key]
 
     async def _once(self, name: str, make: Callable[[Path, Progress], Awaitable[None]], progress: Progress) -> None:
         """Join the making of this file, or begin it. It ends with the last of those who wait for it."""
@@ -261,6 +275,12 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
             return await anext(chunks, None)
     except TimeoutError:
         raise Unavailable(f"The image service sent nothing for {STALL_SECONDS:.0f} s.") from None
+
+
+def _hashed(path: Path, claim: signatures.Claim) -> bytes:
+    with path.open("rb") as file:
+        digest: bytes = hashlib.file_digest(file, claim.digest).digest()
+    return digest
 
 
 def _prepare(folder: Path, host: str) -> None:

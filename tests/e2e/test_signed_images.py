@@ -1,0 +1,155 @@
+"""Signed images as their users and an operator have them: signed by ``openssl`` as docs/signed-images.md says, uploaded, asked for."""
+
+import base64
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nova_async.services.image.blank import blank_qcow2
+from tests.image.signing import Signer, family
+
+from .running import ADMIN, RunningCloud, User, running_cloud
+
+pytestmark = pytest.mark.slow
+SERVERS = "/compute/v2.1/servers"
+BYTES = blank_qcow2(1)
+ROOT, MIDDLE, SIGNER = family()
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[RunningCloud]:
+    """Servers are made of signed images only."""
+    with running_cloud(hosts=1, NOVA_ASYNC_IMAGE_VERIFY_SIGNATURES="true") as made:
+        for each in (ROOT, MIDDLE, SIGNER):
+            each.put(made.state / "image-certificates")
+        yield made
+        made.is_consistent()
+        made.has_a_clean_log()
+
+
+async def image(user: User, **properties: str) -> str:
+    body = {"name": "disk", "disk_format": "qcow2", "container_format": "bare"} | properties
+    return str((await user.ask("POST", "/image/v2/images", body))["id"])
+
+
+async def send(user: User, image_id: str, data: bytes = BYTES) -> Any:
+    octets = {"Content-Type": "application/octet-stream"}
+    return await user.try_to("PUT", f"/image/v2/images/{image_id}/file", headers=octets, data=data)
+
+
+async def active(user: User, **properties: str) -> str:
+    image_id = await image(user, **properties)
+    assert (await send(user, image_id)).status == 204
+    return image_id
+
+
+async def fault(user: User, server: str) -> dict[str, Any]:
+    """Of a server that could not be made."""
+    (found,) = (await user.settled([server])).values()
+    assert found is not None
+    assert found["status"] == "ERROR"
+    await user.ask("DELETE", f"{SERVERS}/{server}")
+    return dict(found["fault"])
+
+
+async def test_servers_are_made_of_signed_images_only(cloud: RunningCloud) -> None:
+    async with cloud.user() as user:
+        signed, unsigned = await active(user, **SIGNER.signed(BYTES)), await active(user)
+        server = await user.boot("signed", imageRef=signed)
+        await user.until(server, "ACTIVE")
+        refused = await fault(user, await user.boot("unsigned", imageRef=unsigned))
+        assert refused["code"] == 400
+        assert refused["message"].startswith(f"Image {unsigned} may not be used: servers are made of signed images only")
+        await user.act(server, "rebuild", {"imageRef": unsigned})
+        (after,) = (await user.settled([server])).values()
+        assert after is not None
+        assert (after["status"], after["image"]["id"]) == ("ACTIVE", signed)
+        await user.ask("DELETE", f"{SERVERS}/{server}")
+
+
+async def test_bytes_that_were_not_signed_are_not_taken(cloud: RunningCloud) -> None:
+    async with cloud.user() as user:
+        image_id = await image(user, **SIGNER.signed(BYTES))
+        refused = await send(user, image_id, BYTES + bytes(512))
+        assert (refused.status, "not those that were signed" in refused.text) == (400, True)
+        assert (await user.get(f"/image/v2/images/{image_id}"))["status"] == "queued"
+        assert (await send(user, image_id)).status == 204
+
+
+async def test_a_server_says_whom_it_trusts_and_keeps_that(cloud: RunningCloud) -> None:
+    async with cloud.user() as user:
+        signed = await active(user, **SIGNER.signed(BYTES))
+        way = [MIDDLE.id, ROOT.id]
+        server = await user.boot("trusting", imageRef=signed, trusted_image_certificates=way)
+        assert (await user.until(server, "ACTIVE"))["trusted_image_certificates"] == way
+        stranger = await user.boot("stranger", imageRef=signed, trusted_image_certificates=[Signer("lost").id])
+        assert "None of the trusted certificates" in (await fault(user, stranger))["message"]
+        await user.act(server, "rebuild", {"imageRef": signed, "trusted_image_certificates": [ROOT.id]})
+        (after,) = (await user.settled([server])).values()
+        assert after is not None
+        assert (after["status"], after["trusted_image_certificates"]) == ("ACTIVE", way)
+        await user.act(server, "rebuild", {"imageRef": signed, "trusted_image_certificates": None})
+        assert (await user.until(server, "ACTIVE"))["trusted_image_certificates"] is None
+        await user.ask("DELETE", f"{SERVERS}/{server}")
+
+
+async def test_a_server_that_boots_from_a_volume_trusts_nobody(cloud: RunningCloud) -> None:
+    async with cloud.user() as user:
+        signed = await active(user, **SIGNER.signed(BYTES))
+        root = {"boot_index": 0, "uuid": signed, "source_type": "image", "destination_type": "volume", "volume_size": 1}
+        body = {"name": "volume", "flavorRef": "1", "networks": "none", "block_device_mapping_v2": [root]}
+        refused = await user.try_to("POST", SERVERS, {"server": body | {"trusted_image_certificates": [ROOT.id]}})
+        assert (refused.status, refused.body["badRequest"]["message"]) == (
+            400,
+            "Image certificate validation is not supported when booting from volume",
+        )
+        server = (await user.ask("POST", SERVERS, {"server": body}))["server"]["id"]
+        await user.until(server, "ACTIVE")
+        again = {"rebuild": {"imageRef": signed, "trusted_image_certificates": [ROOT.id]}}
+        refused = await user.try_to("POST", f"{SERVERS}/{server}/action", again)
+        assert (refused.status, refused.body["badRequest"]["message"]) == (
+            400,
+            "Image certificate validation is not supported for volume-backed servers.",
+        )
+        await user.ask("DELETE", f"{SERVERS}/{server}")
+
+
+async def test_the_operators_certificates_are_those_of_a_server_that_names_none() -> None:
+    defaults = f'["{MIDDLE.id}", "{ROOT.id}"]'
+    options = {"VERIFY_SIGNATURES": "true", "VALIDATE_CERTIFICATES": "true", "DEFAULT_TRUSTED_CERTIFICATES": defaults}
+    with running_cloud(hosts=1, **{f"NOVA_ASYNC_IMAGE_{name}": value for name, value in options.items()}) as cloud:
+        for each in (ROOT, MIDDLE, SIGNER):
+            each.put(cloud.state / "image-certificates")
+        async with cloud.user() as user:
+            server = await user.boot("default", imageRef=await active(user, **SIGNER.signed(BYTES)))
+            assert (await user.until(server, "ACTIVE"))["trusted_image_certificates"] == [MIDDLE.id, ROOT.id]
+            await user.ask("DELETE", f"{SERVERS}/{server}")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_documented_commands_sign_an_image(cloud: RunningCloud, tmp_path: Path) -> None:
+    def openssl(words: str) -> None:
+        subprocess.run(["openssl", *words.split()], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+    (tmp_path / "disk.qcow2").write_bytes(BYTES)
+    curve = "-newkey ec -pkeyopt ec_paramgen_curve:secp384r1"
+    openssl(f"req -x509 -nodes {curve} -days 365 -subj /CN=image-signer -keyout signer.key -out signer.pem")
+    openssl("dgst -sha256 -sign signer.key -out disk.signature disk.qcow2")
+    certificate, signature = cloud.state / "image-certificates" / f"{Signer('any').id}.pem", (tmp_path / "disk.signature").read_bytes()
+    shutil.copy(tmp_path / "signer.pem", certificate)
+    properties = {
+        "img_signature": base64.b64encode(signature).decode(),
+        "img_signature_hash_method": "SHA-256",
+        "img_signature_key_type": "ECC_SECP384R1",
+        "img_signature_certificate_uuid": certificate.stem,
+    }
+    told = " ".join(f"--property {name}={value}" for name, value in properties.items())
+    with cloud.openstack(ADMIN) as openstack:
+        openstack.show(f"image create --disk-format qcow2 --file {tmp_path}/disk.qcow2 {told} documented")
+        openstack.show("server create --image documented --flavor m1.tiny --nic none --wait documented")
+        assert openstack.show("server show documented")["status"] == "ACTIVE"
+        openstack("server delete --wait documented")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+from openstack.identity.v3.application_credential import ApplicationCredential
 
 from tests.e2e.conftest import real_guests_can_run
 from tests.e2e.running import RealHost, RunningCloud, real_cloud
@@ -42,6 +43,15 @@ class Site:
             region_name=REGION,
             compute_api_version="2.latest",
         )
+
+    def connect_with(self, credential: ApplicationCredential) -> Connection:
+        """A client that has an application credential."""
+        auth = {
+            "auth_url": self.services.auth_url,
+            "application_credential_id": credential.id,
+            "application_credential_secret": credential.secret,
+        }
+        return Connection(auth_type="v3applicationcredential", auth=auth, region_name=REGION)
 
     def _demo_password(self) -> str:
         return str(self.cloud.clouds()["nova-async"]["auth"]["password"])

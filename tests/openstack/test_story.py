@@ -45,6 +45,8 @@ CHOICES = [("identity",), ("image",), ("network",), ("volume",), ("identity", "i
 def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: None, test_guest: Path, kinds: tuple[str, ...]) -> None:
     with site(test_guest, *kinds) as place:
         user = place.connect()
+        if "identity" in kinds:
+            access_rules_hold(place, user)
         if "network" in kinds:
             network = user.network.create_network(name="private")
             user.network.create_subnet(name="private", network_id=network.id, ip_version=4, cidr="10.78.0.0/24")
@@ -72,6 +74,19 @@ def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: 
             volumes_come_grow_and_go(user, image.id)
             is_a_volume_service(place, user)
         leaves_nothing(place, user)
+
+
+def access_rules_hold(place: Site, user: Connection) -> None:
+    """Keystone keeps them, and our API holds a token to what it tells of them."""
+    rules = [{"service": "compute", "method": "GET", "path": "/v2.1/servers/{server_id}"}]
+    made = user.identity.create_application_credential(user.current_user_id, name="watcher", access_rules=rules)
+    watcher = place.connect_with(made)
+    api = f"{place.cloud.url}/compute/v2.1"
+    assert watcher.session.get(f"{api}/servers/detail").status_code == 200
+    for refused in (watcher.session.get(f"{api}/flavors", raise_exc=False), watcher.session.post(f"{api}/servers/detail", raise_exc=False)):
+        assert refused.status_code == 403
+        assert "No access rule" in refused.text
+    user.identity.delete_application_credential(user.current_user_id, made)
 
 
 def volumes_come_grow_and_go(user: Connection, image: str) -> None:

@@ -1,7 +1,7 @@
 """Filters that compare a request with the metadata of a host's aggregates. Values may list several words, with commas."""
 
+from nova_async.model.extra_specs_ops import PLAIN_WORDS, matches
 from nova_async.scheduler.filters.base import AggregateFilter
-from nova_async.scheduler.filters.operators import PLAIN_WORDS, matches
 from nova_async.scheduler.hosts import Membership
 from nova_async.scheduler.request import Request
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from nova_async.model.extra_specs_ops import PLAIN_WORDS, matches
 from nova_async.scheduler.facts import known
 from nova_async.scheduler.filters.base import Filter
-from nova_async.scheduler.filters.operators import PLAIN_WORDS, matches
 from nova_async.scheduler.hosts import HostState
 from nova_async.scheduler.request import Request
 

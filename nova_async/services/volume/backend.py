@@ -7,7 +7,7 @@ from nova_async.db import Connection, Database
 from nova_async.db import volume_services as rows
 from nova_async.db.volume_services import ProjectUsage, ServiceRow
 from nova_async.errors import Invalid, NotFound
-from nova_async.scheduler.filters.operators import matches
+from nova_async.model.extra_specs_ops import matches
 from nova_async.services.volume import rules
 
 BACKEND = "file"

@@ -56,8 +56,7 @@ class Route(msgspec.Struct, frozen=True):
 
     def statuses(self, version: int) -> frozenset[int]:
         """All that may be answered: success, the refusals that the row implies, and ``also``."""
-        refusals = {400, 401, 406, 503}  # path, query and version; token; version; a part that does not answer
-        refusals |= {403} if self.policy is not None else set()
+        refusals = {400, 401, 403, 406, 503}  # path, query and version; token; policy, access rules; version; a part that does not answer
         refusals |= {404} if "{" in self.path else set()
         refusals |= {413, 415} if self.method in ("POST", "PUT") else set()
         refusals |= {409} if self.target == "server" and self.method != "GET" else set()  # its state, or a lock

@@ -1,5 +1,6 @@
 """Signed images as their users and an operator have them: signed by ``openssl`` as docs/signed-images.md says, uploaded, asked for."""
 
+import asyncio
 import base64
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from nova_async.services.image.blank import blank_qcow2
+from tests.image.key_manager import KeyManager
 from tests.image.signing import Signer, family
 
 from .running import ADMIN, RunningCloud, User, running_cloud
@@ -128,6 +130,31 @@ async def test_the_operators_certificates_are_those_of_a_server_that_names_none(
             server = await user.boot("default", imageRef=await active(user, **SIGNER.signed(BYTES)))
             assert (await user.until(server, "ACTIVE"))["trusted_image_certificates"] == [MIDDLE.id, ROOT.id]
             await user.ask("DELETE", f"{SERVERS}/{server}")
+
+
+async def test_a_key_manager_is_asked_on_behalf_of_whoever_uploads_and_boots() -> None:
+    """It is played: ``make test-openstack`` has a real one."""
+    manager = KeyManager({SIGNER.id: SIGNER.pem})
+    async with manager.serving() as url:
+        options = {"SERVICES_KEY_MANAGER": "barbican", "IMAGE_KEY_MANAGER_URL": url, "IMAGE_VERIFY_SIGNATURES": "true"}
+        environment = {f"NOVA_ASYNC_{name}": value for name, value in options.items()}
+        with running_cloud(hosts=1, started=False, **environment) as cloud:
+            await asyncio.to_thread(cloud.start)
+            async with cloud.user() as user, cloud.user(ADMIN) as stranger:
+                manager.readers = {user.token}
+                signed = await active(user, **SIGNER.signed(BYTES))
+                server = await user.boot("one", imageRef=signed)
+                await user.until(server, "ACTIVE")
+                root = {"boot_index": 0, "uuid": signed, "source_type": "image", "destination_type": "volume", "volume_size": 1}
+                volume = await user.boot("two", imageRef="", block_device_mapping_v2=[root])
+                await user.until(volume, "ACTIVE")
+                assert {token for token, _ in manager.asked} == {user.token}
+                refused = await send(stranger, await image(stranger, **SIGNER.signed(BYTES)))
+                assert (refused.status, f"no certificate {SIGNER.id} that the caller may use" in refused.text) == (400, True)
+                assert manager.asked[-1][0] == stranger.token
+                for each in (server, volume):
+                    await user.ask("DELETE", f"{SERVERS}/{each}")
+            cloud.has_a_clean_log(user.token, stranger.token)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -2,11 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from nova_async.context import Context
 from nova_async.errors import Invalid, Unavailable
@@ -16,6 +13,7 @@ from nova_async.services.image.certificates import Barbican
 from nova_async.world import RealWorld, SimulatedWorld
 
 from .conftest import OCTETS, QCOW2, Client, Service
+from .key_manager import KeyManager
 from .signing import Signer
 
 WRONG = QCOW2 + bytes(512)
@@ -102,24 +100,6 @@ async def test_staged_bytes_are_verified_when_they_are_imported(anna: Client, se
 # -- a key manager
 
 
-@dataclass
-class KeyManager:
-    """It plays Barbican: secrets, and whose tokens may read them. What it was asked stays."""
-
-    secrets: dict[str, bytes] = field(default_factory=dict)
-    readers: tuple[str, ...] = ("anna's", "ours")
-    asked: list[tuple[str, str]] = field(default_factory=list)
-
-    async def payload(self, request: web.Request) -> web.Response:
-        token, secret = request.headers["X-Auth-Token"], self.secrets.get(request.match_info["id"])
-        self.asked.append((token, request.headers["Accept"]))
-        if token not in self.readers:
-            return web.json_response({"code": 403, "title": "Forbidden", "description": "Secret payload retrieval not allowed"}, status=403)
-        if secret is None:
-            return web.json_response({"code": 404, "title": "Not Found", "description": "Secret not found."}, status=404)
-        return web.Response(body=secret, content_type="application/octet-stream")
-
-
 class OurToken:
     async def token(self) -> str:
         return "ours"
@@ -130,16 +110,14 @@ class OurToken:
 
 @asynccontextmanager
 async def barbican(manager: KeyManager, callers: CallersTokens) -> AsyncIterator[Barbican]:
-    app = web.Application()
-    app.router.add_get("/v1/secrets/{id}/payload", manager.payload)
-    async with TestServer(app) as server:
-        made = Barbican(f"{str(server.make_url('')).rstrip('/')}/v1", OurToken(), callers, RealWorld())
+    async with manager.serving() as url:
+        made = Barbican(f"{url}/v1", OurToken(), callers, RealWorld())
         yield made
         await made.close()
 
 
 async def test_a_key_manager_is_asked_with_the_callers_token_and_else_with_ours() -> None:
-    signer, callers, manager = Signer("signer"), CallersTokens(RealWorld()), KeyManager()
+    signer, callers, manager = Signer("signer"), CallersTokens(RealWorld()), KeyManager(readers={"anna's", "ours"})
     manager.secrets[signer.id] = signer.pem
     callers.remember("req-1", "anna's")
     async with barbican(manager, callers) as certificates:
@@ -149,7 +127,7 @@ async def test_a_key_manager_is_asked_with_the_callers_token_and_else_with_ours(
 
 
 async def test_what_a_key_manager_does_not_give_is_named() -> None:
-    signer, callers, manager = Signer("signer"), CallersTokens(RealWorld()), KeyManager()
+    signer, callers, manager = Signer("signer"), CallersTokens(RealWorld()), KeyManager(readers={"anna's", "ours"})
     callers.remember("req-ben", "ben's")
     async with barbican(manager, callers) as certificates:
         for request_id in ("req-ours", "req-ben"):

@@ -84,6 +84,8 @@ class Site:
         own = self.cloud.url
         catalog = {"compute": f"{own}/compute/v2.1", "image": f"{own}/image", "network": f"{own}/network", "volumev3": f"{own}/volume/v3"}
         catalog |= {kind: self.services.url(kind) for kind in self.services.kinds & {"image", "network"}}
+        if "key_manager" in self.services.kinds:
+            catalog["key-manager"] = self.services.url("key_manager")
         if "volume" in self.services.kinds:
             catalog["volumev3"] = f"{self.services.url('volume')}/v3"
         for kind, url in catalog.items():

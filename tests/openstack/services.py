@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from tests.openstack import cinder, neutron, rabbitmq
+from tests.openstack import barbican, cinder, neutron, rabbitmq
 from tests.openstack.mariadb import MariaDB
 from tests.openstack.programs import TOOLS, Programs
 
 PASSWORD = "for-tests"
 REGION = "RegionOne"
-PORTS = {"identity": 5000, "image": 9292, "network": 9696, "volume": 8776}
-NAMES = {"identity": "keystone", "image": "glance", "network": "neutron", "volume": "cinder"}
+PORTS = {"identity": 5000, "image": 9292, "network": 9696, "volume": 8776, "key_manager": 9311}
+NAMES = {"identity": "keystone", "image": "glance", "network": "neutron", "volume": "cinder", "key_manager": "barbican"}
 
 
 class RealServices:
@@ -29,6 +29,8 @@ class RealServices:
         self.database.start()
         if "identity" in self.kinds:
             self._keystone()
+        if "key_manager" in self.kinds:
+            barbican.start(self, PORTS["key_manager"])
         if "image" in self.kinds:
             self._glance()
         if self.kinds & {"network", "volume"}:
@@ -93,6 +95,7 @@ class RealServices:
                 "os_glance_tasks_store": {"filesystem_store_datadir": folder / "tasks"},
                 "paste_deploy": {"flavor": "keystone", "config_file": TOOLS.parent / "etc/glance/glance-api-paste.ini"},
                 "keystone_authtoken": self.authtoken(),
+                "barbican": {"auth_endpoint": self.auth_url, "barbican_endpoint": self.url("key_manager")},
             },
         )
         self.programs.run("glance-manage", "--config-file", str(path), "db_sync")

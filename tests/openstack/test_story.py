@@ -12,6 +12,7 @@ from openstack.connection import Connection
 from tests.openstack.conftest import Site, site
 from tests.openstack.ports import change_hosts
 from tests.openstack.segments import goes_where_its_network_is
+from tests.openstack.signatures import only_signed_images_make_servers
 from tests.openstack.volumes import is_a_volume_service
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::Warning")]
@@ -74,6 +75,12 @@ def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: 
             volumes_come_grow_and_go(user, image.id)
             is_a_volume_service(place, user)
         leaves_nothing(place, user)
+
+
+def test_only_signed_images_make_servers(installed: None, real_guests_can_run: None, test_guest: Path) -> None:
+    with site(test_guest, "identity", "image", "key_manager", NOVA_ASYNC_IMAGE_VERIFY_SIGNATURES="true") as place:
+        only_signed_images_make_servers(place.connect(), test_guest / "test.qcow2")
+        leaves_nothing(place, place.connect())
 
 
 def access_rules_hold(place: Site, user: Connection) -> None:

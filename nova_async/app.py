@@ -422,7 +422,15 @@ class App:
 
         url = config.metadata.url or f"{config.public_url}/metadata"
         ask = AskConductor(host, self.bus)
-        own = LinuxBridgePlugs(self.world, config.state, url, await self._metadata_secret(), address=config.own_address, ask=ask)
+        own = LinuxBridgePlugs(
+            self.world,
+            config.state,
+            url,
+            await self._metadata_secret(),
+            address=config.own_address,
+            ask=ask,
+            physical_networks=config.compute.physical_networks,
+        )
         plugs = EachPlugs(own, AgentPlugs(config.state))
         await plugs.start()
         stack.push_async_callback(plugs.close)

@@ -78,6 +78,7 @@ class Compute(Section):
     transfer_address: str = ""  # empty: the address of api.listen
     transfer_ports: tuple[int, int] = (16_600, 16_699)  # first and last that disks from other hosts are taken on
     files_dir: str = ""  # empty: state_dir
+    physical_networks: dict[str, str] = {}  # of provider networks: name to a bridge of the host's, or for VLANs to any device
     nfs_mount_dir: str = ""  # where shares with volumes are mounted; empty: <state_dir>/mnt
     live_migrations_at_once: int = 1
     live_migration_mib_per_second: int = 0  # 0: as fast as it goes

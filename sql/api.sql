@@ -277,12 +277,17 @@ CREATE TABLE networks (
     is_default            boolean NOT NULL DEFAULT false,
     vni                   integer NOT NULL DEFAULT nextval('network_vnis'::regclass),
     apart                 boolean NOT NULL DEFAULT false,
+    provider              text NOT NULL DEFAULT 'vxlan'::text,
+    physical_network      text,
+    vlan                  integer,
     CONSTRAINT networks_pkey PRIMARY KEY (id),
     CONSTRAINT networks_vni_key UNIQUE (vni),
-    CONSTRAINT networks_mtu_check CHECK (mtu >= 68 AND mtu <= 9216)
+    CONSTRAINT networks_mtu_check CHECK (mtu >= 68 AND mtu <= 9216),
+    CONSTRAINT networks_provider_check CHECK (provider = ANY (ARRAY['vxlan'::text, 'flat'::text, 'vlan'::text]))
 );
 CREATE UNIQUE INDEX networks_one_bootstrap ON networks USING btree (bootstrap) WHERE bootstrap;
 CREATE UNIQUE INDEX networks_one_default ON networks USING btree (is_default) WHERE is_default;
+CREATE UNIQUE INDEX networks_physical_key ON networks USING btree (physical_network, COALESCE(vlan, 0)) WHERE physical_network IS NOT NULL;
 CREATE INDEX networks_project ON networks USING btree (project_id);
 
 CREATE TABLE subnets (
@@ -813,7 +818,9 @@ CREATE VIEW port_specs AS
           WHERE g.port_id = p.id), '[]'::jsonb) AS security_rules,
     p.allowed_address_pairs,
     n.apart,
-    p.admin_state_up AND n.admin_state_up AS up
+    p.admin_state_up AND n.admin_state_up AS up,
+    wires_of(n.*) AS wires,
+    n.vlan
    FROM ports p
      JOIN networks n ON n.id = p.network_id;
 
@@ -1029,4 +1036,12 @@ AS $function$
         | ('::' || to_hex(get_byte(o, 0) # 2) || lpad(to_hex(get_byte(o, 1)), 2, '0') || ':' || to_hex(get_byte(o, 2)) || 'ff:fe'
            || lpad(to_hex(get_byte(o, 3)), 2, '0') || ':' || to_hex(get_byte(o, 4)) || lpad(to_hex(get_byte(o, 5)), 2, '0'))::inet)::inet
     FROM decode(replace(mac, ':', ''), 'hex') AS o
+$function$;
+
+CREATE OR REPLACE FUNCTION wires_of(n networks)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    SELECT CASE WHEN n.physical_network IS NULL OR n.external THEN '' ELSE n.provider || ':' || n.physical_network END
 $function$;

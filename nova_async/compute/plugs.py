@@ -28,6 +28,10 @@ class NetworkPlugs(Protocol):
         """Ports on other hosts changed: ask the conductor what is there now, soon."""
         ...
 
+    async def wires(self) -> tuple[str, ...]:
+        """What provider networks the host can have: ``flat:`` or ``vlan:`` and a physical network."""
+        ...
+
     async def plugged(self) -> list[str]:
         """Ids of the servers that have ports plugged on this host."""
         ...
@@ -44,6 +48,9 @@ class NoPlugs:
 
     async def plug(self, instance_id: str, ports: tuple[PortSpec, ...]) -> None:
         return None
+
+    async def wires(self) -> tuple[str, ...]:
+        return ()
 
     async def unplug(self, instance_id: str) -> None:
         return None

@@ -195,6 +195,7 @@ class Worker:
             "topology": msgspec.to_builtins(topology),
             "sealing_key": self._tools.key.public,
             "initiator": facts.initiator,
+            "wires": facts.wires,
             "party": f"compute.{self.host}" if self.config.bus.tls else "",  # who it is by its certificate
         }
         steady = msgspec.json.encode([inventory, sorted(facts.traits), shown, options.availability_zone, self.address])

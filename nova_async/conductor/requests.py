@@ -42,6 +42,7 @@ async def request_for(run: Run, conn: Connection, instance: Instance) -> Request
         group=await server_groups.placed(conn, instance.uuid) if hints.get("group") else None,
         topology=topology(instance.flavor, instance.image_properties),
         devices=devices(instance.flavor, instance.image_properties, run.parts.config.pci.alias),
+        wires=frozenset(card["wires"] for card in instance.ports or instance.network_requests if card.get("wires")),
         reached=run.results.get("reach_networks") or {},
         alike=await _alike(run, conn, instance) if run.parts.scheduler.compares_images else {},
     )

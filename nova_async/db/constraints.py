@@ -26,6 +26,7 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "port_security_groups_group_fkey": (Conflict, "The security group is in use."),
     "security_group_rules_key": (Conflict, "The security group rule already exists."),
     "networks_pkey": (Conflict, "The network exists already."),
+    "networks_physical_key": (Conflict, "Another network has this physical network, or this VLAN of it, already."),
     "subnets_pkey": (Conflict, "The subnet exists already."),
     "routers_pkey": (Conflict, "The router exists already."),
     "networks_one_default": (Conflict, "Another external network is the default one already."),

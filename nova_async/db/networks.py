@@ -12,8 +12,8 @@ class Survey(msgspec.Struct, kw_only=True):
     """What a request for network cards is judged by: lists of plain objects, as ``networks_ports.sql`` builds them."""
 
     default_group: str
-    networks: list[dict[str, Any]]  # id, name, external, own, shared, guarded, cidrs, gateways, taken
-    ports: list[dict[str, Any]]  # id, network_id, in_use, on_guarded, addressed
+    networks: list[dict[str, Any]]  # id, name, external, own, shared, guarded, wires, cidrs, gateways, taken
+    ports: list[dict[str, Any]]  # id, network_id, in_use, on_guarded, wires, addressed
     groups: list[dict[str, str]]  # id, name
     ports_left: int | None = None  # that the project may still have; None: any number
 
@@ -37,6 +37,8 @@ class BoundPort(msgspec.Struct, kw_only=True):
     floating: dict[str, list[str]]  # floating IPs by the address that they lead to
     apart: bool
     up: bool  # it and its network
+    wires: str  # see PortSpec
+    vlan: int | None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +102,10 @@ class NetworkRow(msgspec.Struct, kw_only=True):
     dns_domain: str
     vni: int
     is_default: bool
-    apart: bool  # others had its ranges already; hosts keep their own end of it to itself
+    apart: bool  # others had its ranges already, or it is on wires; hosts keep their own end of it to itself
+    provider: str = "vxlan"  # flat, vlan
+    physical_network: str | None = None
+    vlan: int | None = None
     tags: list[str]
     revision: int
     created_at: datetime
@@ -218,6 +223,7 @@ GROUP_NAMES = Query("networks_ports", "group_names", str)
 NETWORKS = Query("networks", "networks", NetworkRow)
 SUBNETS = Query("networks", "subnets", SubnetRow)
 OVERLAPS = Query("networks", "overlaps", Overlaps)
+WIRED = Query("networks", "wired", bool)
 SET_APART = Query("networks", "set_apart", str)
 FREE_RANGE = Query("networks", "free_range", str)
 PORTS = Query("networks_ports", "ports", PortRow)
@@ -326,7 +332,7 @@ async def networks(conn: Connection, page: Page) -> list[NetworkRow]:
 
 
 async def insert_network(conn: Connection, row: NetworkRow) -> None:
-    await INSERT_NETWORK.run(conn, row.id, row.project_id, *_network_values(row))
+    await INSERT_NETWORK.run(conn, row.id, row.project_id, *_network_values(row), row.apart, row.provider, row.physical_network, row.vlan)
 
 
 async def update_network(conn: Connection, row: NetworkRow) -> None:
@@ -364,6 +370,11 @@ async def lock_subnets(conn: Connection) -> None:
 async def overlaps(conn: Connection, cidr: str, network_id: str) -> Overlaps:
     """``network_id``: of the network that is to have the range; it does not count."""
     return await OVERLAPS.one(conn, cidr, network_id)
+
+
+async def wired(conn: Connection, wires: str) -> bool:
+    """Whether there is a host that has these (``PortSpec.wires``)."""
+    return await WIRED.one(conn, wires)
 
 
 async def set_apart(conn: Connection, network_id: str) -> bool:

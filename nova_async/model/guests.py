@@ -57,6 +57,8 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[tuple[str, str], ...] = ()  # MACs and addresses (or ranges) that it may use besides its own
     veth: bool = False  # of a router: the device is one end of a pair
     apart: bool = False  # of a network whose ranges others may have, too: the host keeps its own end of it to itself
+    wires: str = ""  # flat: or vlan: and the physical network that the port's network is on; empty: hosts make it among themselves
+    vlan: int | None = None
     up: bool = True  # False: the port or its network is administratively down, and nothing passes
 
     @property

@@ -100,6 +100,8 @@ class Scheduler:
             yield "AvailabilityZone", table.in_zone(request.zone), lambda h, r: f"it is in {h.row.availability_zone}, not {r.zone}"
         if request.reached:
             yield "Networks", np.logical_and.reduce([table.named(hosts) for hosts in request.reached.values()]), _out_of_reach
+        if request.wires:
+            yield "PhysicalNetworks", None, _unwired
         required, forbidden = prefilters.traits(request, self.options), prefilters.unwanted(request)
         if required or any(forbidden & known for known in table.trait_sets.known):
             suits = table.by_traits(lambda traits: required <= traits and not forbidden & traits)
@@ -216,6 +218,14 @@ def _traits(host: HostState, required: frozenset[str], forbidden: frozenset[str]
 def _out_of_reach(host: HostState, request: Request) -> str | None:
     missing = [network for network, hosts in request.reached.items() if host.name not in hosts]
     return f"it reaches no segment of the network {', '.join(missing)} that has the server's subnet" if missing else None
+
+
+def _unwired(host: HostState, request: Request) -> str | None:
+    missing = sorted(request.wires.difference(host.row.facts.get("wires", ())))
+    return (
+        "; ".join(f"it has no physical network {wires.partition(':')[2]} for {wires.partition(':')[0]} networks" for wires in missing)
+        or None
+    )
 
 
 def _capacity(host: HostState, request: Request) -> str | None:

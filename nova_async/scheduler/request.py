@@ -29,6 +29,7 @@ class Request(msgspec.Struct, kw_only=True):
     image_properties: dict[str, Any] = msgspec.field(default_factory=dict)
     hints: dict[str, Any] = msgspec.field(default_factory=dict)
     hosts_of: dict[str, str] = msgspec.field(default_factory=dict)  # server that a hint names -> its host
+    wires: frozenset[str] = frozenset()  # of provider networks, see PortSpec
     reached: dict[str, list[str]] = msgspec.field(default_factory=dict)  # network -> the only hosts that reach it
     group: Group | None = None
     alike: dict[str, float] = msgspec.field(default_factory=dict)  # host -> how much the images of its servers are like this one's

@@ -45,6 +45,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     disk_used_gib: int = 0
     uptime: str = ""
     initiator: str = ""  # the name by which it asks iSCSI targets (RFC 3720)
+    wires: tuple[str, ...] = ()  # see NetworkPlugs
     topology: HostTopology = HostTopology()  # all CPUs shared: the worker's options divide them
 
 

@@ -12,7 +12,7 @@ SELECT $5, network.id, $2, $3 || '-subnet', $6::text::cidr, $7::text::inet, $8, 
 -- What a project may see, or everything. Network lists are ordered by id.
 -- $1 project, null for all; $2 ids or null; $3 names or null; $4 the id after which to start, or null; $5 how many, or null
 SELECT n.id, n.project_id, n.name, n.description, n.shared, n.external, n.admin_state_up, n.port_security_enabled, n.mtu, n.dns_domain,
-       n.vni, n.is_default, n.apart, n.tags, n.revision, n.created_at, n.updated_at,
+       n.vni, n.is_default, n.apart, n.provider, n.physical_network, n.vlan, n.tags, n.revision, n.created_at, n.updated_at,
        ARRAY(SELECT s.id FROM subnets s WHERE s.network_id = n.id ORDER BY s.created_at, s.id) AS subnets
 FROM networks n
 WHERE ($1::text IS NULL OR n.project_id = $1 OR n.shared OR n.external)
@@ -20,10 +20,11 @@ WHERE ($1::text IS NULL OR n.project_id = $1 OR n.shared OR n.external)
 ORDER BY n.id LIMIT $5::integer
 
 -- insert_network --
--- $1 id, $2 project, $3 name, $4 description, $5 shared, $6 external, $7 up, $8 port security, $9 MTU, $10 DNS domain, $11 default
+-- $1 id, $2 project, $3 name, $4 description, $5 shared, $6 external, $7 up, $8 port security, $9 MTU, $10 DNS domain, $11 default,
+-- $12 apart, $13 provider, $14 physical network, $15 VLAN
 INSERT INTO networks (id, project_id, name, description, shared, external, admin_state_up, port_security_enabled, mtu, dns_domain,
-                      is_default)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                      is_default, apart, provider, physical_network, vlan)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
 -- update_network --
 -- $1 id, then as in insert_network from $2 name on
@@ -64,6 +65,10 @@ UPDATE networks n SET apart = true
 WHERE n.id = $1 AND NOT EXISTS (
     SELECT FROM ports p WHERE p.network_id = n.id AND p.id NOT IN (SELECT b.port_id FROM router_ports b WHERE b.kind = 'host'))
 RETURNING n.id
+
+-- wired --
+-- Whether a host has these wires. $1 as of PortSpec
+SELECT EXISTS (SELECT FROM hosts h WHERE h.facts -> 'wires' ? $1::text) AS has
 
 -- lock_topologies --
 -- One at a time: automatic networks are made and removed.

@@ -6,7 +6,7 @@ SELECT
     default_group($1) AS default_group,
     COALESCE((
         SELECT jsonb_agg(jsonb_build_object('id', n.id, 'name', n.name, 'external', n.external, 'own', n.project_id = $1, 'shared', n.shared,
-            'guarded', n.port_security_enabled,
+            'guarded', n.port_security_enabled, 'wires', wires_of(n),
             'cidrs', (SELECT COALESCE(jsonb_agg(s.cidr), '[]') FROM subnets s WHERE s.network_id = n.id),
             'gateways', (SELECT COALESCE(jsonb_agg(host(s.gateway)), '[]') FROM subnets s WHERE s.network_id = n.id),
             'taken', (SELECT COALESCE(jsonb_agg(host(a.address)), '[]') FROM subnets s JOIN addresses a ON a.subnet_id = s.id
@@ -15,7 +15,7 @@ SELECT
     ) AS networks,
     COALESCE((
         SELECT jsonb_agg(jsonb_build_object('id', p.id, 'network_id', p.network_id, 'in_use', p.bound_to <> '' OR p.device_id <> '',
-            'on_guarded', n.port_security_enabled, 'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
+            'on_guarded', n.port_security_enabled, 'wires', wires_of(n), 'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
         FROM ports p JOIN networks n ON n.id = p.network_id
         WHERE p.id = ANY($4::uuid[]) AND (p.project_id = $1 OR $2)), '[]') AS ports,
     COALESCE((
@@ -27,7 +27,7 @@ SELECT
 -- bind --
 -- $1 server, $2 project, $3 device owner, $4 host, $5 host name of the server, $6 wishes (bind_ports), $7 names or ids of groups
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
-       allowed_address_pairs, apart, up,
+       allowed_address_pairs, apart, up, wires, vlan,
        host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
 FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
 
@@ -55,7 +55,7 @@ WHERE bound_to = $1 AND (host <> $2 OR device_owner <> $3)
 -- bound --
 -- $1 server
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
-       allowed_address_pairs, apart, up,
+       allowed_address_pairs, apart, up, wires, vlan,
        host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
 FROM port_specs WHERE bound_to = $1 ORDER BY position, id
 
@@ -64,11 +64,11 @@ FROM port_specs WHERE bound_to = $1 ORDER BY position, id
 SELECT DISTINCT host FROM ports WHERE host <> '' AND (network_id = ANY($1::uuid[]) OR project_id = ANY($2::text[]))
 
 -- neighbors --
--- The ports of networks that are on other hosts. $1 networks, $2 the host that asks
+-- The ports of networks that are on other hosts, unless wires lead there. $1 networks, $2 the host that asks
 SELECT p.network_id, n.vni, p.host, p.mac, p.port_security_enabled AS port_security, p.allowed_address_pairs,
        ARRAY(SELECT host(a.address) FROM addresses a WHERE a.port_id = p.id ORDER BY a.address) AS addresses
 FROM ports p JOIN networks n ON n.id = p.network_id
-WHERE p.network_id = ANY($1::uuid[]) AND p.host NOT IN ('', $2) ORDER BY p.network_id, p.mac
+WHERE p.network_id = ANY($1::uuid[]) AND p.host NOT IN ('', $2) AND wires_of(n) = '' ORDER BY p.network_id, p.mac
 
 -- members --
 -- The addresses of everything in security groups, and those that its ports may have besides. $1 groups

@@ -578,6 +578,44 @@ async def test_an_administrator_chooses_among_the_kinds_of_network_that_hosts_ca
 
     assert (one[kind], two[kind]) == ("vxlan", "vxlan")
     assert one[segment] != two[segment]
-    for wish, status in (({kind: "vlan"}, 501), ({kind: "gre"}, 400), ({kind: "flat"}, 400), ({segment: 7}, 400)):
-        assert (await api("admin", "POST", "/v2.0/networks", {"network": wish}))[0] == status, wish
+    lan = {"provider:physical_network": "lan"}
+    for wish, told in (
+        ({kind: "gre"}, "use vxlan, flat or vlan"),
+        ({segment: 7}, "the service numbers it"),
+        (lan, "on no physical network"),
+        ({kind: "flat"}, "a name of letters"),
+        ({kind: "flat", "provider:physical_network": "l n"}, "a name of letters"),
+        ({kind: "flat", **lan, segment: 7}, "prohibited for a flat network"),
+        ({kind: "vlan", **lan}, "is required, 1 to 4094"),
+        ({kind: "vlan", **lan, segment: 4095}, "is required, 1 to 4094"),
+        ({kind: "vlan", **lan, segment: 7, "router:external": True}, "Put that on the VLAN"),
+    ):
+        status, body = await api("admin", "POST", "/v2.0/networks", {"network": wish})
+        assert (status, told in body["NeutronError"]["message"]) == (400, True), (wish, body)
     assert (await api("alice", "POST", "/v2.0/networks", {"network": {kind: "vxlan"}}))[0] == 403
+
+
+async def test_a_network_on_wires_shows_them_and_has_them_alone(api: Api) -> None:
+    lan = {"provider:network_type": "flat", "provider:physical_network": "lan"}
+    flat = await api.make("admin", "/v2.0/networks", **lan)
+    vlan = lan | {"provider:network_type": "vlan", "provider:segmentation_id": 12}
+    tagged = await api.make("admin", "/v2.0/networks", **vlan)
+    assert {name: flat[name] for name in vlan} == lan | {"provider:segmentation_id": None}
+    assert {name: tagged[name] for name in vlan} == vlan
+    for again in (lan, vlan):
+        assert (await api("admin", "POST", "/v2.0/networks", {"network": again}))[0] == 409
+    await api.make("admin", "/v2.0/networks", **vlan | {"provider:segmentation_id": 13})
+    assert (await api("admin", "PUT", f"/v2.0/networks/{flat['id']}", {"network": {"router:external": True}}))[0] == 409
+
+
+async def test_hosts_serve_a_network_on_wires_by_an_address_of_their_own(api: Api) -> None:
+    lan = {"provider:network_type": "flat", "provider:physical_network": "lan"}
+    flat = await api.make("admin", "/v2.0/networks", **lan)
+    subnet = await api.make("admin", "/v2.0/subnets", network_id=flat["id"], ip_version=4, cidr="192.0.2.0/24")
+    path = f"/v2.0/ports?network_id={flat['id']}&device_owner=network:dhcp"
+    [port] = (await api("admin", "GET", path))[1]["ports"]
+    assert (subnet["gateway_ip"], port["fixed_ips"][0]["ip_address"] != "192.0.2.1") == ("192.0.2.1", True)
+    assert (await api("admin", "PUT", f"/v2.0/subnets/{subnet['id']}", {"subnet": {"enable_dhcp": False}}))[0] == 200
+    assert (await api("admin", "GET", path))[1]["ports"] == []
+    assert (await api("admin", "DELETE", f"/v2.0/subnets/{subnet['id']}"))[0] == 204
+    assert (await api("admin", "DELETE", f"/v2.0/networks/{flat['id']}"))[0] == 204

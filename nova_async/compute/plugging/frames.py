@@ -11,10 +11,12 @@ from nova_async.compute.plugging.apart import OUTER_ENDS, outer_end
 from nova_async.compute.plugging.records import LocalNetwork
 from nova_async.compute.plugging.rules import Members, link_local, rules_of, set_of, tag, vmap
 from nova_async.compute.plugging.tunnels import tunnel_name
+from nova_async.compute.plugging.uplinks import UPLINKS, uplink_name
 from nova_async.model.guests import PortSpec
 
 TUNNELS = "nax*"  # VXLAN devices of networks (tunnels.py)
 OWN_MARK = 0x6E6F7661  # of frames between the host and guests of a network that is apart, for the ``inet`` family
+BOTH_WAYS = (("iifname", "oifname"), ("oifname", "iifname"))
 FOR_MANY = "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00"
 WITHOUT_RULES = (
     "{ mld-listener-query, mld-listener-report, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report }"
@@ -35,6 +37,7 @@ def frames(networks: list[LocalNetwork], members: Mapping[str, Members]) -> dict
             "type filter hook forward priority -200; policy accept;",
             f'oifname "{TUNNELS}" jump to_other_hosts',
             *_hosts_own(networks),
+            *_on_wires(networks),
             *given,
         ],
         "input": ["type filter hook input priority -200; policy accept;", f'iifname "{TUNNELS}" drop', *_nothing_for_bridges(networks)],
@@ -89,16 +92,29 @@ def _hosts_own(networks: list[LocalNetwork]) -> list[str]:
     if not any(network.apart for network in networks):
         return []
     return [
-        f'iifname "{OUTER_ENDS}" oifname "{TUNNELS}" drop',
-        f'iifname "{TUNNELS}" oifname "{OUTER_ENDS}" drop',
+        *(f'{one} "{OUTER_ENDS}" {other} "{outside}" drop' for outside in (TUNNELS, UPLINKS) for one, other in BOTH_WAYS),
         *(f'{way} "{OUTER_ENDS}" meta mark set {OWN_MARK:#x} accept' for way in ("iifname", "oifname")),
     ]
+
+
+def _on_wires(networks: list[LocalNetwork]) -> list[str]:
+    """Guests of a provider network that hosts serve have their leases from their own host, and ask nobody outside for its address."""
+    lines = []
+    for network in networks:
+        if network.wires and network.subnets:
+            outside = uplink_name(network.bridge)
+            lines += [
+                f'oifname "{outside}" ether type ip udp dport 67 drop',
+                f'iifname "{outside}" ether type ip udp sport 67 drop',
+                f'oifname "{outside}" ether type arp arp daddr ip {set_of([subnet.host for subnet in network.subnets])} drop',
+            ]
+    return lines
 
 
 def _nothing_for_bridges(networks: list[LocalNetwork]) -> list[str]:
     """The bridge of a network that is apart is nobody, and no way into the host."""
     apart = [network for network in networks if network.apart]
-    devices = [f'"{name}"' for n in apart for name in (outer_end(n.bridge), *(port.device for _, port in n.ports))]
+    devices = [f'"{name}"' for n in apart for name in (outer_end(n.bridge), uplink_name(n.bridge), *(port.device for _, port in n.ports))]
     return [f"iifname {set_of(devices)} drop"] if devices else []
 
 

@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import ipaddress
 import shutil
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -20,6 +21,7 @@ from nova_async.compute.plugging.records import End, LocalNetwork, Plugged, Reco
 from nova_async.compute.plugging.rules import link_local
 from nova_async.compute.plugging.surroundings import Ask, Lookout
 from nova_async.compute.plugging.tunnels import Tunnels
+from nova_async.compute.plugging.uplinks import Uplinks
 from nova_async.errors import Error, Invalid, Unavailable, plain
 from nova_async.model.guests import PortSpec
 from nova_async.model.neighbors import Surroundings
@@ -37,9 +39,20 @@ class LinuxBridgePlugs:
     """
 
     def __init__(
-        self, world: World, state: Path, metadata_url: str, shared_secret: str, *, address: str = "", ask: Ask | None = None
+        self,
+        world: World,
+        state: Path,
+        metadata_url: str,
+        shared_secret: str,
+        *,
+        address: str = "",
+        ask: Ask | None = None,
+        physical_networks: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """``address`` is where other hosts reach this one, ``ask`` tells of them; None: there are no others."""
+        """``address`` is where other hosts reach this one, ``ask`` tells of them; None: there are no others.
+
+        ``physical_networks``: see ``Uplinks``.
+        """
         if not shared_secret:
             raise Invalid("The metadata proxy needs a shared secret.")
         self.world = world
@@ -52,6 +65,7 @@ class LinuxBridgePlugs:
         self._tasks: list[asyncio.Task[None]] = []
         self._links = Links()
         self._tunnels = Tunnels(self._links, address)
+        self._uplinks = Uplinks(self._links, physical_networks)
         self._lookout = Lookout(self.folder / "surroundings.json", world, ask, self._adjust) if ask else None
         self._filtering = asyncio.Lock()
         self._changes = self._applied = 0
@@ -123,6 +137,10 @@ class LinuxBridgePlugs:
         if self._lookout:
             self._lookout.look()
 
+    async def wires(self) -> tuple[str, ...]:
+        """See ``NetworkPlugs.wires``."""
+        return tuple(await self._blocking(self._uplinks.wires))
+
     async def plugged(self) -> list[str]:
         return sorted(self.records.servers)
 
@@ -145,6 +163,7 @@ class LinuxBridgePlugs:
         if network.apart:
             self._zones[network.bridge] = await self._blocking(apart.zone, folder)
         await self._blocking(self._links.ensure_network, network, ports)
+        await self._blocking(self._uplinks.ensure, network)
         if network.apart:
             await self._stand_apart(network)
         await self._reach_out(network)
@@ -238,7 +257,7 @@ class LinuxBridgePlugs:
             network = self._networks.get(bridge)
             if network is None:
                 return
-            if await self._blocking(apart.stands, self._end(bridge)):
+            if await self._blocking(apart.stands, self._end(bridge)) and await self._blocking(self._uplinks.stands, network):
                 await self._serve(network)
             else:
                 await self._bring_up(network, [port for _, port in network.ports])

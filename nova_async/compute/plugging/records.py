@@ -96,6 +96,15 @@ class LocalNetwork(msgspec.Struct, frozen=True):
         return any(port.apart for _, port in self.ports)
 
     @property
+    def wires(self) -> str:
+        """As its ports say; see ``PortSpec.wires``."""
+        return next((port.wires for _, port in self.ports if port.wires), "")
+
+    @property
+    def vlan(self) -> int | None:
+        return next((port.vlan for _, port in self.ports if port.wires), None)
+
+    @property
     def remote_groups(self) -> set[str]:
         """Security groups whose members rules let in or out."""
         return {rule["remote_group"] for _, port in self.ports for rule in port.security_rules if rule.get("remote_group")}
@@ -109,7 +118,7 @@ def _served(port: PortSpec, ip: FixedIp) -> Subnet | None:
     """The range of an address; None where the host has nothing to answer by."""
     if ip.version != 4:
         return None
-    if port.gateway is not None and _inside(port.gateway, ip.cidr):
+    if port.gateway is not None and _inside(port.gateway, ip.cidr) and (port.host_address or not port.wires):
         return Subnet(ip.cidr, port.gateway, port.host_address or port.gateway)
     return Subnet(ip.cidr, None, ip.host_address) if ip.host_address else None
 

@@ -56,6 +56,9 @@ class AgentPlugs:
     def look_around(self) -> None:
         """What is on other hosts is the agent's business."""
 
+    async def wires(self) -> tuple[str, ...]:
+        return ()
+
     async def plugged(self) -> list[str]:
         return sorted(self.records.servers)
 
@@ -89,6 +92,9 @@ class EachPlugs:
     def look_around(self) -> None:
         self._own.look_around()
         self._wired.look_around()
+
+    async def wires(self) -> tuple[str, ...]:
+        return await self._own.wires()
 
     async def plugged(self) -> list[str]:
         return sorted({*await self._own.plugged(), *await self._wired.plugged()})

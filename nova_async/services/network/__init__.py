@@ -11,7 +11,8 @@ from nova_async.model.guests import PortSpec
 class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One network card that the user asked for: a network or an existing port, with an optional address.
 
-    ``auto``: on a network that is made for the project when the card is (``NetworkService.auto``).
+    ``auto``: on a network that is made for the project when the card is (``NetworkService.auto``). ``wires``: what its host must have
+    (``PortSpec.wires``).
     """
 
     network_id: str | None = None
@@ -19,6 +20,7 @@ class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     fixed_ip: str | None = None
     tag: str | None = None
     auto: bool = False
+    wires: str = ""
 
 
 class NetworkService(Protocol):

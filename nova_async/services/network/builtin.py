@@ -2,6 +2,8 @@
 
 from typing import Any, Self
 
+import msgspec
+
 from nova_async import log
 from nova_async.config import Config
 from nova_async.context import Context
@@ -79,7 +81,7 @@ class BuiltinNetworks(Ground):
         given = judged(requests, security_groups, survey, ctx)
         if survey.ports_left is not None and count * sum(request.port_id is None for request in given) > survey.ports_left:
             raise QuotaExceeded("Maximum number of ports exceeded")
-        return given
+        return given if self.plug else [msgspec.structs.replace(request, wires="") for request in given]
 
     async def check_auto(self, ctx: Context) -> None:
         """See ``NetworkService.check_auto``."""

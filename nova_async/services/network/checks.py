@@ -5,6 +5,8 @@ import uuid
 from collections import Counter
 from typing import Any
 
+import msgspec
+
 from nova_async.context import Context
 from nova_async.db.networks import Survey
 from nova_async.errors import Conflict, Error, Forbidden, Invalid
@@ -75,7 +77,7 @@ def only_network(survey: Survey) -> list[NetworkRequest]:
     usable = [n for n in survey.networks if not n["external"] and n["cidrs"]]
     if len(usable) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
-    return [NetworkRequest(network_id=n["id"]) for n in usable]
+    return [NetworkRequest(network_id=n["id"], wires=n.get("wires", "")) for n in usable]
 
 
 def not_allocated(project_id: str, error: Error) -> Invalid:
@@ -85,8 +87,8 @@ def not_allocated(project_id: str, error: Error) -> Invalid:
 
 def resolved(request: NetworkRequest, survey: Survey, ctx: Context) -> NetworkRequest:
     if request.port_id is not None:
-        _usable_port(request.port_id.lower(), survey)
-        return request
+        port = _usable_port(request.port_id.lower(), survey)
+        return msgspec.structs.replace(request, wires=port.get("wires", ""))
     network = next((n for n in survey.networks if n["id"] == (request.network_id or "").lower()), None)
     if network is None:
         raise Invalid(f"Network {request.network_id} could not be found.")
@@ -96,7 +98,7 @@ def resolved(request: NetworkRequest, survey: Survey, ctx: Context) -> NetworkRe
         raise Invalid(f"Network {request.network_id} requires a subnet in order to boot instances on.")
     if request.fixed_ip is not None:
         _free_address(request.fixed_ip, network)
-    return request
+    return msgspec.structs.replace(request, wires=network.get("wires", ""))
 
 
 def _on_guarded(request: NetworkRequest, survey: Survey) -> bool:
@@ -106,7 +108,7 @@ def _on_guarded(request: NetworkRequest, survey: Survey) -> bool:
     return any(n["guarded"] for n in survey.networks if n["id"] == (request.network_id or "").lower())
 
 
-def _usable_port(port_id: str, survey: Survey) -> None:
+def _usable_port(port_id: str, survey: Survey) -> dict[str, Any]:
     port = next((p for p in survey.ports if p["id"] == port_id), None)
     if port is None:
         raise Invalid(f"Port id {port_id} could not be found.")
@@ -114,6 +116,7 @@ def _usable_port(port_id: str, survey: Survey) -> None:
         raise Conflict(f"Port {port_id} is still in use.")
     if not port["addressed"]:
         raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
+    return port
 
 
 def _free_address(text: str, network: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import itertools
+import re
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
 from nova_async.db.constraints import translated
-from nova_async.errors import Conflict, Forbidden, Invalid, Unsupported
+from nova_async.errors import Conflict, Forbidden, Invalid
 from nova_async.services.network import fields as f
 from nova_async.services.network import own_ports
 from nova_async.services.network.checks import is_uuid, usable_address
@@ -35,6 +36,8 @@ NETWORK_CHANGES: dict[str, f.Reader] = {
     "qos_policy_id": f.maybe(f.identifier),
 }
 OF_PORTS = ("name", "admin_state_up", "mtu")  # what hosts know of a network by its ports
+PHYSICAL = re.compile(r"[A-Za-z0-9._-]{1,64}")
+LAST_VLAN = 4094
 PROVIDER = ("provider:network_type", "provider:physical_network", "provider:segmentation_id")
 NETWORK_FIELDS = {
     **NETWORK_CHANGES,
@@ -102,13 +105,14 @@ class Networks(Collection[rows.NetworkRow]):
             **dates(row),
         }
         if ctx.is_admin:
-            view |= {"provider:network_type": "vxlan", "provider:physical_network": None, "provider:segmentation_id": row.vni}
+            segment = row.vni if row.physical_network is None else row.vlan
+            view |= dict(zip(PROVIDER, (row.provider, row.physical_network, segment), strict=True))
         return view
 
     async def create(self, ctx: Context, body: dict[str, Any], id: str | None = None) -> rows.NetworkRow:
         values = f.read(body, self.name, NETWORK_FIELDS)
         admin_only(ctx, values, ("shared", "router:external", "is_default", *PROVIDER))
-        _possible_provider(values)
+        on_wires = _provider(values)
         row = rows.NetworkRow(
             id=id or self.service.world.uuid(),
             project_id=project_of(ctx, values),
@@ -122,15 +126,18 @@ class Networks(Collection[rows.NetworkRow]):
             dns_domain="",
             vni=0,  # the database gives it one
             is_default=False,
-            apart=False,
+            apart=bool(on_wires) and not values.get("router:external"),
             tags=[],
             revision=1,
             created_at=self.service.world.now(),
             updated_at=None,
             subnets=[],
+            **on_wires,
         )
         row = _changed_network(row, values)
         async with self.service.db.transaction() as conn:
+            if row.apart and self.service.plug:
+                await _require_wires(conn, row)
             await require_room(self.service, conn, row.project_id, "network")
             await rows.insert_network(conn, row)
         return await self.get(ctx, row.id)
@@ -139,6 +146,8 @@ class Networks(Collection[rows.NetworkRow]):
         values = f.read(body, self.name, NETWORK_CHANGES)
         admin_only(ctx, values, ("shared", "router:external", "is_default"))
         changed = _changed_network(row, values)
+        if row.physical_network is not None and changed.external != row.external:
+            raise Conflict(f"Network {row.id} is on a physical network: whether it is external cannot be changed any more.")
         async with self.service.db.connection() as conn:
             if row.external and values.get("router:external") is False and await router_rows.used_outside(conn, row.id):
                 raise Conflict(f"External network {row.id} cannot be updated to be made non-external, since it has existing gateway ports.")
@@ -162,15 +171,40 @@ class Networks(Collection[rows.NetworkRow]):
             raise Conflict(text, detail=error.detail) from None
 
 
-def _possible_provider(values: dict[str, Any]) -> None:
-    """Refuse what hosts cannot make. An external network is its bridge on the gateway host, whatever is told of what lies behind."""
-    kind, segment = values.get("provider:network_type") or "vxlan", values.get("provider:segmentation_id")
-    if kind == "vlan":
-        raise Unsupported("VLAN networks need 802.1Q devices on the hosts, which the built-in network service does not make. Use vxlan.")
-    if kind != "vxlan" and not (kind == "flat" and values.get("router:external")):
-        raise Invalid(f"Invalid input for provider:network_type: {kind} cannot be had; use vxlan, or flat for an external network.")
-    if segment is not None:
-        raise Invalid("Invalid input for provider:segmentation_id: it is given by the service; leave it out.")
+def _provider(values: dict[str, Any]) -> dict[str, Any]:
+    """The columns that say what a network is on; none: VXLAN. An external network is its bridge on the gateway host, whatever lies behind.
+
+    Raises ``Invalid`` for what hosts cannot make.
+    """
+    kind, physical, segment = (values.get(name) for name in PROVIDER)
+    if kind in (None, "vxlan"):
+        if physical is not None or segment is not None:
+            raise Invalid("Invalid input for provider:network_type: a VXLAN network is on no physical network, and the service numbers it.")
+        return {}
+    if kind not in ("flat", "vlan"):
+        raise Invalid(f"Invalid input for provider:network_type: {kind} cannot be had; use vxlan, flat or vlan.")
+    if kind == "vlan" and values.get("router:external"):
+        raise Invalid("Invalid input for provider:network_type: an external network is network.external_bridge. Put that on the VLAN.")
+    if kind == "flat" and values.get("router:external") and physical is None:
+        return {}
+    if physical is None or not PHYSICAL.fullmatch(physical):
+        raise Invalid("Invalid input for provider:physical_network: a name of letters, digits, '.', '_' and '-' is required.")
+    if (kind == "vlan") != (segment is not None) or not 1 <= (segment or 1) <= LAST_VLAN:
+        told = f"is required, 1 to {LAST_VLAN}" if kind == "vlan" else "is prohibited for a flat network"
+        raise Invalid(f"Invalid input for provider:segmentation_id: it {told}.")
+    return {"provider": kind, "physical_network": physical, "vlan": segment}
+
+
+async def _require_wires(conn: Connection, row: rows.NetworkRow) -> None:
+    """Raises ``Invalid`` where no host could have a port of it."""
+    kind, name = row.provider, row.physical_network
+    if await rows.wired(conn, f"{kind}:{name}"):
+        return
+    if kind == "vlan" and await rows.wired(conn, f"flat:{name}"):
+        raise Invalid(
+            f"Invalid input for provider:network_type: no host of physical network {name} has a kernel that makes VLANs (802.1Q)."
+        )
+    raise Invalid(f"Invalid input for provider:physical_network: no host has {name} for {kind} networks (compute.physical_networks).")
 
 
 def _changed_network(row: rows.NetworkRow, values: dict[str, Any]) -> rows.NetworkRow:
@@ -255,7 +289,7 @@ class Subnets(Collection[rows.SubnetRow]):
             if any(_overlap(subnet.cidr, row.cidr) for subnet in beside) or not await self._finds_place(conn, network, row.cidr):
                 raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
             await rows.insert_subnet(conn, row)
-            await self._serve(conn, row)
+            await self._serve(conn, row, network)
             servers = await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
         await self.service.tell([server for server in servers if is_uuid(server)])
 
@@ -288,18 +322,20 @@ class Subnets(Collection[rows.SubnetRow]):
         async with self.service.db.transaction() as conn:
             await rows.lock_subnets(conn)
             await rows.update_subnet(conn, changed)
-            await self._serve(conn, changed)
+            [network] = await rows.networks(conn, rows.Page(ids=[row.network_id]))
+            await self._serve(conn, changed, network)
         await self.service.tell_network(row.network_id)
         return await self.get(ctx, row.id)
 
-    async def _serve(self, conn: Connection, row: rows.SubnetRow) -> None:
+    async def _serve(self, conn: Connection, row: rows.SubnetRow, network: rows.NetworkRow) -> None:
         """Give hosts an address to serve the subnet by, where they are not its gateway; take it where that is not so any more.
 
         Where a router has the gateway's address, they have one for its sake (``RouterInterfaces``). A full subnet is not served.
         """
         if ipaddress.ip_network(row.cidr).version != 4:
             return
-        served = row.enable_dhcp and (row.gateway is None or await router_rows.has_address(conn, row.id, row.gateway))
+        elsewhere = network.provider != "vxlan" and not network.external  # the gateway is beyond the wires
+        served = row.enable_dhcp and (elsewhere or row.gateway is None or await router_rows.has_address(conn, row.id, row.gateway))
         if not served:
             await _answer_no_more(conn, row.network_id, row.id)
             return

@@ -52,5 +52,7 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
         plug=plug,
         apart=port.apart,
         up=port.up,
+        wires=port.wires if plug else "",
+        vlan=port.vlan,
         pairs=tuple((pair.get("mac_address") or port.mac, pair["ip_address"]) for pair in port.allowed_address_pairs),
     )

@@ -113,7 +113,8 @@ class RouterInterfaces:
         subnets = {s.id: s for s in await rows.subnets(conn, rows.Page(ids=[a["subnet_id"] for a in port.addresses]))}
         for address in port.addresses:
             subnet = subnets[address["subnet_id"]]
-            if subnet.gateway == address["ip_address"] and ipaddress.ip_network(subnet.cidr).version == 4:
+            is_gateway = subnet.gateway == address["ip_address"] and ipaddress.ip_network(subnet.cidr).version == 4
+            if is_gateway and not await router_rows.host_ports(conn, subnet.network_id, subnet.id):
                 await own_ports.answer(self.service, conn, subnet, router.id)
 
     def _found(self, router: RouterRow, ports: list[RouterPort], asked: Place) -> RouterPort:

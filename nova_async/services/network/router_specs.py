@@ -49,4 +49,6 @@ def _port(port: dict[str, Any]) -> PortSpec:
         veth=True,
         apart=port["apart"],
         up=port["up"],
+        wires=port["wires"],
+        vlan=port["vlan"],
     )

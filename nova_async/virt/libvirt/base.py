@@ -155,7 +155,8 @@ class LibvirtBase:
         self._files.close()
 
     async def facts(self) -> HostFacts:
-        return await self._connection.call(lambda connection: host.facts(connection, self.host, self._shape.virt_type, self._config))
+        known = await self._connection.call(lambda connection: host.facts(connection, self.host, self._shape.virt_type, self._config))
+        return msgspec.structs.replace(known, wires=await self._plugs.wires())
 
     def events(self) -> Listener:
         return self._events.listen()

@@ -8,6 +8,7 @@ import msgspec
 
 from nova_async import errors
 from nova_async.conductor.parts import Run
+from nova_async.conductor.proofs import VERIFIES, asks_for_proof
 from nova_async.conductor.requests import claimed_by, request_for
 from nova_async.conductor.servers import instance_of
 from nova_async.db import Connection, hosts, moves, topologies
@@ -38,6 +39,8 @@ async def take_host(
     Raises ``Unavailable``, to be tried again, while hosts that may have room have not reported yet.
     """
     scheduler, looked = run.parts.scheduler, False
+    if asks_for_proof(run, await instance_of(run, conn)):
+        request = msgspec.structs.replace(request, required_traits=request.required_traits | {VERIFIES})
     for _ in range(RACES):
         decision = scheduler.decide(request)
         if not decision.candidates:

@@ -13,9 +13,16 @@ from nova_async.config import MOST_TRUSTED
 from nova_async.context import service_context
 from nova_async.errors import Invalid, NotFound
 from nova_async.model.guests import GuestSpec, ImageRef, Proof
+from nova_async.model.instances import Instance
 from nova_async.services.image import signatures
 
+VERIFIES = "COMPUTE_TRUSTED_CERTS"  # the trait of hosts that check the bytes
 logger = log.get("conductor.proofs")
+
+
+def asks_for_proof(run: Run, instance: Instance) -> bool:
+    """Whether its image must be signed; a server without an image has volumes, which are not asked about."""
+    return bool(instance.image_id and (_trusted_names(run, instance) or run.parts.config.image.verify_signatures))
 
 
 async def with_proof(run: Run, guest: GuestSpec) -> GuestSpec:
@@ -25,17 +32,29 @@ async def with_proof(run: Run, guest: GuestSpec) -> GuestSpec:
 
 async def proven(run: Run, image: ImageRef) -> ImageRef:
     """The image with its proof, where one is asked for. Raises ``Invalid``, saying what to change; ``Unavailable``."""
-    options = run.parts.config.image
-    default = options.default_trusted_certificates if options.validate_certificates else ()
-    names = tuple((await instance_of(run)).trusted_certs or default)
-    if not (names or options.verify_signatures):
+    instance = await instance_of(run)
+    if not asks_for_proof(run, instance):
         return image
     try:
-        proof = await _proof(run, image, names)
+        _check_host(run, instance)
+        proof = await _proof(run, image, _trusted_names(run, instance))
         signatures.claim_of(proof, run.world.now())
     except Invalid as error:
         raise Invalid(f"Image {image.id} may not be used: {error.message}", detail=error.detail) from None
     return msgspec.structs.replace(image, proof=proof)
+
+
+def _trusted_names(run: Run, instance: Instance) -> tuple[str, ...]:
+    """Of the server's own certificates, else of the operator's."""
+    options = run.parts.config.image
+    return tuple(instance.trusted_certs or (options.default_trusted_certificates if options.validate_certificates else ()))
+
+
+def _check_host(run: Run, instance: Instance) -> None:
+    """Of a server that has one already: others are found by their traits."""
+    host = run.parts.scheduler.table.by_name.get(instance.host or "")
+    if host is not None and VERIFIES not in host.traits:
+        raise Invalid(f"the server's host cannot verify images; it lacks the trait {VERIFIES}.")
 
 
 async def _proof(run: Run, image: ImageRef, names: tuple[str, ...]) -> Proof:

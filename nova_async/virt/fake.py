@@ -27,6 +27,7 @@ from nova_async.virt.fake_guests import FakeGuest, Journal
 from nova_async.virt.fake_topology import traits_of
 from nova_async.world import World
 
+TRAITS = ("COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NODE", "COMPUTE_TRUSTED_CERTS")
 KEPT_NOTES = 64  # things that happened to a guest and that its console still shows
 
 BOOT_LOG = """\
@@ -91,7 +92,7 @@ class FakeDriver:
         await self.faults.before("facts", "", self._world)
         return HostFacts(
             inventory=dict(self._inventory),
-            traits=("COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NODE", *traits_of(self.topology)),
+            traits=(*TRAITS, *traits_of(self.topology)),
             hypervisor_type="fake",
             hypervisor_version=1_000_000,
             hypervisor_hostname=self.host,

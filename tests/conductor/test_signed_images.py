@@ -219,3 +219,28 @@ async def test_a_certificate_that_expired_since_the_upload_makes_no_server(datab
         server = await booted(made, signed)
         assert server.vm_state == "error"
         assert f"The certificate {signer.id} is valid from" in server.fault["message"]
+
+
+# -- hosts that cannot tell
+
+
+async def test_a_host_that_verifies_nothing_gets_no_such_server(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with one(database, tmp_path, **VERIFY) as made:
+        signer = Signer("signer").put(folder(made))
+        signed = await image(made, "signed", signer.signed(BYTES))
+        server = await booted(made, signed)
+        async with made.database.connection() as conn:
+            await conn.execute("UPDATE hosts SET traits = '[\"COMPUTE_NODE\"]'")
+        await made.conductor.desk.refresh()
+        seen = Seen(made, monkeypatch)
+        refused = await booted(made, signed)
+        assert (refused.vm_state, "the trait COMPUTE_TRUSTED_CERTS" in refused.fault["message"]) == ("error", True)
+        for kind, given in (("rescue", {}), ("rebuild", {"image_id": signed, "preserve_ephemeral": False})):
+            await made.begin(kind, server.uuid, **given)
+            await made.settle()
+            after = await made.server(server.uuid)
+            assert (after.vm_state, after.task_state) == ("active", None)
+            assert "the server's host cannot verify images" in after.fault["message"]
+        assert seen.proofs == []

@@ -49,6 +49,7 @@ TRAITS = (
     "COMPUTE_STORAGE_BUS_SCSI",
     "COMPUTE_STORAGE_BUS_USB",
     "COMPUTE_STORAGE_BUS_VIRTIO",
+    "COMPUTE_TRUSTED_CERTS",
 )
 CPU_TRAITS = {  # a flag of /proc/cpuinfo -> the trait; what a guest on KVM can be given
     "aes": "HW_CPU_X86_AESNI",
@@ -76,6 +77,7 @@ FOREIGN_TRAITS = {  # of hypervisors other than QEMU, by the type of their domai
         "COMPUTE_IMAGE_TYPE_QCOW2",
         "COMPUTE_IMAGE_TYPE_RAW",
         "COMPUTE_NODE",
+        "COMPUTE_TRUSTED_CERTS",
     ),
     "vmware": ("COMPUTE_NODE",),
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from nova_async.services.image.blank import blank_qcow2
 from tests.image.key_manager import KeyManager
 from tests.image.signing import Signer, family
 
-from .running import ADMIN, RunningCloud, User, running_cloud
+from .running import ADMIN, RunningCloud, User, real_cloud, running_cloud
 
 pytestmark = pytest.mark.slow
 SERVERS = "/compute/v2.1/servers"
@@ -49,12 +50,20 @@ async def active(user: User, **properties: str) -> str:
     return image_id
 
 
+async def sign(user: User, image_id: str, properties: dict[str, str]) -> None:
+    changes = [{"op": "add", "path": f"/{name}", "value": value} for name, value in properties.items()]
+    patch = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+    answer = await user.try_to("PATCH", f"/image/v2/images/{image_id}", headers=patch, data=json.dumps(changes))
+    assert answer.status == 200, answer
+
+
 async def fault(user: User, server: str) -> dict[str, Any]:
     """Of a server that could not be made."""
     (found,) = (await user.settled([server])).values()
     assert found is not None
     assert found["status"] == "ERROR"
     await user.ask("DELETE", f"{SERVERS}/{server}")
+    await user.until(server, "GONE")
     return dict(found["fault"])
 
 
@@ -155,6 +164,33 @@ async def test_a_key_manager_is_asked_on_behalf_of_whoever_uploads_and_boots() -
                 for each in (server, volume):
                     await user.ask("DELETE", f"{SERVERS}/{each}")
             cloud.has_a_clean_log(user.token, stranger.token)
+
+
+@pytest.mark.libvirt
+@pytest.mark.qemu
+@pytest.mark.xdist_group("qemu")
+@pytest.mark.timeout(600)
+async def test_a_host_holds_the_bytes_in_its_cache_against_their_signature(real_guests_can_run: None, test_guest: Path) -> None:
+    """The properties come after the upload, as Glance has it: so nobody but the host can tell."""
+    data = (test_guest / "test.qcow2").read_bytes()
+    with real_cloud(test_guest, "--no-first-guest", NOVA_ASYNC_IMAGE_VERIFY_SIGNATURES="true") as (cloud, _):
+        await asyncio.to_thread(cloud.start)
+        SIGNER.put(cloud.state / "image-certificates")
+        async with cloud.user() as user:
+            image_id = await image(user)
+            assert (await send(user, image_id, data)).status == 204
+            await sign(user, image_id, SIGNER.signed(data[1:]))
+            refused = await fault(user, await user.boot("wrong", imageRef=image_id))
+            assert "not those that were signed" in refused["message"]
+            assert list((cloud.state / "instances").iterdir()) == []
+            await sign(user, image_id, SIGNER.signed(data))
+            server = await user.boot("right", imageRef=image_id)
+            await user.until(server, "ACTIVE", seconds=120)
+            await user.ask("DELETE", f"{SERVERS}/{server}")
+            await user.until(server, "GONE")
+        assert [path.suffix for path in (cloud.state / "image-cache").iterdir()] == [".qcow2"]
+        cloud.is_consistent()
+        cloud.has_a_clean_log()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

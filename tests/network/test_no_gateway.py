@@ -13,8 +13,9 @@ from tests.network.test_overlapping_ranges import bound
 from tests.network.test_plugging import Host, can_make_namespaces, ingress, port
 from tests.network.test_router_plugging import world_beyond
 from tests.network.test_routers import Told, told
+from tests.network.test_tunnels import Elsewhere, elsewhere, soon
 
-__all__ = ["api", "networks", "told"]
+__all__ = ["api", "elsewhere", "networks", "told"]
 on_hosts = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host")
 RANGE = "10.9.0.0/24"
 
@@ -74,6 +75,16 @@ async def test_ranges_with_and_without_a_gateway_lie_in_one_network(host: Host) 
     assert (await both.lease())[0] in ("10.77.0.10", "10.78.0.10")
     for name, guest in (("a", with_gateway), ("b", without), ("c", both)):
         assert await guest.ask("/latest/meta-data/hostname") == f"host-{name}"
+
+
+@on_hosts
+async def test_each_host_serves_its_own_guests_by_the_same_address(host: Host, elsewhere: Elsewhere) -> None:
+    guest = await host.boot("a", alone(1, "10.77.0.9", ingress("icmp")))
+    assert (await guest.lease())[0] == "10.77.0.9"
+
+    assert await soon(lambda: elsewhere.pings("10.77.0.9"))
+    assert not await elsewhere.pings("10.77.0.2")
+    assert await guest.pings("10.77.0.2")
 
 
 @on_hosts

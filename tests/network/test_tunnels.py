@@ -96,6 +96,20 @@ async def test_a_guest_reaches_its_network_on_other_hosts_and_its_rules_hold_the
     assert ((NETWORK,), ()) in elsewhere.asked
 
 
+async def test_a_guest_elsewhere_that_nothing_guards_is_reached_under_whatever_mac_it_takes(host: Host, elsewhere: Elsewhere) -> None:
+    guest = await host.boot("a", port(1, "10.77.0.9", ingress("icmp")))
+    await guest.lease()
+    assert await soon(lambda: guest.pings("10.77.0.99"))
+
+    await elsewhere.run("ip", "link", "set", "vx", "address", "00:00:00:00:00:01")
+    assert await soon(lambda: isnt(guest.pings("10.77.0.99")))
+    bare = Neighbor(elsewhere.spec.mac, "10.99.0.2", ("10.77.0.99",), guarded=False)
+    elsewhere.told = Surroundings({NETWORK: Segment(7777, (bare,))})
+    host.plugs.look_around()
+
+    assert await soon(lambda: guest.pings("10.77.0.99"))
+
+
 async def test_a_host_goes_on_following_its_surroundings_after_the_kernel_refused(
     host: Host, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """VXLAN (RFC 7348) between hosts, without multicast and without learning: who is where, the conductor says.
 
 A network with ports on other hosts has a VXLAN device on its bridge. Each known MAC goes to its host alone; broadcasts go to the
-hosts that have ports of the network, and questions for addresses (ARP, ND) that are known are answered here. All functions block:
-run them in a thread.
+hosts that have ports of the network, and questions for addresses (ARP, ND) that are known are answered here: those of ports that have one
+MAC, while others answer for themselves. All functions block: run them in a thread.
 """
 
 import errno
@@ -55,7 +55,7 @@ class Tunnels:
         self._ip.brport("set", index=index, learning=open_ends, unicast_flood=open_ends, neigh_suppress=1)
         self._set_routes(index, segment)
         self._take_home(port for port in network.ports if port[1].mac not in {n.mac for n in segment.neighbors})
-        self._set_neighbors(bridge, {(address, n.mac) for n in segment.neighbors for address in n.addresses})
+        self._set_neighbors(bridge, {(address, n.mac) for n in segment.neighbors if n.guarded for address in n.addresses})
 
     @property
     def _ip(self) -> Any:

@@ -98,11 +98,12 @@ def found_its_surroundings(console: str, server: str, address: str) -> None:
 
 def asks_and_renews_by_hand(cloud: RunningCloud, guest: Guest) -> None:
     """As acceptance tests do it: curl, and a signal to udhcpc, whose renewal brings what the subnet has now."""
-    url = "http://169.254.169.254/latest/meta-data"
+    url, password = "http://169.254.169.254/latest/meta-data", "http://169.254.169.254/openstack/2013-10-17/password"
     assert guest.ssh("curl -V").startswith("curl ")
     assert guest.ssh(f"curl {url}/local-ipv4") == guest.address
     assert guest.ssh(f"curl -sS -m 20 -o /tmp/told {url}/instance-id; cat /tmp/told").startswith("i-")
     assert guest.ssh(f"curl {url}/nothing").startswith("FAILED")
+    assert guest.ssh(f"curl -X POST -d secret-of-the-guest {password}; curl {password}") == "secret-of-the-guest"
     with cloud.openstack(ADMIN) as openstack:
         openstack("subnet set --dns-nameserver 9.8.7.6 private-subnet")
         end = time.monotonic() + 60

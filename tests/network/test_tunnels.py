@@ -107,7 +107,11 @@ async def test_a_guest_elsewhere_that_nothing_guards_is_reached_under_whatever_m
     elsewhere.told = Surroundings({NETWORK: Segment(7777, (bare,))})
     host.plugs.look_around()
 
-    assert await soon(lambda: guest.pings("10.77.0.99"))
+    async def finds() -> bool:
+        await guest.run("ip", "neigh", "flush", "all")
+        return await guest.pings("10.77.0.99")
+
+    assert await soon(finds)
 
 
 async def test_a_host_goes_on_following_its_surroundings_after_the_kernel_refused(

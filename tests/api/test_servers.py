@@ -5,6 +5,7 @@ import base64
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nova_async.db import instances, query
@@ -98,7 +99,8 @@ async def test_everything_in_the_body_arrives_in_the_row(api) -> None:
     async with api.database.connection() as conn:
         row = await conn.fetchrow("SELECT key_data, network_requests, root_device_name FROM instances")
     assert row["key_data"] == {"name": "k", "type": "ssh", "public_key": "ssh-rsa AAA", "fingerprint": "f"}
-    assert row["network_requests"] == [{"network_id": NETWORK, "port_id": None, "fixed_ip": "10.0.0.9", "tag": "nic1", "auto": False}]
+    card = NetworkRequest(network_id=NETWORK, fixed_ip="10.0.0.9", tag="nic1")
+    assert row["network_requests"] == [msgspec.to_builtins(card)]
     assert row["root_device_name"] == "/dev/vda"
 
 

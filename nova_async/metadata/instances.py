@@ -52,6 +52,8 @@ def metadata_of(
         kernel_id=instance.kernel_id,
         ramdisk_id=instance.ramdisk_id,
         root_device=instance.root_device_name or "/dev/vda",
+        volumes=tuple(sorted(device["device"] for device in instance.volumes if device.get("device"))),
+        public_ipv4=next((outer for port in ports for ip in port.fixed_ips for outer in ip.floating), ""),
         ports=ports,
         tagged=tagged(instance, ports),
         addresses=addresses,

@@ -140,6 +140,10 @@ def is_reached_by_a_floating_ip(openstack: OpenStack, cloud: RunningCloud, host:
     shows_addresses(openstack, lambda shown: address not in shown)
     openstack(f"server add floating ip first {address}")
     assert outside.boots() == 1
+    end = time.monotonic() + 60  # what the metadata service told before, it may tell a while
+    while outside.ssh("curl -s http://169.254.169.254/latest/meta-data/public-ipv4").strip() != address:
+        assert time.monotonic() < end
+        time.sleep(1)
     return outside
 
 

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from nova_async import log
 from nova_async.config import Config
 from nova_async.context import Context
+from nova_async.model.access_rules import Visit
 from tests.api.conftest import CALLERS, Api
 from tests.api.test_access_matrix import KEY
 
@@ -32,9 +33,9 @@ async def test_interleaved_requests_are_never_taken_for_each_other(api: Api, mon
     dice, decided = random.Random(1), dict[str, str]()
     validate, may = api.parts.tokens.validate, api.parts.policy.may
 
-    async def slowly(token: str) -> Context:
+    async def slowly(token: str, visit: Visit) -> Context:
         await asyncio.sleep(dice.random() / 100)
-        known = await validate(token)
+        known = await validate(token, visit)
         await asyncio.sleep(dice.random() / 100)
         return known
 

@@ -124,6 +124,7 @@ async def test_ec2_credentials_are_made_shown_and_deleted(demo: Client, admin: C
         assert (await client.ask("GET", f"{path}/{made['access']}")).body["credential"] == made
     assert [c["type"] for c in (await demo.ask("GET", "/credentials")).body["credentials"]] == ["ec2"]
     assert (await admin.ask("GET", f"/users/{await own_id(admin)}/credentials/OS-EC2/{made['access']}")).status == 404
+    assert (await admin.ask("GET", "/users/absent/credentials/OS-EC2")).status == 404
     assert (await demo.ask("POST", path, {"tenant_id": "absent"})).status == 400
     assert (await demo.ask("DELETE", f"{path}/{made['access']}")).status == 204
     assert (await demo.ask("DELETE", f"{path}/{made['access']}")).status == 404

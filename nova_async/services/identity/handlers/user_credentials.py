@@ -104,6 +104,8 @@ async def create_ec2(call: Call) -> web.Response:
 async def list_ec2(call: Call) -> web.Response:
     filters = rows.CredentialFilter(user_id=call.id("user_id"), type=EC2, project_id=_only_project(call))
     async with call.identity.database.connection() as conn:
+        if await db.user_show(conn, call.id("user_id")) is None:
+            raise could_not_find("user", call.id("user_id"))
         found = await rows.credential_list(conn, filters, db.Page())
     blobs = await _open(call, *found)
     return call.many("credentials", [views.ec2_credential(call.base, c, _opened(blob)) for c, blob in zip(found, blobs, strict=True)])

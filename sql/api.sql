@@ -819,7 +819,7 @@ CREATE VIEW port_specs AS
     p.allowed_address_pairs,
     n.apart,
     p.admin_state_up AND n.admin_state_up AS up,
-    wires_of(n.*) AS wires,
+    wires_of(n.provider, n.physical_network, n.external) AS wires,
     n.vlan
    FROM ports p
      JOIN networks n ON n.id = p.network_id;
@@ -1038,10 +1038,10 @@ AS $function$
     FROM decode(replace(mac, ':', ''), 'hex') AS o
 $function$;
 
-CREATE OR REPLACE FUNCTION wires_of(n networks)
+CREATE OR REPLACE FUNCTION wires_of(provider text, physical_network text, external boolean)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
 AS $function$
-    SELECT CASE WHEN n.physical_network IS NULL OR n.external THEN '' ELSE n.provider || ':' || n.physical_network END
+    SELECT CASE WHEN physical_network IS NULL OR external THEN '' ELSE provider || ':' || physical_network END
 $function$;

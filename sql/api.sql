@@ -280,6 +280,11 @@ CREATE TABLE networks (
     provider              text NOT NULL DEFAULT 'vxlan'::text,
     physical_network      text,
     vlan                  integer,
+    wires                 text NOT NULL GENERATED ALWAYS AS (
+CASE
+    WHEN physical_network IS NULL OR external THEN ''::text
+    ELSE (provider || ':'::text) || physical_network
+END) STORED,
     CONSTRAINT networks_pkey PRIMARY KEY (id),
     CONSTRAINT networks_vni_key UNIQUE (vni),
     CONSTRAINT networks_mtu_check CHECK (mtu >= 68 AND mtu <= 9216),
@@ -819,7 +824,7 @@ CREATE VIEW port_specs AS
     p.allowed_address_pairs,
     n.apart,
     p.admin_state_up AND n.admin_state_up AS up,
-    wires_of(n.provider, n.physical_network, n.external) AS wires,
+    n.wires,
     n.vlan
    FROM ports p
      JOIN networks n ON n.id = p.network_id;
@@ -1036,12 +1041,4 @@ AS $function$
         | ('::' || to_hex(get_byte(o, 0) # 2) || lpad(to_hex(get_byte(o, 1)), 2, '0') || ':' || to_hex(get_byte(o, 2)) || 'ff:fe'
            || lpad(to_hex(get_byte(o, 3)), 2, '0') || ':' || to_hex(get_byte(o, 4)) || lpad(to_hex(get_byte(o, 5)), 2, '0'))::inet)::inet
     FROM decode(replace(mac, ':', ''), 'hex') AS o
-$function$;
-
-CREATE OR REPLACE FUNCTION wires_of(provider text, physical_network text, external boolean)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
-AS $function$
-    SELECT CASE WHEN physical_network IS NULL OR external THEN '' ELSE provider || ':' || physical_network END
 $function$;

@@ -8,9 +8,8 @@ CREATE UNIQUE INDEX networks_physical_key ON networks (physical_network, COALESC
 
 -- What a host must have for the ports of a network: 'flat:' or 'vlan:' and a physical network; empty: nothing. An external network is
 -- its bridge on the gateway host.
-CREATE FUNCTION wires_of(provider text, physical_network text, external boolean) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN physical_network IS NULL OR external THEN '' ELSE provider || ':' || physical_network END
-$$;
+ALTER TABLE networks ADD COLUMN wires text NOT NULL GENERATED ALWAYS AS (
+    CASE WHEN physical_network IS NULL OR external THEN '' ELSE provider || ':' || physical_network END) STORED;
 
 CREATE OR REPLACE VIEW port_specs AS
 SELECT p.id, p.network_id, p.project_id, p.mac, p.bound_to, p.host, p.position, p.tag, n.mtu, n.name AS network_label,
@@ -29,5 +28,5 @@ SELECT p.id, p.network_id, p.project_id, p.mac, p.bound_to, p.host, p.position, 
            FROM port_security_groups g JOIN security_group_rules r ON r.security_group_id = g.security_group_id
            WHERE g.port_id = p.id), '[]') AS security_rules,
        p.allowed_address_pairs, n.apart, p.admin_state_up AND n.admin_state_up AS up,
-       wires_of(n.provider, n.physical_network, n.external) AS wires, n.vlan
+       n.wires, n.vlan
 FROM ports p JOIN networks n ON n.id = p.network_id;

@@ -6,7 +6,7 @@ SELECT
     default_group($1) AS default_group,
     COALESCE((
         SELECT jsonb_agg(jsonb_build_object('id', n.id, 'name', n.name, 'external', n.external, 'own', n.project_id = $1, 'shared', n.shared,
-            'guarded', n.port_security_enabled, 'wires', wires_of(n.provider, n.physical_network, n.external),
+            'guarded', n.port_security_enabled, 'wires', n.wires,
             'cidrs', (SELECT COALESCE(jsonb_agg(s.cidr), '[]') FROM subnets s WHERE s.network_id = n.id),
             'gateways', (SELECT COALESCE(jsonb_agg(host(s.gateway)), '[]') FROM subnets s WHERE s.network_id = n.id),
             'taken', (SELECT COALESCE(jsonb_agg(host(a.address)), '[]') FROM subnets s JOIN addresses a ON a.subnet_id = s.id
@@ -15,8 +15,7 @@ SELECT
     ) AS networks,
     COALESCE((
         SELECT jsonb_agg(jsonb_build_object('id', p.id, 'network_id', p.network_id, 'in_use', p.bound_to <> '' OR p.device_id <> '',
-            'on_guarded', n.port_security_enabled, 'wires', wires_of(n.provider, n.physical_network, n.external),
-            'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
+            'on_guarded', n.port_security_enabled, 'wires', n.wires, 'addressed', EXISTS (SELECT FROM addresses a WHERE a.port_id = p.id)))
         FROM ports p JOIN networks n ON n.id = p.network_id
         WHERE p.id = ANY($4::uuid[]) AND (p.project_id = $1 OR $2)), '[]') AS ports,
     COALESCE((
@@ -69,8 +68,7 @@ SELECT DISTINCT host FROM ports WHERE host <> '' AND (network_id = ANY($1::uuid[
 SELECT p.network_id, n.vni, p.host, p.mac, p.port_security_enabled AS port_security, p.allowed_address_pairs,
        ARRAY(SELECT host(a.address) FROM addresses a WHERE a.port_id = p.id ORDER BY a.address) AS addresses
 FROM ports p JOIN networks n ON n.id = p.network_id
-WHERE p.network_id = ANY($1::uuid[]) AND p.host NOT IN ('', $2) AND wires_of(n.provider, n.physical_network, n.external) = ''
-ORDER BY p.network_id, p.mac
+WHERE p.network_id = ANY($1::uuid[]) AND p.host NOT IN ('', $2) AND n.wires = '' ORDER BY p.network_id, p.mac
 
 -- members --
 -- The addresses of everything in security groups, and those that its ports may have besides. $1 groups

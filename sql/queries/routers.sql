@@ -137,7 +137,7 @@ SELECT r.id, r.project_id, r.admin_state_up, r.enable_snat, r.routes, r.host,
        COALESCE((
            SELECT jsonb_agg(jsonb_build_object(
                'id', p.id, 'network_id', p.network_id, 'mac', p.mac, 'mtu', n.mtu, 'apart', n.apart, 'kind', b.kind,
-               'up', p.admin_state_up AND n.admin_state_up, 'wires', wires_of(n.provider, n.physical_network, n.external), 'vlan', n.vlan,
+               'up', p.admin_state_up AND n.admin_state_up, 'wires', n.wires, 'vlan', n.vlan,
                'host_addresses', host_addresses(p.network_id), 'addresses', COALESCE((
                    SELECT jsonb_agg(jsonb_build_object('address', host(a.address), 'subnet_id', s.id, 'cidr', s.cidr, 'version', family(s.cidr),
                        'gateway', host(s.gateway)) ORDER BY family(s.cidr), a.address)

@@ -13,7 +13,7 @@ from nova_async.config import Config
 from nova_async.console import tokens
 from nova_async.policy.rule import ADMIN, SERVICE
 from nova_async.policy.rules import RULES
-from nova_async.services.identity.handlers import credentials
+from nova_async.services.identity.handlers import credentials, user_credentials
 from nova_async.services.image import rules as image_rules
 from nova_async.services.network.routers import MOST_ROUTES
 from nova_async.services.volume import fields as volume_fields
@@ -42,6 +42,7 @@ LIMITS: dict[str, int] = {
     "/compute/os-security-groups": NETWORK.quota_security_group,
     "/compute/os-security-group-rules": NETWORK.quota_security_group_rule,
     "/identity/v3/users/{user_id}/application_credentials": credentials.MAX_PER_USER,
+    **dict.fromkeys(("/identity/v3/credentials", "/identity/v3/users/{user_id}/credentials/OS-EC2"), user_credentials.MAX_PER_USER),
     "/image/v2/images": image_rules.MAX_IMAGES,
     "/image/v2/images/{image_id}/members": image_rules.MAX_MEMBERS,
     "/image/v2/images/{image_id}/tags/{tag}": image_rules.MAX_TAGS,

@@ -202,7 +202,7 @@ async def test_a_key_is_made_though_the_kernel_counts_no_time_at_first(tmp_path:
     monkeypatch.setattr(qemu_img, "run", run)
     count = 2
     await qemu_img.make_luks(tmp_path / "v", 2**20, qemu_img.Luks("secret", 256))
-    assert (tried, (tmp_path / "v").read_bytes()[:4]) == (["create"] * 3, b"LUKS")
+    assert (len(tried) > count, (tmp_path / "v").read_bytes()[:4]) == (True, b"LUKS"), "once more than it failed, or oftener"
     count = 1000
     with pytest.raises(Error, match="qemu-img failed"):
         await qemu_img.make_luks(tmp_path / "w", 2**20, qemu_img.Luks("secret", 256))

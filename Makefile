@@ -32,7 +32,7 @@ HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-util
 BUILD_PACKAGES := libvirt-dev pkg-config gcc python3-dev python3-venv
 SERVER_PACKAGES := postgresql rabbitmq-server
 TEST_PACKAGES := cpio busybox-static dropbear-bin kmod e2fsprogs fdisk syslinux syslinux-common grub-common grub-efi-amd64-bin \
-	tgt qemu-block-extra libxml2-utils
+	tgt qemu-block-extra libxml2-utils openssl
 PACKAGES := $(HOST_PACKAGES) $(BUILD_PACKAGES) $(SERVER_PACKAGES) $(TEST_PACKAGES)
 
 # Only make test-browser needs these.

@@ -190,8 +190,19 @@ class App:
         await bootstrap.flavors(database)
 
         vendors = VendorData(config, world, services.own)
-        around = (images, networks, volumes, vendors, services.certificates)
-        conductor = self.conductor = Conductor(config, world, database, self.bus, *around, name=self._name(), alone=not config.database.url)
+        conductor = self.conductor = Conductor(
+            config,
+            world,
+            database,
+            self.bus,
+            images,
+            networks,
+            volumes,
+            vendors,
+            services.certificates,
+            name=self._name(),
+            alone=not config.database.url,
+        )
         if services.builtin_volumes:
             services.builtin_volumes.jobs.on_grown = conductor.volume_grown
             group.create_task(services.builtin_volumes.run(), name="volumes")

@@ -759,10 +759,9 @@ CREATE TABLE port_bindings (
 );
 
 CREATE TABLE volume_services (
-    name       text NOT NULL,
-    disabled   boolean NOT NULL DEFAULT false,
-    reason     text,
-    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    name     text NOT NULL,
+    disabled boolean NOT NULL DEFAULT false,
+    reason   text,
     CONSTRAINT volume_services_pkey PRIMARY KEY (name)
 );
 

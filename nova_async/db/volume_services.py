@@ -1,6 +1,5 @@
 """What an administrator says of the built-in volume service's processes, and what each project has there."""
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ class ServiceRow(msgspec.Struct, kw_only=True):
     name: str
     disabled: bool
     reason: str | None
-    updated_at: datetime
 
 
 class ProjectUsage(msgspec.Struct):

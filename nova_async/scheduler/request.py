@@ -7,6 +7,9 @@ import msgspec
 from nova_async.model.server_groups import Group
 from nova_async.model.topology import DeviceRequest, GuestTopology
 
+# The steps of workflows that ask for a host: each keeps the decision in its result.
+CLAIMS = ("claim_host", "claim_destination")
+
 
 class Request(msgspec.Struct, kw_only=True):
     """One server that wants a host. ``resources``: resource class -> amount (VCPU, MEMORY_MB, DISK_GB, CUSTOM_*)."""

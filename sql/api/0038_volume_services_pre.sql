@@ -3,8 +3,7 @@
 CREATE TABLE volume_services (
     name       text PRIMARY KEY,                       -- cinder-volume, cinder-scheduler
     disabled   boolean NOT NULL DEFAULT false,
-    reason     text,
-    updated_at timestamptz NOT NULL DEFAULT now()
+    reason     text
 );
 
 ALTER TABLE volume_snapshots ADD COLUMN progress text;

@@ -1,10 +1,10 @@
 -- all --
-SELECT s.name, s.disabled, s.reason, s.updated_at FROM volume_services s
+SELECT s.name, s.disabled, s.reason FROM volume_services s
 
 -- put --
 -- $1 name, $2 disabled, $3 reason or null
 INSERT INTO volume_services (name, disabled, reason) VALUES ($1, $2, $3)
-ON CONFLICT (name) DO UPDATE SET disabled = $2, reason = $3, updated_at = now()
+ON CONFLICT (name) DO UPDATE SET disabled = $2, reason = $3
 
 -- usage --
 -- By project; GiB

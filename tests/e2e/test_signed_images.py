@@ -193,7 +193,6 @@ async def test_a_host_holds_the_bytes_in_its_cache_against_their_signature(real_
         cloud.has_a_clean_log()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_documented_commands_sign_an_image(cloud: RunningCloud, tmp_path: Path) -> None:
     def openssl(words: str) -> None:
         subprocess.run(["openssl", *words.split()], cwd=tmp_path, check=True, capture_output=True, timeout=60)

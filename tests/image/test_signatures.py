@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,7 +160,6 @@ SIGN: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 @pytest.mark.parametrize("key_type", SIGN)
 def test_openssl_signs_as_we_expect(key_type: str, tmp_path: Path) -> None:
     def openssl(*words: str) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from nova_async.api.request import Request
 from nova_async.db import workflows
+from nova_async.scheduler.request import CLAIMS
 from nova_async.workflow.row import WorkflowRow
 
 AT_MOST = 20  # decisions told of one server
-CLAIMS = ("claim_host", "claim_destination")  # steps that keep theirs
 
 
 async def show(request: Request) -> dict[str, Any]:

@@ -29,12 +29,15 @@ class Uplinks:
 
     def __init__(self, links: Links, devices: Mapping[str, str]) -> None:
         self._links, self._devices = links, devices
+        self._vlans: bool | None = None  # whether the kernel makes any; None: it has not been asked
 
     def wires(self) -> tuple[str, ...]:
         """What networks can be had here: ``flat:`` or ``vlan:`` and the physical network."""
         present = {name: device for name, device in self._devices.items() if index_of(device) is not None}
         flat = [f"flat:{name}" for name, device in present.items() if self._is_bridge(device)]
-        return tuple(sorted(flat + [f"vlan:{name}" for name in present if self._makes_vlans()]))
+        if present and self._vlans is None:
+            self._vlans = self._makes_vlans()
+        return tuple(sorted(flat + [f"vlan:{name}" for name in present if self._vlans]))
 
     def ensure(self, network: LocalNetwork) -> None:
         """Raises ``Conflict`` where the host cannot have such a network, ``Unavailable`` while its device is away."""

@@ -5,10 +5,9 @@ import msgspec
 from nova_async.conductor.parts import Run
 from nova_async.conductor.servers import instance_of
 from nova_async.model import states
+from nova_async.scheduler.request import CLAIMS
 from nova_async.services.network import NetworkRequest
 from nova_async.workflow.steps import Definition, step, steps
-
-CLAIMS = ("claim_host", "claim_destination")
 
 
 async def reach_networks(run: Run) -> dict[str, list[str]]:

@@ -77,7 +77,7 @@ packages:
 	if [ ! -e $$policy ]; then \
 		trap 'rm -f '$$policy EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod +x $$policy; \
 	fi; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends $$missing
 
 # The binding to libvirt is compiled: without libvirt's headers it is left out, and only the fake driver works.
 $(VENV)/.installed: requirements.lock pyproject.toml

@@ -20,8 +20,9 @@ AS_WE_ARE = "env"  # in place of sudo: the agents are root already
 def start(services: "RealServices", port: int) -> None:
     programs = services.programs
     files = configuration(services, port)
-    programs.run("ip", "link", "add", NEAR, "type", "dummy")
-    programs.run("ip", "link", "set", NEAR, "up")
+    programs.run("ip", "link", "add", NEAR, "type", "veth", "peer", "name", f"{NEAR}-wire")
+    for end in (NEAR, f"{NEAR}-wire"):
+        programs.run("ip", "link", "set", end, "up")
     common = [word for path in files for word in ("--config-file", path)]
     programs.run("neutron-db-manage", *common, "upgrade", "head")
     programs.start("neutron", "neutron-server", *common, port=port)

@@ -52,6 +52,7 @@ OF_THE_APPLICATION = (  # what only the application loads, and loads while its d
     "nova_async.services.image.http",
     "nova_async.services.network.builtin",
     "nova_async.services.network.http",
+    "nova_async.services.placement",
     "nova_async.services.volume.http",
     "nova_async.certs.authority",
     "nova_async.certs.http",

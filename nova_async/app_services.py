@@ -62,6 +62,7 @@ async def open_services(
     from nova_async.services.network import http as network_http
     from nova_async.services.network.builtin import BuiltinNetworks
     from nova_async.services.network.remote import RemoteNetworks
+    from nova_async.services.placement import application as placement_site
     from nova_async.services.volume import http as volume_http
     from nova_async.services.volume.builtin import BuiltinVolumes
     from nova_async.services.volume.remote import RemoteVolumes
@@ -118,6 +119,7 @@ async def open_services(
         volumes = builtin_volumes = await BuiltinVolumes.open(database, config, world, images, authority, certificates)
         stack.push_async_callback(builtin_volumes.close)
         sites["/volume"] = volume_http.application(builtin_volumes, identity, world, config, callers)
+    sites["/placement"] = placement_site(database, identity, world)
     return Services(
         identity=identity,
         images=images,

@@ -11,6 +11,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "identity": ("identity",),
     "image": ("image",),
     "network": ("network",),
+    "placement": ("placement",),
     "volume": ("block-storage", "volumev3"),
 }
 PIECE = re.compile(r"\{[^{}]*\}|\*\*|\*|[^{}*]")

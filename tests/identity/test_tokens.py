@@ -29,7 +29,7 @@ async def test_a_password_earns_a_token_with_a_catalog(anybody: Client, secrets:
     assert token["project"]["name"] == "admin"
     assert token["user"]["domain"] == {"id": "default", "name": "Default"}
     assert {r["name"] for r in token["roles"]} == {"admin", "manager", "member", "reader"}
-    assert {s["type"] for s in token["catalog"]} == {"identity", "image", "network", "compute", "volumev3", "block-storage"}
+    assert {s["type"] for s in token["catalog"]} == {*("identity", "image", "network", "compute", "placement", "volumev3", "block-storage")}
     urls = {e["interface"]: e["url"] for s in token["catalog"] if s["type"] == "compute" for e in s["endpoints"]}
     assert set(urls) == {"public", "internal", "admin"}
     assert urls["public"].endswith("/compute/v2.1")

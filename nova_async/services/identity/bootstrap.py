@@ -42,6 +42,7 @@ SERVICES = (
     ("block-storage", "cinder", "/volume/v3"),
     ("volumev3", "cinderv3", "/volume/v3"),
     ("compute", "nova", "/compute/v2.1"),
+    ("placement", "placement", "/placement"),
 )
 KEEP_SECONDS = 2 * 86_400.0
 INTERFACES = ("public", "internal", "admin")

@@ -26,11 +26,30 @@ __all__ = ["log_to_nowhere", "served"]
 REQUESTS = int(os.environ.get("NOVA_ASYNC_TEST_REQUESTS", "800"))
 GROWTH = 5 * 2**20 / 100_000  # bytes for each request: SEC-063 allows 5 MiB for 100,000
 COMES_AND_GOES = 2**16  # bytes, however many requests
-SERVICES = ("/compute/v2.1", "/compute", "/identity/v3", "/image/v2", "/network/v2.0", "/volume/v3", "/metadata", "/certs", "/console", "")
+SERVICES = (
+    "/compute/v2.1",
+    "/compute",
+    "/identity/v3",
+    "/image/v2",
+    "/network/v2.0",
+    "/volume/v3",
+    "/placement",
+    "/metadata",
+    "/certs",
+    "/console",
+    "",
+)
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "PROPFIND", "BREW")
 KNOWN = (
     *("/identity/v3/users", "/identity/v3/projects", "/identity/v3/auth/tokens", "/image/v2/images", "/image/v2/images/x/file"),
-    *("/network/v2.0/networks", "/network/v2.0/ports", "/network/v2.0/security-groups", "/volume/v3/p/volumes", "/volume/v3/p/snapshots"),
+    *(
+        "/network/v2.0/networks",
+        "/network/v2.0/ports",
+        "/network/v2.0/security-groups",
+        "/volume/v3/p/volumes",
+        "/volume/v3/p/snapshots",
+        "/placement/resource_providers",
+    ),
     *(
         "/metadata/openstack/latest/meta_data.json",
         "/metadata/openstack/latest/password",

@@ -29,7 +29,7 @@ while :; do
             sync
             echo "volume written"
         fi
-        now=$(cat /sys/block/vdb/size)
+        now=$(cat /sys/block/vdb/size 2>/dev/null) || continue # it goes just now
         [ "$now" = "$size" ] || echo "volume has $now sectors"
         size=$now
     elif [ -n "$size" ]; then

@@ -244,7 +244,8 @@ class Network(Section):
     quota_floatingip: int = 50
     quota_security_group: int = 10
     quota_security_group_rule: int = 100
-    gateway_host: str = ""  # empty: the first by name, when a router is made
+    gateway_host: str = ""  # empty: the conductor chooses, when a router is made
+    router_failover_seconds: float = 120.0  # 0: never
     external_bridge: str = ""  # empty: of the gateway host's own, with NAT
 
 

@@ -14,6 +14,7 @@ from nova_async.bus import Bus
 from nova_async.bus.local import LocalBus
 from nova_async.compute.boots import Boots
 from nova_async.compute.journal import Journal
+from nova_async.compute.plugs import RouterPlugs
 from nova_async.compute.worker import Worker
 from nova_async.conductor.conductor import Conductor
 from nova_async.conductor.invariants import check_invariants
@@ -60,14 +61,16 @@ class Cloud:
             await task
         return task
 
-    async def start_host(self, host: str, *, host_id: str = "", boots: Boots | None = None, **size: Any) -> None:
+    async def start_host(
+        self, host: str, *, host_id: str = "", boots: Boots | None = None, routers: RouterPlugs | None = None, **size: Any
+    ) -> None:
         """``host_id``: its identity, if not the one that goes with its name."""
         faults = self.faults.setdefault(host, Faults())
         state = Path(self.config.state_dir) / f"{host}.jsonl"
         driver = self.drivers[host] = FakeDriver(self.world, host, faults=faults, state_file=state, **size)
         serving = asyncio.Event()
         parts = (host, host_id or identity(host), driver, self.bus, self.config, self.world, self.journal)
-        worker = Worker(*parts, images=self.images, boots=boots)
+        worker = Worker(*parts, images=self.images, boots=boots, routers=routers)
         self.workers[host] = asyncio.create_task(worker.run(serving), name=host)
         await asyncio.wait({self.workers[host], asyncio.create_task(serving.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if self.workers[host].done():

@@ -65,8 +65,15 @@ class NoPlugs:
 class RouterPlugs(Protocol):
     """How a worker carries routers."""
 
-    async def put(self, router: RouterSpec) -> None:
-        """Make a router what it should be. Safe to repeat. Raises ``Conflict``, ``Unavailable``, ``Unsupported``."""
+    async def outside(self) -> str:
+        """How external networks are had here: by an operator's ``bridge``, of the host's ``own``, or not at all (empty)."""
+        ...
+
+    async def put(self, router: RouterSpec, *, announce: bool = False) -> None:
+        """Make a router what it should be. Safe to repeat. Raises ``Conflict``, ``Unavailable``, ``Unsupported``.
+
+        ``announce``: tell all neighbours where its addresses are, not only of those that are new.
+        """
         ...
 
     async def remove(self, router_id: str) -> None:
@@ -81,7 +88,10 @@ class RouterPlugs(Protocol):
 class NoRouters:
     """For hosts that have no real network."""
 
-    async def put(self, router: RouterSpec) -> None:
+    async def outside(self) -> str:
+        return ""
+
+    async def put(self, router: RouterSpec, *, announce: bool = False) -> None:
         raise Unsupported("This host has no network to carry routers in.")
 
     async def remove(self, router_id: str) -> None:

@@ -196,6 +196,7 @@ class Worker:
             "sealing_key": self._tools.key.public,
             "initiator": facts.initiator,
             "wires": facts.wires,
+            "outside": await self.routers.outside(),
             "party": f"compute.{self.host}" if self.config.bus.tls else "",  # who it is by its certificate
         }
         steady = msgspec.json.encode([inventory, sorted(facts.traits), shown, options.availability_zone, self.address])
@@ -288,7 +289,7 @@ class Worker:
                     self.driver.surroundings_changed()
                     return Done()
                 case PutRouter():
-                    await self.routers.put(message.router)
+                    await self.routers.put(message.router, announce=message.announce)
                     return Done()
                 case RemoveRouter():
                     await self.routers.remove(message.router_id)

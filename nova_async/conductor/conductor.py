@@ -89,6 +89,7 @@ class Conductor:
         self.scheduler = Scheduler(config.scheduler, self.table, world)
         self.desk = HostDesk(database, bus, self.table, self.engine, networks, world)
         self.routers = RoutersReconciler(config, database, bus, self.desk.surroundings, world)
+        self.desk.on_return = self.routers.returned
         self.guests = GuestsReconciler(database, bus, self.desk)
         self.claims = ClaimsReconciler(database, world)
         self.attachments = AttachmentsReconciler(database, volumes, world)
@@ -112,6 +113,7 @@ class Conductor:
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.attachments), name="reconcile-attachments")
                 group.create_task(self.routers.refresh_forever(), name="router-refresher")
                 group.create_task(self._every(self.config.conductor.reconcile_seconds, self.routers), name="reconcile-routers")
+                group.create_task(self._every(self.config.compute.report_seconds, self.routers.watch), name="watch-router-hosts")
                 group.create_task(self._every(60.0, self.auditor), name="audit-usage")
                 group.create_task(self._every(60.0, self.desk.refresh), name="refresh-hosts")
                 group.create_task(self._every(30.0, self._tell_processes, first=0.0), name="process-report")

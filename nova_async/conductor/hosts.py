@@ -1,6 +1,7 @@
 """What hosts tell the conductor: who they are, that they live, and that a guest changed state by itself."""
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -45,7 +46,8 @@ class HostDesk:
     def __init__(self, database: Database, bus: Bus, table: HostTable, starter: Starter, networks: NetworkService, world: World) -> None:
         self.database, self.bus, self.table, self.starter, self.networks, self.world = database, bus, table, starter, networks, world
         self.surroundings = SurroundingsDesk(bus, table, world)
-        self.returns = Returns(bus, self.dead_guests, self._count)
+        self.returns = Returns(bus, self.dead_guests, self._back)
+        self.on_return: Callable[[str], None] = lambda host: None
         self._revisions: dict[str, str] = {}
         self._to_load: set[str] = set()
         self._changed: set[str] = set()
@@ -101,6 +103,10 @@ class HostDesk:
                 self._count(message)
         return None
 
+    def _back(self, report: HostReport) -> None:
+        self._count(report)
+        self.on_return(report.host)
+
     def _count(self, report: HostReport) -> None:
         known = self.table.heard(report.host)
         if not known or self._revisions.get(report.host) != report.revision:
@@ -146,6 +152,7 @@ class HostDesk:
             self.table.load(await hosts.all(conn, [told.host]))
         self._revisions[told.host] = told.revision
         self.table.heard(told.host)
+        self.on_return(told.host)
         logger.info("host.registered", host=told.host, guests=len(told.guests), dead=len(dead))
         if told.resume:
             await self._resume(told)

@@ -62,6 +62,13 @@ class FloatingIpRow(msgspec.Struct, kw_only=True):
     port_details: dict[str, Any] | None
 
 
+class Home(msgspec.Struct):
+    """A router, and the host that carries it; empty: none yet."""
+
+    id: str
+    host: str
+
+
 class Specified(msgspec.Struct, kw_only=True):
     """A router with what its host needs."""
 
@@ -97,6 +104,8 @@ UPDATE_FLOATING_IP: Query[None] = Query("routers", "update_floating_ip")
 DELETE_FLOATING_IP: Query[None] = Query("routers", "delete_floating_ip")
 DELETE_UNUSED_FLOATING_IPS: Query[None] = Query("routers", "delete_unused_floating_ips")
 SPECS = Query("routers", "specs", Specified)
+HOMES = Query("routers", "homes", Home)
+GIVE_ROUTER = Query("routers", "give_router", str)
 PLACE_ROUTER = Query("routers", "place_router", Place)
 PLUGGED: Query[None] = Query("routers", "plugged")
 
@@ -209,6 +218,16 @@ async def specs(conn: Connection, ids: list[str] | None = None) -> list[Specifie
     return await SPECS.all(conn, ids)
 
 
-async def place(conn: Connection, router_id: str, host: str) -> list[Place]:
-    """The router is to be carried by this host; returns the places of ports that were not there before."""
-    return await PLACE_ROUTER.all(conn, router_id, host)
+async def homes(conn: Connection) -> list[Home]:
+    """Of all routers."""
+    return await HOMES.all(conn)
+
+
+async def give(conn: Connection, router_id: str, from_host: str, host: str) -> bool:
+    """The router is to be carried by this host; False where the other does not have it any more."""
+    return await GIVE_ROUTER.maybe(conn, router_id, from_host, host) is not None
+
+
+async def place(conn: Connection, router_id: str) -> list[Place]:
+    """The inner ports are where the router is; returns the places of those that were not there before."""
+    return await PLACE_ROUTER.all(conn, router_id)

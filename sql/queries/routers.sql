@@ -150,8 +150,15 @@ SELECT r.id, r.project_id, r.admin_state_up, r.enable_snat, r.routes, r.host,
            WHERE f.router_id = r.id AND f.fixed_address IS NOT NULL), '[]') AS floating_ips
 FROM routers r WHERE $1::uuid[] IS NULL OR r.id = ANY($1) ORDER BY r.id
 
+-- homes --
+-- Which host carries each router; empty: none yet.
+SELECT r.id, r.host FROM routers r ORDER BY r.id
+
+-- give_router --
+-- It leaves one host (empty: none) for another. $1 router, $2 the host that has it, $3 the host that gets it
+UPDATE routers SET host = $3 WHERE id = $1 AND host = $2 RETURNING id
+
 -- place_router --
--- It has the inner ports, too. $1 router, $2 host; returns where that is news
-WITH placed AS (UPDATE routers SET host = $2 WHERE id = $1 AND host <> $2)
-UPDATE ports p SET host = $2 FROM router_ports b
-WHERE b.port_id = p.id AND b.router_id = $1 AND b.kind = 'interface' AND p.host <> $2 RETURNING p.network_id, p.project_id
+-- The inner ports are where the router is. $1 router; returns where that is news
+UPDATE ports p SET host = r.host FROM router_ports b JOIN routers r ON r.id = b.router_id
+WHERE b.port_id = p.id AND b.router_id = $1 AND b.kind = 'interface' AND p.host <> r.host RETURNING p.network_id, p.project_id

@@ -49,6 +49,8 @@ management_url = "{management}"
 shared_secret = "{secret}"
 [console]
 public_url = "https://{ours}:{console}"
+[network]
+router_failover_seconds = 15
 """
 CONSOLE = """\
 state_dir = "{state}/console"

@@ -156,6 +156,45 @@ async def test_rules_are_in_force_at_once_and_break_no_connection_but_their_own(
     await cluster.all_is_well()
 
 
+@pytest.mark.hosts
+async def test_a_floating_ip_answers_by_another_host_when_that_of_its_router_is_cut_off(cluster: Cluster, test_guest: Path) -> None:
+    image, flavor = await cluster.test_image(test_guest), await cluster.flavor("lab.net")
+    gateway = next(host for host in HOSTS if _router_devices(host))
+    other = cluster.other(gateway)
+    server = await cluster.boot(image, flavor, host=other)
+    await cluster.reaches(server, "ACTIVE")
+    await cluster.booted(server, 1)
+    rule = await _allow(cluster, await _group(cluster), "tcp", port_range_min=80, port_range_max=80)
+    floating, address = await _floating(cluster, server)
+    await until(lambda: _answers_from(gateway, address), True)
+    assert not await _answers_from(other, address)
+
+    cluster.cut(gateway)
+    started = time.monotonic()
+    async with asyncio.timeout(120):
+        while not await _answers_from(other, address):
+            await asyncio.sleep(0.5)
+    print(f"\na floating IP answers by another host {time.monotonic() - started:.0f} s after its router's was cut off")
+    assert _router_devices(gateway)  # nobody could tell it
+    cluster.mend(gateway)
+    await cluster.service(gateway, "up")
+    async with asyncio.timeout(30):
+        while _router_devices(gateway):
+            await asyncio.sleep(0.2)
+    assert await _answers_from(other, address)
+
+    await cluster.ask("DELETE", f"/network/v2.0/floatingips/{floating}")
+    await cluster.ask("DELETE", f"/network/v2.0/security-group-rules/{rule}")
+    await cluster.delete(server)
+    await cluster.all_is_well()
+
+
+def _router_devices(host: str) -> list[str]:
+    """The outer ends of routers' ports there."""
+    shown = subprocess.run(["ip", "-n", host, "-brief", "link", "show", "type", "veth"], capture_output=True, text=True, check=True).stdout
+    return [line.split("@")[0] for line in shown.splitlines() if line.startswith("nar")]
+
+
 async def rules_show_at_once(cluster: Cluster, group: str, foreign: str, address: str) -> None:
     """How long after a rule was asked for, and given back, the other project's guest sees it (printed)."""
     ahead = await _ahead(cluster, foreign)
@@ -202,26 +241,35 @@ async def a_connection_lives_as_long_as_its_rule(cluster: Cluster, rule: str, fo
 
 async def is_reached_from_outside_by_a_floating_ip(cluster: Cluster, group: str, server: str) -> None:
     """From a host, whose way to it is that of the world outside."""
-    [outside] = (await cluster.ask("GET", "/network/v2.0/networks?router:external=true&name=public"))["networks"]
-    [port] = (await cluster.ask("GET", f"/network/v2.0/ports?device_id={server}"))["ports"]
-    body = {"floating_network_id": outside["id"], "port_id": port["id"]}
-    floating = (await cluster.ask("POST", "/network/v2.0/floatingips", {"floatingip": body}))["floatingip"]
-    address = str(floating["floating_ip_address"])
+    floating, address = await _floating(cluster, server)
     assert not await _answers(address)
     rule = await _allow(cluster, group, "tcp", port_range_min=80, port_range_max=80)
     await until(lambda: _answers(address), True)
     await cluster.ask("DELETE", f"/network/v2.0/security-group-rules/{rule}")
     await until(lambda: _answers(address), False)
-    await cluster.ask("DELETE", f"/network/v2.0/floatingips/{floating['id']}")
+    await cluster.ask("DELETE", f"/network/v2.0/floatingips/{floating}")
+
+
+async def _floating(cluster: Cluster, server: str) -> tuple[str, str]:
+    """Id and address of a new floating IP that leads to the server."""
+    [outside] = (await cluster.ask("GET", "/network/v2.0/networks?router:external=true&name=public"))["networks"]
+    [port] = (await cluster.ask("GET", f"/network/v2.0/ports?device_id={server}"))["ports"]
+    body = {"floating_network_id": outside["id"], "port_id": port["id"]}
+    floating = (await cluster.ask("POST", "/network/v2.0/floatingips", {"floatingip": body}))["floatingip"]
+    return str(floating["id"]), str(floating["floating_ip_address"])
 
 
 async def _answers(address: str) -> bool:
     """Whether any of the hosts, one of which has the router, reaches what listens there."""
     for host in HOSTS:
-        asking = ["ip", "netns", "exec", host, "curl", "-sf", "-m", "5", f"http://{address}/ticks"]
-        if (await asyncio.to_thread(subprocess.run, asking, capture_output=True)).returncode == 0:
+        if await _answers_from(host, address):
             return True
     return False
+
+
+async def _answers_from(host: str, address: str) -> bool:
+    asking = ["ip", "netns", "exec", host, "curl", "-sf", "-m", "5", f"http://{address}/ticks"]
+    return (await asyncio.to_thread(subprocess.run, asking, capture_output=True)).returncode == 0
 
 
 async def _allow(cluster: Cluster, group: str, protocol: str, **fields: int) -> str:

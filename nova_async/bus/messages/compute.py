@@ -437,9 +437,10 @@ class SurroundingsChanged(Message, frozen=True, kw_only=True):
 
 @message
 class PutRouter(Message, frozen=True, kw_only=True):
-    """Call, answered by ``Done``: carry this router, as it is told here."""
+    """Call, answered by ``Done``: carry this router, as it is told here. ``announce``: tell neighbours all addresses, not only new ones."""
 
     router: RouterSpec
+    announce: bool = False
 
 
 @message

@@ -12,7 +12,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nova_async import log
 from nova_async.compute.plugging import firewall, namespaces, nat, router_links
 from nova_async.compute.plugging.files import Files
-from nova_async.compute.plugging.links import Links
+from nova_async.compute.plugging.links import Links, index_of
 from nova_async.compute.plugging.plugs import LinuxBridgePlugs
 from nova_async.errors import Error, Unavailable, plain
 from nova_async.model.guests import PortSpec
@@ -42,10 +42,16 @@ class LinuxRouters:
         self._links = Links()
 
     async def start(self) -> None:
-        """Bring every router to what its record says: what runs goes on, what is missing is made."""
+        """Bring every router that runs to what its record says.
+
+        One that is gone, as after a reboot, may be another host's by now: it waits until it is put again.
+        """
         self.routers = await self._blocking(self.records.load)
         async with self._lock:
             for router in self.routers.values():
+                if not await self._blocking(namespaces.exists, self._namespace(router.id)):
+                    self._failed.add(router.id)
+                    continue
                 try:
                     await self._make(router)
                 except (Error, OSError, TimeoutError) as error:
@@ -61,8 +67,14 @@ class LinuxRouters:
         await self._blocking(self._links.close)
         self._thread.shutdown(wait=False)
 
-    async def put(self, router: RouterSpec) -> None:
-        """Make a router what it should be. Safe to repeat. Raises ``Conflict`` (a range is in use on the host) or ``Unavailable``."""
+    async def outside(self) -> str:
+        """See ``RouterPlugs.outside``."""
+        if not self.external_bridge:
+            return "own"
+        return "bridge" if index_of(self.external_bridge) is not None else ""
+
+    async def put(self, router: RouterSpec, *, announce: bool = False) -> None:
+        """See ``RouterPlugs.put``. Raises ``Conflict`` (a range is in use on the host) or ``Unavailable``."""
         async with self._lock:
             before = self.routers.get(router.id)
             await self._blocking(self.records.put, router.id, router)
@@ -70,6 +82,8 @@ class LinuxRouters:
             self._failed.add(router.id)
             await self._make(router, before)
             self._failed.discard(router.id)
+            if announce:
+                await self._blocking(router_links.announce, self._namespace(router.id), router)
         logger.info("router.put", router=router.id, floating_ips=len(router.floating_ips))
 
     async def remove(self, router_id: str) -> None:

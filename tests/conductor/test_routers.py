@@ -1,0 +1,269 @@
+"""Which host carries routers: they leave one that is away for long, and it has them no more when it is back."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nova_async.bus.local import LocalBus
+from nova_async.bus.messages import Message
+from nova_async.bus.messages.conductor import HostReport
+from nova_async.conductor.reconcilers import routers as reconciler
+from nova_async.context import Context
+from nova_async.db import Database, hosts
+from nova_async.errors import Conflict, Unavailable
+from nova_async.model.routers import RouterSpec
+from nova_async.services.network.router_interfaces import RouterInterfaces
+from nova_async.world import RealWorld
+from tests.cloud import Cloud, cloud
+
+ADMIN = Context(request_id="req-admin", user_id="admin", project_id="admin", roles=("admin", "member"))
+HOSTS = ("host1", "host2", "host3")
+Start = Callable[..., Awaitable[Cloud]]
+
+
+class CuttingBus(LocalBus):
+    """Neither reports nor answers come from hosts that are cut off."""
+
+    def __init__(self, world: RealWorld) -> None:
+        super().__init__(world)
+        self.cut: set[str] = set()
+
+    async def publish(self, topic: str, message: Message) -> None:
+        if not (isinstance(message, HostReport) and message.host in self.cut):
+            await super().publish(topic, message)
+
+    async def call(self, target: str, message: Message, *, timeout: float) -> Message:
+        if target.removeprefix("compute.") in self.cut:
+            raise Unavailable(f"{target} is cut off.")
+        return await super().call(target, message, timeout=timeout)
+
+
+class Carried:
+    """``RouterPlugs`` that only remember. ``told``: what happened, in order."""
+
+    def __init__(self, outside: str = "own") -> None:
+        self.kind, self.routers = outside, dict[str, RouterSpec]()
+        self.told: list[str] = []
+        self.refuses = False
+
+    async def outside(self) -> str:
+        return self.kind
+
+    async def put(self, router: RouterSpec, *, announce: bool = False) -> None:
+        if self.refuses:
+            raise Conflict("The range is in use on the host.")
+        self.routers[router.id] = router
+        self.told.append("announced" if announce else "put")
+
+    async def remove(self, router_id: str) -> None:
+        if self.routers.pop(router_id, None) is not None:
+            self.told.append("removed")
+
+    async def known(self) -> dict[str, str]:
+        return {router.id: router.digest for router in self.routers.values()}
+
+
+class Routers:
+    """The cloud, its hosts' routers, and its bus."""
+
+    def __init__(self, made: Cloud, bus: CuttingBus, outside: str) -> None:
+        self.cloud, self.bus = made, bus
+        self.on = {host: Carried(outside) for host in HOSTS}
+
+    async def start(self, *names: str) -> None:
+        for host in names:
+            await self.cloud.start_host(host, routers=self.on[host])
+        await self.cloud.until(lambda: all(self.cloud.conductor.table.is_up(host) for host in names))
+
+    async def make(self) -> str:
+        """The id of a new router that a host carries."""
+        router = await self.cloud.networks.make(ADMIN, "routers", {"name": "r"})
+        await self.cloud.until(lambda: self.homes_of(router["id"]))
+        return str(router["id"])
+
+    def homes_of(self, router_id: str) -> list[str]:
+        return [host for host, carried in self.on.items() if router_id in carried.routers]
+
+    async def is_on(self, router_id: str, *homes: str) -> None:
+        await self.cloud.until(lambda: self.homes_of(router_id) == list(homes))
+
+    async def row(self, router_id: str) -> str:
+        async with self.cloud.database.connection() as conn:
+            return str(await conn.fetchval("SELECT host FROM api.routers WHERE id = $1", router_id))
+
+    async def watched(self, rounds: int = 3) -> None:
+        """Wait until the conductor has looked so many times whether routers are to leave, with time between for all that counts."""
+        seen: list[None] = []
+        hosts, look = self.cloud.conductor.routers.hosts, self.cloud.conductor.routers.hosts.look
+
+        def counting(away: Any) -> None:
+            seen.append(None)
+            look(away)
+
+        hosts.look = counting  # type: ignore[method-assign]
+        await self.cloud.until(lambda: len(seen) >= rounds)
+        hosts.look = look  # type: ignore[method-assign]
+
+
+@asynccontextmanager
+async def routers_of(database: Database, folder: Path, world: RealWorld, outside: str = "own", **options: Any) -> AsyncIterator[Routers]:
+    told = {"network__mode": "bridge", "network__external_cidr": "", "network__router_failover_seconds": 1.0, "compute__down_seconds": 1.5}
+    bus = CuttingBus(world)
+    async with cloud(database, folder, hosts=0, bus=bus, **(told | options)) as made:
+        hear(made)
+        yield Routers(made, bus, outside)
+
+
+def hear(made: Cloud) -> None:
+    made.networks.on_router_change = made.conductor.routers.changed
+
+
+@pytest.fixture
+async def three(database: Database, tmp_path: Path, world: RealWorld, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Routers]:
+    monkeypatch.setattr(reconciler, "RETRY_SECONDS", 0.1)
+    async with routers_of(database, tmp_path, world) as made:
+        await made.start(*HOSTS)
+        yield made
+
+
+async def test_a_router_leaves_a_host_that_is_away_once_and_is_taken_from_it_when_it_is_back(three: Routers) -> None:
+    router = await three.make()
+    await three.is_on(router, "host1")
+    three.bus.cut.add("host1")
+    await three.is_on(router, "host1", "host2")  # nobody can tell the first
+    await three.watched()
+    assert (three.homes_of(router), await three.row(router)) == (["host1", "host2"], "host2")
+    three.bus.cut.clear()
+    await three.is_on(router, "host2")
+    await three.cloud.until(lambda: three.on["host2"].told == ["put", "announced"])
+    await three.watched()
+    assert (three.homes_of(router), three.on["host3"].told) == (["host2"], [])
+
+
+async def test_what_changes_while_the_host_is_away_is_done_by_the_other_and_holds_up_no_other_router(three: Routers) -> None:
+    router = await three.make()
+    three.bus.cut.add("host1")
+    await three.cloud.until(lambda: not three.cloud.conductor.table.is_up("host1"))
+    await three.cloud.networks.change(ADMIN, "routers", router, {"admin_state_up": False})
+    other = await three.make()
+    assert three.homes_of(other) == ["host2"]
+    await three.cloud.until(lambda: [r.enabled for r in three.on["host2"].routers.values() if r.id == router] == [False])
+
+
+async def test_a_worker_that_was_started_anew_has_what_it_lost_taken_from_it(three: Routers) -> None:
+    router = await three.make()
+    await three.cloud.stop_host("host1")
+    await three.is_on(router, "host1", "host2")
+    await three.start("host1")
+    await three.is_on(router, "host2")
+
+
+async def test_a_host_that_lost_its_routers_by_a_reboot_gets_them_again_when_it_is_back(three: Routers) -> None:
+    router = await three.make()
+    await three.cloud.stop_host("host1")
+    three.on["host1"].routers.clear()
+    await three.start("host1")
+    await three.is_on(router, "host1")
+    assert await three.row(router) == "host1"
+
+
+async def test_no_router_moves_while_all_hosts_are_away_nor_when_they_come_back_one_by_one(three: Routers) -> None:
+    router = await three.make()
+    three.bus.cut.update(HOSTS)
+    await three.cloud.until(lambda: not any(three.cloud.conductor.table.is_up(host) for host in HOSTS))
+    await three.watched(6)  # longer than a host may be away
+    for host in reversed(HOSTS):
+        three.bus.cut.discard(host)
+        await three.cloud.until(lambda host=host: three.cloud.conductor.table.is_up(host))
+    await three.watched()
+    assert (three.homes_of(router), await three.row(router)) == (["host1"], "host1")
+
+
+async def test_routers_of_a_host_that_was_forgotten_leave_it(three: Routers) -> None:
+    router = await three.make()
+    await three.cloud.stop_host("host1")
+    async with three.cloud.database.transaction() as conn:
+        [service] = await hosts.services(conn, "host1")
+        assert await hosts.delete(conn, service.service_id)
+    await three.cloud.conductor.desk.refresh()
+    await three.is_on(router, "host1", "host2")
+    assert await three.row(router) == "host2"
+
+
+async def test_the_next_host_carries_a_router_that_the_first_refuses(three: Routers) -> None:
+    router = await three.make()
+    three.on["host2"].refuses = True
+    three.bus.cut.add("host1")
+    await three.is_on(router, "host1", "host3")
+    assert await three.row(router) == "host3"
+
+
+async def test_a_router_that_is_gone_is_taken_from_its_host_by_a_process_that_never_told_it(three: Routers) -> None:
+    router = await three.make()
+    three.cloud.conductor.routers._homes.clear()
+    await three.cloud.networks.remove(ADMIN, "routers", router)
+    await three.is_on(router)
+
+
+async def test_routers_spread_over_hosts_with_a_bridge_to_the_outside(database: Database, tmp_path: Path, world: RealWorld) -> None:
+    async with routers_of(database, tmp_path, world, "bridge") as made:
+        made.on["host3"].kind = "own"  # it could not reach the same outside
+        await made.start(*HOSTS)
+        routers = [await made.make() for _ in range(4)]
+        assert [made.homes_of(router) for router in routers] == [["host1"], ["host2"], ["host1"], ["host2"]]
+        await made.cloud.stop_host("host2")
+        for router in routers:
+            await made.cloud.until(lambda router=router: "host1" in made.homes_of(router))
+        assert made.on["host3"].told == []
+
+
+async def test_a_gateway_host_has_the_routers_while_it_is_up(
+    database: Database, tmp_path: Path, world: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "RETRY_SECONDS", 0.1)
+    async with routers_of(database, tmp_path, world, network__gateway_host="host3") as made:
+        await made.start(*HOSTS)
+        router = await made.make()
+        await made.is_on(router, "host3")
+        made.bus.cut.add("host3")
+        await made.is_on(router, "host1", "host3")
+        made.bus.cut.clear()
+        await made.is_on(router, "host3")
+        await made.watched()
+        assert (made.homes_of(router), made.on["host1"].told[-1]) == (["host3"], "removed")
+
+
+async def test_no_router_leaves_where_that_is_switched_off(database: Database, tmp_path: Path, world: RealWorld) -> None:
+    async with routers_of(database, tmp_path, world, network__router_failover_seconds=0.0) as made:
+        await made.start(*HOSTS)
+        router = await made.make()
+        made.bus.cut.add("host1")
+        await made.cloud.until(lambda: not made.cloud.conductor.table.is_up("host1"))
+        await made.watched(6)
+        assert (made.homes_of(router), await made.row(router)) == (["host1"], "host1")
+
+
+async def test_a_router_goes_where_its_networks_are(three: Routers) -> None:
+    """Of the hosts that are left, one has the wires."""
+    router = await three.make()
+    async with three.cloud.database.transaction() as conn:
+        await conn.execute("UPDATE hosts SET facts = facts || '{\"wires\": [\"flat:lan\"]}' WHERE name <> 'host2'")
+    await three.cloud.conductor.desk.refresh()
+    fields = {"name": "office", "provider:network_type": "flat", "provider:physical_network": "lan"}
+    network = await three.cloud.networks.make(ADMIN, "networks", fields)
+    subnet = await three.cloud.networks.make(
+        ADMIN, "subnets", {"network_id": network["id"], "cidr": "192.0.2.0/24", "ip_version": 4, "gateway_ip": None}
+    )
+    assert subnet["cidr"] == "192.0.2.0/24"
+    port = await three.cloud.networks.make(ADMIN, "ports", {"network_id": network["id"]})
+    await join(three, router, port["id"])
+    three.bus.cut.add("host1")
+    await three.is_on(router, "host1", "host3")
+
+
+async def join(made: Routers, router: str, port: str) -> None:
+    interfaces = RouterInterfaces(made.cloud.networks)
+    await interfaces.add(ADMIN, await interfaces.routers.get(ADMIN, router), {"port_id": port})

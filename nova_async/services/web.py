@@ -112,7 +112,7 @@ def edge(
                 response = await handler(request)
             except errors.Error as error:
                 status = status_of(error)
-                if status >= 500:
+                if status >= 500 and not isinstance(error, errors.Unsupported):  # that answers the request, nothing failed
                     logger.error("request.failed", path=request.path, error=error.message, detail=error.detail)
                 response = json_response(form(status, error.message), status)
                 if status == 401:

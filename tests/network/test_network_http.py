@@ -619,3 +619,85 @@ async def test_hosts_serve_a_network_on_wires_by_an_address_of_their_own(api: Ap
     assert (await api("admin", "GET", path))[1]["ports"] == []
     assert (await api("admin", "DELETE", f"/v2.0/subnets/{subnet['id']}"))[0] == 204
     assert (await api("admin", "DELETE", f"/v2.0/networks/{flat['id']}"))[0] == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "attribute", "wish"),
+    [
+        ("/v2.0/networks", "qos_policy_id", "11111111-2222-4333-8444-555555555555"),
+        ("/v2.0/networks", "vlan_transparent", True),
+        ("/v2.0/networks", "availability_zone_hints", ["mars"]),
+        ("/v2.0/subnets", "service_types", ["compute:nova"]),
+        ("/v2.0/subnets", "dns_publish_fixed_ip", True),
+        ("/v2.0/ports", "extra_dhcp_opts", [{"opt_name": "mtu", "opt_value": "1400"}]),
+        ("/v2.0/ports", "qos_policy_id", "11111111-2222-4333-8444-555555555555"),
+        ("/v2.0/routers", "availability_zone_hints", ["mars"]),
+        ("/v2.0/security-group-rules", "remote_address_group_id", "11111111-2222-4333-8444-555555555555"),
+    ],
+)
+async def test_what_is_not_there_is_refused_and_not_left_aside(api: Api, path: str, attribute: str, wish: Any) -> None:
+    network = await api.make("alice", "/v2.0/networks", name="mine")
+    group = await api.make("alice", "/v2.0/security-groups", name="mine")
+    needed: dict[str, dict[str, Any]] = {
+        "/v2.0/subnets": {"network_id": network["id"], "cidr": "10.60.0.0/24"},
+        "/v2.0/ports": {"network_id": network["id"]},
+        "/v2.0/security-group-rules": {"security_group_id": group["id"], "direction": "ingress"},
+    }
+    name, values = path.removeprefix("/v2.0/").replace("-", "_").removesuffix("s"), needed.get(path, {})
+
+    status, body = await api("alice", "POST", path, {name: values | {attribute: wish}})
+
+    assert (status, attribute in body["NeutronError"]["message"]) == (400, True)
+    await api.make("alice", path, **values, **{attribute: [] if isinstance(wish, list) else None})
+
+
+async def test_a_refusal_does_not_repeat_a_long_protocol(api: Api) -> None:
+    group = await api.make("alice", "/v2.0/security-groups", name="mine")
+    rule = {"security_group_id": group["id"], "direction": "ingress", "protocol": "x" * 70_000}
+
+    status, body = await api("alice", "POST", "/v2.0/security-group-rules", {"security_group_rule": rule})
+
+    assert (status, len(body["NeutronError"]["message"]) < 2000) == (400, True)
+
+
+async def test_lists_are_sorted_by_numbers_as_numbers(api: Api) -> None:
+    for mtu in (9000, 1400, 1500):
+        await api.make("alice", "/v2.0/networks", name="sized", mtu=mtu)
+
+    _, body = await api("alice", "GET", "/v2.0/networks?name=sized&sort_key=mtu&sort_dir=asc")
+
+    assert [n["mtu"] for n in body["networks"]] == [1400, 1500, 9000]
+    assert (await api("alice", "GET", "/v2.0/networks?sort_key=mtu&sort_dir=sideways"))[0] == 400
+
+
+async def test_administrators_see_how_many_addresses_are_taken(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks", name="mine")
+    pools = [{"start": "10.60.0.10", "end": "10.60.0.19"}, {"start": "10.60.0.30", "end": "10.60.0.30"}]
+    subnet = await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="10.60.0.0/24", allocation_pools=pools)
+    await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="fd00:60::/64", ip_version=6)
+    await api.make("alice", "/v2.0/ports", network_id=network["id"], fixed_ips=[{"subnet_id": subnet["id"]}])
+    bare = await api.make("alice", "/v2.0/networks", name="bare")
+
+    _, body = await api("admin", "GET", "/v2.0/network-ip-availabilities?ip_version=4&project_id=alice")
+
+    found = {each["network_id"]: each for each in body["network_ip_availabilities"]}
+    assert set(found) == {network["id"], bare["id"]}
+    assert (found[bare["id"]]["total_ips"], found[bare["id"]]["subnet_ip_availability"]) == (0, [])
+    assert (found[network["id"]]["total_ips"], found[network["id"]]["used_ips"]) == (11, 1)
+    [shown] = found[network["id"]]["subnet_ip_availability"]
+    assert shown == {
+        "subnet_id": subnet["id"], "subnet_name": "", "cidr": "10.60.0.0/24", "ip_version": 4, "total_ips": 11, "used_ips": 1,
+    }  # fmt: skip
+    _, body = await api("admin", "GET", f"/v2.0/network-ip-availabilities/{network['id']}")
+    assert [each["ip_version"] for each in body["network_ip_availability"]["subnet_ip_availability"]] == [4, 6]
+    assert (await api("admin", "GET", "/v2.0/network-ip-availabilities/nosuch"))[0] == 404
+    assert (await api("admin", "GET", "/v2.0/network-ip-availabilities?ip_version=5"))[0] == 400
+    assert (await api("alice", "GET", "/v2.0/network-ip-availabilities"))[1] == {"network_ip_availabilities": []}
+    assert (await api("alice", "GET", f"/v2.0/network-ip-availabilities/{network['id']}"))[0] == 404
+
+
+async def test_what_the_service_does_not_have_is_refused_without_an_error_in_the_log(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    status, body = await api("alice", "POST", "/v2.0/trunks", {"trunk": {"port_id": "x"}})
+
+    assert (status, 'services.network = "neutron"' in body["NeutronError"]["message"]) == (501, True)
+    assert "request.failed" not in capsys.readouterr().out

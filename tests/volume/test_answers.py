@@ -1,6 +1,9 @@
 """Where Cinder's answers to making something and to showing it differ; Tempest holds the service against both."""
 
-from tests.volume.conftest import Client
+import pytest
+
+from nova_async.db import volume_types
+from tests.volume.conftest import PEOPLE, UNKNOWN, Client, Service
 
 EXTENDED = {"os-extended-snapshot-attributes:progress", "os-extended-snapshot-attributes:project_id"}
 
@@ -56,3 +59,40 @@ async def test_services_are_found_by_their_host(admin: Client) -> None:
 async def test_a_snapshot_of_null_is_not_found(anna: Client) -> None:
     await anna.refused("POST", "/snapshots", 404, {"snapshot": {"volume_id": None}})
     await anna.refused("POST", "/snapshots", 400, {"snapshot": {"name": "of nothing"}})
+
+
+@pytest.mark.parametrize("volume", [None, ""])
+async def test_a_volume_that_is_required_and_empty_is_missing(anna: Client, volume: str | None) -> None:
+    for path, name, key in (("/volume-transfers", "transfer", "volume_id"), ("/attachments", "attachment", "volume_uuid")):
+        assert "required" in await anna.refused("POST", path, 400, {name: {key: volume}})
+
+
+async def test_messages_come_in_pages_and_are_filtered(service: Service, anna: Client) -> None:
+    async with service.volumes.database.transaction() as conn:
+        for reason in ("one", "two", "three"):
+            message = volume_types.MessageRow(
+                id=service.volumes.world.uuid(),
+                project_id=PEOPLE["anna"].project_id,
+                request_id="req-1",
+                resource_type="VOLUME",
+                resource_id=UNKNOWN,
+                event="create",
+                message=reason,
+                created_at=service.volumes.world.now(),
+            )
+            await volume_types.insert_message(conn, message)
+    first = await anna("GET", "/messages?limit=2", 200)
+    rest = await anna("GET", f"/messages?limit=2&marker={first['messages'][-1]['id']}", 200)
+    assert (len(first["messages"]), first["messages_links"][0]["rel"], len(rest["messages"])) == (2, "next", 1)
+    for wanted, count in (("resource_type=VOLUME", 3), ("resource_type=VOLUME_SNAPSHOT", 0), ("message_level=ERROR", 3)):
+        assert len((await anna("GET", f"/messages?{wanted}", 200))["messages"]) == count
+    await anna.refused("GET", "/messages?limit=many", 400)
+
+
+async def test_what_is_not_there_is_refused_and_not_left_aside(anna: Client, admin: Client) -> None:
+    for group in ("group_id", "consistencygroup_id"):
+        await anna.refused("POST", "/volumes", 404, {"volume": {"size": 1, group: UNKNOWN}})
+    await admin.refused("PUT", "/os-quota-sets/p-a", 400, {"quota_set": {"volumes": 7, "volumes_fast": 3}})
+    assert (await admin("GET", "/os-quota-sets/p-a", 200))["quota_set"]["volumes"] != 7
+    await admin("PUT", "/os-quota-sets/p-a", 200, {"quota_set": {"volumes": 7, "volumes_fast": -1}})
+    assert "get-log" in await admin.refused("PUT", "/os-services/get-log", 404, {"binary": "*"})

@@ -205,12 +205,21 @@ def _has_address(fixed_ips: list[dict[str, str]], text: str) -> bool:
 def _ordered(views: list[dict[str, Any]], query: Query) -> list[dict[str, Any]]:
     keys = query.get("sort_key") or ["id"]
     directions = query.get("sort_dir") or []
+    wrong = sorted(set(directions) - {"asc", "desc"})
+    if wrong:
+        raise Invalid(f"'{wrong[0][:50]}' is invalid for sort_dir: it must be asc or desc.")
     for position, key in reversed(list(enumerate(keys))):
         if any(key not in view for view in views):
             raise Invalid(f"{key} is invalid attribute for sort_key")
         descending = directions[position : position + 1] == ["desc"]
-        views = sorted(views, key=lambda view, key=key: str(view[key]), reverse=descending)  # type: ignore[misc]
+        views = sorted(views, key=lambda view, key=key: _sortable(view[key]), reverse=descending)  # type: ignore[misc]
     return views[::-1] if query.get("page_reverse", [""])[-1].lower() == "true" else views
+
+
+def _sortable(value: Any) -> tuple[bool, float, str]:
+    """Numbers by their size, before texts."""
+    number = isinstance(value, int | float)
+    return not number, value if number else 0, "" if number else str(value)
 
 
 def _after(views: list[dict[str, Any]], marker: str | None) -> list[dict[str, Any]]:

@@ -144,5 +144,11 @@ def plain_object(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def nothing(name: str, value: Any) -> None:
+    """An attribute of an extension that is not here: only what asks for nothing is taken, since clients write defaults out."""
+    if value not in (None, "", False, [], {}):
+        raise Invalid(f"Unrecognized attribute(s) '{name}'.")
+
+
 def ignored(name: str, value: Any) -> None:
     """An attribute that Neutron has and that changes nothing here."""

@@ -22,7 +22,7 @@ CHANGES: dict[str, f.Reader] = {
     "port_id": f.maybe(f.identifier),
     "fixed_ip_address": f.maybe(f.address),
     "description": f.text(255),
-    "qos_policy_id": f.ignored,
+    "qos_policy_id": f.nothing,
 }
 FIELDS = {
     **CHANGES,

@@ -13,10 +13,12 @@ from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound, Quo
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.collection import Collection, Query, with_fields
 from nova_async.services.network.collections import COLLECTIONS
+from nova_async.services.network.ip_availability import IpAvailabilityApi
 from nova_async.services.network.port_bindings import BindingApi
 from nova_async.services.network.quotas import QuotaApi
 from nova_async.services.network.router_interfaces import RouterInterfaces
 from nova_async.services.network.routers import Routers
+from nova_async.services.network.views import ZONE
 from nova_async.services.web import STATUS, Tokens, context_of, edge, json_body, json_response
 from nova_async.world import World
 
@@ -47,6 +49,7 @@ EXTENSIONS = {
     "fip-port-details": "Add Port Details to Floating IP",
     "net-mtu": "Network MTU",
     "net-mtu-writable": "Network MTU (writable)",
+    "network-ip-availability": "Network IP Availability",
     "network_availability_zone": "Network Availability Zone",
     "pagination": "Pagination support",
     "port-security": "Port Security",
@@ -100,7 +103,7 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
             web.get("/v2.0/availability_zones", api.zones),
             *QuotaApi(networks).routes(),
             *BindingApi(networks).routes(),
-            web.get("/v2.0/network-ip-availabilities", api.availabilities),
+            *IpAvailabilityApi(networks).routes(),
             web.get("/v2.0/auto-allocated-topology/{project}", api.topology),
             web.delete("/v2.0/auto-allocated-topology/{project}", api.remove_topology),
         ]
@@ -284,10 +287,8 @@ class Api:
         return json_response({"extension": _extension(alias)})
 
     async def zones(self, request: web.Request) -> web.Response:
-        return json_response({"availability_zones": [{"name": "nova", "resource": "network", "state": "available"}]})
-
-    async def availabilities(self, request: web.Request) -> web.Response:
-        return json_response({"network_ip_availabilities": []})
+        zones = [{"name": ZONE, "resource": resource, "state": "available"} for resource in ("network", "router")]
+        return json_response({"availability_zones": zones})
 
     async def topology(self, request: web.Request) -> web.Response:
         """``fields=dry-run``: only whether there could be one."""
@@ -312,7 +313,7 @@ class Api:
         raise NotFound(f"{EMPTY[path].capitalize()} {request.match_info['id']} could not be found.")
 
     async def refuse(self, request: web.Request) -> web.Response:
-        raise Unsupported("The built-in network service does not have this. Configure network.url to use Neutron.")
+        raise Unsupported('The built-in network service does not have this. Neutron has it (services.network = "neutron").')
 
 
 @web.middleware

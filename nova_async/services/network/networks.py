@@ -20,7 +20,7 @@ from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
 from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.quotas import require_room
-from nova_async.services.network.views import dates
+from nova_async.services.network.views import ZONE, dates
 
 logger = log.get("network")
 NETWORK_CHANGES: dict[str, f.Reader] = {
@@ -33,7 +33,7 @@ NETWORK_CHANGES: dict[str, f.Reader] = {
     "mtu": f.integer(1280, 9216),
     "dns_domain": f.host_name,
     "is_default": f.boolean,
-    "qos_policy_id": f.maybe(f.identifier),
+    "qos_policy_id": f.nothing,
 }
 OF_PORTS = ("name", "admin_state_up", "mtu")  # what hosts know of a network by its ports
 PHYSICAL = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -45,8 +45,8 @@ NETWORK_FIELDS = {
     "provider:physical_network": f.maybe(f.text(64)),
     "provider:segmentation_id": f.maybe(f.integer(1, 2**24 - 1)),
     "project_id": f.text(255),
-    "availability_zone_hints": f.list_of(f.text(255)),
-    "vlan_transparent": f.ignored,
+    "availability_zone_hints": f.list_of(f.one_of(ZONE)),
+    "vlan_transparent": f.nothing,
 }
 SUBNET_CHANGES: dict[str, f.Reader] = {
     "name": f.text(255),
@@ -56,8 +56,8 @@ SUBNET_CHANGES: dict[str, f.Reader] = {
     "dns_nameservers": f.list_of(f.address, 5),
     "host_routes": f.list_of(f.record(destination=f.prefix, nexthop=f.address), 20),
     "allocation_pools": f.list_of(f.record(start=f.address, end=f.address)),
-    "dns_publish_fixed_ip": f.ignored,
-    "service_types": f.ignored,
+    "dns_publish_fixed_ip": f.nothing,
+    "service_types": f.nothing,
 }
 IPV6_MODES = ("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
 MADE_BY_GUESTS = ("slaac", "dhcpv6-stateless")  # modes in which an address follows from the MAC
@@ -97,7 +97,7 @@ class Networks(Collection[rows.NetworkRow]):
             "dns_domain": row.dns_domain,
             "subnets": row.subnets,
             "availability_zone_hints": [],
-            "availability_zones": ["nova"],
+            "availability_zones": [ZONE],
             "ipv4_address_scope": None,
             "ipv6_address_scope": None,
             "qos_policy_id": None,

@@ -43,8 +43,8 @@ CHANGES: dict[str, f.Reader] = {
     "binding:host_id": f.maybe(f.text(255)),
     "binding:profile": f.plain_object,
     "binding:vnic_type": f.one_of("normal"),
-    "qos_policy_id": f.ignored,
-    "extra_dhcp_opts": f.ignored,
+    "qos_policy_id": f.nothing,
+    "extra_dhcp_opts": f.nothing,
 }
 FIELDS = {**CHANGES, "network_id": f.identifier, "project_id": f.text(255)}
 COLUMNS = {"mac_address": "mac", "binding:host_id": "host", "binding:profile": "profile"}

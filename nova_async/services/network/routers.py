@@ -16,7 +16,7 @@ from nova_async.services.network import fields as f
 from nova_async.services.network import own_ports
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of
 from nova_async.services.network.quotas import require_room
-from nova_async.services.network.views import dates
+from nova_async.services.network.views import ZONE, dates
 
 MOST_ROUTES = 30
 ROUTE = f.record(destination=f.prefix, nexthop=f.address)
@@ -24,7 +24,7 @@ GATEWAY_INFO = f.record(
     network_id=f.identifier,
     enable_snat=f.boolean,
     external_fixed_ips=f.list_of(f.record(subnet_id=f.identifier, ip_address=f.address), 5),
-    qos_policy_id=f.ignored,
+    qos_policy_id=f.nothing,
 )
 CHANGES: dict[str, f.Reader] = {
     "name": f.text(255),
@@ -36,7 +36,7 @@ CHANGES: dict[str, f.Reader] = {
     "ha": f.one_of(False, None),
     "enable_ndp_proxy": f.one_of(False, None),
 }
-FIELDS = {**CHANGES, "project_id": f.text(255), "availability_zone_hints": f.list_of(f.text(255)), "flavor_id": f.one_of(None)}
+FIELDS = {**CHANGES, "project_id": f.text(255), "availability_zone_hints": f.list_of(f.one_of(ZONE)), "flavor_id": f.one_of(None)}
 
 
 class Routers(Collection[RouterRow]):
@@ -57,7 +57,7 @@ class Routers(Collection[RouterRow]):
             "external_gateway_info": _gateway_view(row),
             "routes": row.routes,
             "availability_zone_hints": [],
-            "availability_zones": ["nova"],
+            "availability_zones": [ZONE],
             "flavor_id": None,
             "tags": row.tags,
             **dates(row),

@@ -27,7 +27,9 @@ def _protocol(name: str, value: Any) -> str:
     text = str(value).lower() if not isinstance(value, bool) else ""
     if text in PROTOCOLS or (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255):
         return text
-    raise Invalid(f"Security group rule protocol {value} not supported: give a number from 0 to 255 or one of {', '.join(PROTOCOLS)}.")
+    raise Invalid(
+        f"Security group rule protocol {str(value)[:64]} not supported: give a number from 0 to 255 or one of {', '.join(PROTOCOLS)}."
+    )
 
 
 RULE_FIELDS: dict[str, f.Reader] = {
@@ -39,7 +41,7 @@ RULE_FIELDS: dict[str, f.Reader] = {
     "port_range_max": f.maybe(f.integer(*ANY_NUMBER)),
     "remote_ip_prefix": f.maybe(f.prefix_as_written),
     "remote_group_id": f.maybe(f.text(255)),
-    "remote_address_group_id": f.ignored,
+    "remote_address_group_id": f.nothing,
     "description": f.text(255),
     "project_id": f.text(255),
 }

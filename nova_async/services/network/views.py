@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+ZONE = "nova"  # the availability zone of all there is
+
 
 class Dated(Protocol):
     revision: int

@@ -21,9 +21,10 @@ def read(body: dict[str, Any], wrapper: str, readers: Mapping[str, Reader], *, r
         raise Invalid(f"Invalid input for field/attribute {wrapper}: an object is expected.")
     if unknown := sorted(set(inside) - set(readers)):
         raise Invalid(f"Additional properties are not allowed ({', '.join(map(repr, unknown))[:200]} were unexpected)")
-    if missing := [name for name in required if inside.get(name) is None]:
+    values = {name: readers[name](name, value) for name, value in inside.items()}
+    if missing := [name for name in required if inside.get(name) is None or values[name] is None]:
         raise Invalid(f"Invalid input for field/attribute {wrapper}: '{missing[0]}' is a required property")
-    return {name: readers[name](name, value) for name, value in inside.items()}
+    return values
 
 
 def text(name: str, value: Any) -> str | None:

@@ -1,6 +1,7 @@
 """What is no volume: versions, limits, quotas, zones, messages, extensions, and what this service does not have."""
 
 import re
+from operator import itemgetter
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from nova_async.errors import Forbidden, Invalid, NotFound, Unsupported
 from nova_async.services.volume import fields as f
 from nova_async.services.volume import rules, versions, views
 from nova_async.services.volume.handlers.base import Handlers, Routes
+from nova_async.services.volume.paging import paged
 from nova_async.services.web import context_of, json_body, json_response
 
 # What a client may list and finds empty: collection -> singular.
@@ -41,6 +43,10 @@ EXTENSIONS = {
     "os-volume-type-access": "VolumeTypeAccess",
 }
 IN_USE = {"volumes": "volumes", "snapshots": "snapshots", "gigabytes": "gigabytes"}
+OF_TYPES = tuple(f"{limit}_" for limit in IN_USE)  # how limits for a single type begin
+MESSAGE_FILTERS = {
+    name: itemgetter(name) for name in ("id", "resource_uuid", "resource_type", "event_id", "message_level", "request_id", "created_at")
+}
 NUMBER = re.compile(r"^-?\d{1,9}$")
 
 
@@ -142,9 +148,9 @@ class AboutHandlers(Handlers):
     async def messages(self, request: web.Request) -> web.StreamResponse:
         async with self.service.database.connection() as conn:
             found = await volume_types.messages(conn, context_of(request).project_id)
-        wanted = request.query.get("resource_uuid")
-        shown = [views.message(row, self.base) for row in found if wanted in (None, row.resource_id)]
-        return json_response({"messages": shown[: self.config.api.max_limit]})
+        told = [views.message(row, self.base) for row in found]
+        page = paged(told, request.query, MESSAGE_FILTERS, self.config.api.max_limit, itemgetter("id"))
+        return self.answer(request, "messages", page, page.items)
 
     async def message(self, request: web.Request) -> web.StreamResponse:
         message_id = rules.well_formed("Message", request.match_info["id"])
@@ -172,7 +178,7 @@ class AboutHandlers(Handlers):
             "snapshot": ["name", "status", "volume_id", "metadata", "size"],
             "attachment": ["volume_id", "status", "instance_id"],
             "volume_type": ["is_public", "name", "extra_specs"],
-            "message": ["resource_uuid"],
+            "message": [*MESSAGE_FILTERS],
         }
         wanted = request.query.get("resource")
         return json_response({"resource_filters": [{"resource": r, "filters": fs} for r, fs in known.items() if wanted in (None, r)]})
@@ -203,15 +209,21 @@ def _collection(request: web.Request) -> str:
 
 
 def _limits(body: dict[str, Any], wrapper: str) -> dict[str, int]:
-    """Whole numbers of -1 (unlimited) or more; ids are not looked at, null changes nothing, nor do limits of single types."""
+    """Whole numbers of -1 (unlimited) or more; ids are not looked at, and null changes nothing.
+
+    Raises ``Invalid`` also for limits of single types, but not for what asks for none.
+    """
     inside = body.get(wrapper)
     if not isinstance(inside, dict):
         raise Invalid(f"Invalid input for field/attribute {wrapper}: an object is expected.")
     found = {}
     for name, value in inside.items():
-        if name in ("id", "tenant_id", "class_name") or value is None or name.startswith(tuple(f"{limit}_" for limit in IN_USE)):
+        if name in ("id", "tenant_id", "class_name") or value is None:
             continue
         if isinstance(value, bool) or not NUMBER.match(str(value)) or int(value) < -1:
             raise Invalid(f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. It must be a whole number of -1 or more.")
-        found[name] = int(value)
+        if not name.startswith(OF_TYPES):
+            found[name] = int(value)
+        elif int(value) >= 0:
+            raise Invalid(f"Invalid input for field/attribute {name[:100]}: there are no limits for single volume types.")
     return found

@@ -12,6 +12,7 @@ from nova_async.services.volume.backend import CAPABILITIES, SCHEDULER, VOLUME
 from nova_async.services.volume.handlers.base import Handlers, Routes
 from nova_async.services.web import context_of, json_body, json_response
 
+ACTIONS = ("freeze", "thaw", "enable", "disable", "disable-log-reason")
 TOTAL = "(total)"
 REASONS = 255  # characters
 
@@ -38,17 +39,17 @@ class BackendHandlers(Handlers):
 
     async def act(self, request: web.Request) -> web.StreamResponse:
         action, body, ctx = request.match_info["action"], await json_body(request), context_of(request)
+        if action not in ACTIONS:
+            raise NotFound(f"There is no such action on services: {action[:100]}.")
         host, name, backend = _text(body, "host"), body.get("binary") or body.get("service") or "", self.service.backend
         match action:
             case "freeze" | "thaw":
                 await backend.freeze(ctx, host, frozen=action == "freeze")
                 return web.Response(status=202)
-            case "enable" | "disable" | "disable-log-reason":
+            case _:
                 disabled = action != "enable"
                 reason = _text(body, "disabled_reason") if action == "disable-log-reason" else None
                 await backend.switch(ctx, host, str(name), disabled=disabled, reason=reason)
-            case _:
-                raise NotFound(f"There is no such action on services: {action[:100]}.")
         told = {"host": host, "service": name, "binary": name, "disabled": disabled, "status": "disabled" if disabled else "enabled"}
         return json_response(told | ({} if action == "disable" else {"disabled_reason": reason}))
 

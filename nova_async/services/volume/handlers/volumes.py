@@ -16,6 +16,13 @@ from nova_async.services.volume.paging import Page, paged
 from nova_async.services.volume.volumes import Asked
 from nova_async.services.web import context_of, json_body, json_response
 
+
+def _no_group(name: str, value: Any) -> None:
+    """There are no groups of volumes. Raises ``NotFound``."""
+    if value is not None:
+        raise NotFound(f"Group {str(value)[:64]} could not be found.")
+
+
 CREATE = {
     "size": f.integer(1),
     "name": f.text,
@@ -30,8 +37,8 @@ CREATE = {
     "snapshot_id": f.identifier,
     "source_volid": f.identifier,
     "multiattach": f.boolean,
-    "consistencygroup_id": f.ignored,
-    "group_id": f.ignored,
+    "consistencygroup_id": _no_group,
+    "group_id": _no_group,
     "backup_id": f.identifier,
     "user_id": f.ignored,
     "project_id": f.ignored,

@@ -253,6 +253,7 @@ class VolumeSection(Section):
     url: str = ""  # of a Cinder; for workers: where the volume service is; empty: as the catalog says
     backend: str = "file"
     store_dir: str = ""  # empty: volumes, beside guests' disks
+    protocol: Literal["nbd", "iscsi"] = "nbd"  # by which other hosts reach volumes
     export_address: str = ""  # empty: the address of api.listen
     export_ports: tuple[int, int] = (16_700, 16_999)  # first and last that volumes are handed out at
     quota_volumes: int = 10

@@ -1,4 +1,4 @@
-"""Processes that hand out one disk each over NBD (QEMU's ``qemu-storage-daemon``), which outlive us as guests do.
+"""Processes that hand out one disk each, which outlive us as guests do: QEMU's ``qemu-storage-daemon`` over NBD, ``tgtd`` over iSCSI.
 
 Each has a folder named after what it serves. The folder says how it is run, so that any process of this machine finds the daemon
 again, and starts it again when it has died; a daemon is wanted as long as its folder is there.
@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from nova_async import log
+from nova_async import log, tgt
 from nova_async.errors import Error, Unavailable, Unsupported, plain
 from nova_async.world import World
 
@@ -49,7 +49,8 @@ class StorageDaemons:
     async def ensure(self, name: str, arguments: Sequence[str], files: Mapping[str, bytes] = {}, *, anew: bool = False) -> bool:
         """Have it run with these arguments and these files (secrets) in its folder; whether it had to be started.
 
-        ``anew``: end it first in any case. Raises ``Unsupported`` without the program, ``Unavailable`` when it does not start.
+        ``arguments``: of ``qemu-storage-daemon``, or the name of another of ``PROGRAMS`` and its own. ``anew``: end it first in any case.
+        Raises ``Unsupported`` without the program, ``Unavailable`` when it does not start.
         """
         started = await self._run(_ensure, self.folder, _checked(name), list(arguments), dict(files), anew)
         self._watch([name])
@@ -164,16 +165,51 @@ async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, com
 # -- all of this blocks
 
 
+def _nothing(own: Path) -> None:
+    return None
+
+
+def _always(own: Path) -> bool:
+    return True
+
+
+class Program(NamedTuple):
+    """How a daemon is run in its folder.
+
+    ``listener``: who answers there, of one that writes no pid file itself; ``serves``: whether it was told all; ``tell``: tells it.
+    """
+
+    package: str  # of Debian's
+    pid_option: str
+    ends_by: tuple[signal.Signals, ...]
+    environment: Mapping[str, str] = {}
+    listener: Callable[[Path], int | None] = _nothing
+    serves: Callable[[Path], bool] = _always
+    tell: Callable[[Path], None] = _nothing
+
+
+PROGRAMS = {
+    PROGRAM: Program("qemu-system-common", "--pidfile", (signal.SIGTERM, signal.SIGKILL)),
+    # What it has acknowledged, the kernel has; and it does not listen to SIGTERM.
+    tgt.PROGRAM: Program("tgt", "-p", (signal.SIGKILL,), tgt.ENVIRONMENT, tgt.listener, tgt.serves, tgt.tell),
+}
+
+
+def _command(own: Path, arguments: list[str]) -> tuple[list[str], Program]:
+    """``arguments`` as ``ensure`` takes them."""
+    words = arguments if arguments[0] in PROGRAMS else [PROGRAM, *arguments]
+    program = PROGRAMS[words[0]]
+    return [words[0], program.pid_option, str(own / PID), *words[1:]], program
+
+
 def _ensure(folder: Path, name: str, arguments: list[str], files: dict[str, bytes], anew: bool) -> bool:
     with _locked(folder, name) as own:
-        changed = anew
-        for file, data in files.items():
-            changed |= _write(own / file, data)
-        changed |= _write(own / RUN, json.dumps(arguments).encode())
-        if changed:
-            _end(own)
-        if not changed and _pid(own) is not None:
+        wanted = {**files, RUN: json.dumps(arguments).encode()}
+        if not anew and all(_holds(own / file, data) for file, data in wanted.items()) and _runs(own, arguments):
             return False
+        _end(own)  # before anything is written: what runs is always what the files say, whenever we are killed
+        for file, data in wanted.items():
+            _write(own / file, data)
         _start(own, arguments)
         return True
 
@@ -200,10 +236,16 @@ def _revive(folder: Path, name: str) -> bool:
         except FileNotFoundError:  # whoever began to make it was killed, or was the one who removed it meanwhile
             shutil.rmtree(own)
             return False
-        if _pid(own) is not None:
+        if _runs(own, arguments):
             return False
+        _end(own)
         _start(own, arguments)
         return True
+
+
+def _runs(own: Path, arguments: list[str]) -> bool:
+    """And serves what it is to serve."""
+    return _pid(own) is not None and _command(own, arguments)[1].serves(own)
 
 
 def _names(folder: Path) -> set[str]:
@@ -238,27 +280,39 @@ def _locked(folder: Path, name: str) -> Iterator[Path]:
             os.close(handle)
 
 
-def _write(path: Path, data: bytes) -> bool:
-    """Whether that changed the file."""
-    if path.exists() and path.read_bytes() == data:
-        return False
+def _holds(path: Path, data: bytes) -> bool:
+    return path.exists() and path.read_bytes() == data
+
+
+def _write(path: Path, data: bytes) -> None:
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(data)
     part.rename(path)
-    return True
 
 
 def _start(own: Path, arguments: list[str]) -> None:
-    """The program writes its pid file once it serves."""
+    """It serves then. Whoever is told what it serves, and cannot, is ended."""
     (own / PID).unlink(missing_ok=True)
-    command = [PROGRAM, "--pidfile", str(own / PID), *arguments]
+    command, program = _command(own, arguments)
+    environment = {**os.environ, **program.environment}
+    if (found := shutil.which(command[0], path=environment.get("PATH"))) is None:
+        raise Unsupported(f"{command[0]} is not installed; install the package {program.package}.")
+    with (own / SAID).open("wb") as said:
+        process = subprocess.Popen(
+            command, executable=found, cwd=own, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        )
+    _wait(own, process, program)
     try:
-        with (own / SAID).open("wb") as said:
-            process = subprocess.Popen(command, cwd=own, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
-    except FileNotFoundError:
-        raise Unsupported(f"{PROGRAM} is not installed; install the package qemu-system-common.") from None
+        program.tell(own)
+    except Unavailable:
+        _end(own)
+        raise
+
+
+def _wait(own: Path, process: "subprocess.Popen[bytes]", program: Program) -> None:
+    """Until there is its pid file, which says that it answers. Raises ``Unavailable``."""
     handle = os.pidfd_open(process.pid)
     try:
         ended = select.poll()
@@ -266,6 +320,8 @@ def _start(own: Path, arguments: list[str]) -> None:
         for _ in range(int(START_SECONDS / STEP_SECONDS)):
             if ended.poll(STEP_SECONDS * 1000):
                 break
+            if (pid := program.listener(own)) is not None:
+                _write(own / PID, str(pid).encode())
             if _pid(own) is not None:
                 return
         else:
@@ -278,13 +334,16 @@ def _start(own: Path, arguments: list[str]) -> None:
 
 
 def _end(own: Path) -> None:
+    program = _program(own)
+    if (pid := program.listener(own)) is not None:  # whoever started it was killed before it could say so
+        _write(own / PID, str(pid).encode())
     handle = _handle(own)
     if handle is None:
         return
     try:
         ended = select.poll()
         ended.register(handle, select.POLLIN)
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in program.ends_by:
             try:
                 signal.pidfd_send_signal(handle, number)
             except ProcessLookupError:
@@ -294,6 +353,14 @@ def _end(own: Path) -> None:
         raise Unavailable("A process that hands out a volume cannot be ended.")
     finally:
         os.close(handle)
+
+
+def _program(own: Path) -> Program:
+    """What was run in the folder."""
+    try:
+        return _command(own, json.loads((own / RUN).read_bytes()))[1]
+    except FileNotFoundError:
+        return PROGRAMS[PROGRAM]
 
 
 def _handle(own: Path) -> int | None:

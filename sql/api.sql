@@ -661,8 +661,10 @@ CREATE TABLE volume_exports (
     peer          text NOT NULL,
     party         text,
     size          integer NOT NULL,
+    protocol      text NOT NULL DEFAULT 'nbd'::text,
     CONSTRAINT volume_exports_pkey PRIMARY KEY (attachment_id),
     CONSTRAINT volume_exports_port UNIQUE (exporter, port),
+    CONSTRAINT volume_exports_protocol CHECK (protocol = ANY (ARRAY['nbd'::text, 'iscsi'::text])),
     CONSTRAINT volume_exports_attachment_id_fkey FOREIGN KEY (attachment_id) REFERENCES volume_attachments(id) ON DELETE CASCADE
 );
 

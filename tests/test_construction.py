@@ -64,7 +64,7 @@ STARTERS = {  # whoever starts programs, and which: nothing else is run, by no n
     "compute/plugging/namespaces.py": "ip",
     "db/embedded.py": "a PostgreSQL of our own",
     "processes.py": "qemu-img and the like, within limits",
-    "storage_daemons.py": "qemu-storage-daemon",
+    "storage_daemons.py": "qemu-storage-daemon and tgtd",
     "virt/libvirt/daemon.py": "a libvirtd of our own, by launch.py",
     "virt/libvirt/launch.py": "libvirtd and virtlogd",
     "virt/libvirt/probe.py": "QEMU, to see whether KVM works",

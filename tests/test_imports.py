@@ -15,6 +15,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "world": ("",),
     "errors": ("",),
     "storage_daemons": COMPONENTS,
+    "tgt": COMPONENTS,
     "api": ("compute", "virt"),
     "metadata": ("compute", "virt"),
     "console": ("compute", "virt"),

@@ -79,10 +79,11 @@ class ExportRow(msgspec.Struct, kw_only=True):
 
     attachment_id: str
     volume_id: str
+    protocol: str  # nbd, iscsi
     exporter: str
     address: str
     port: int
-    peer: str
+    peer: str  # the host that it is for, of iSCSI's the name of its initiator
     party: str | None
     size: int  # GiB, as it is shown there
     secret: str | None
@@ -232,7 +233,7 @@ async def settle_attachment(conn: Connection, attachment_id: str) -> None:
 
 async def insert_export(conn: Connection, row: ExportRow) -> bool:
     """False when the attachment has one, or the port is taken."""
-    values = (row.attachment_id, row.exporter, row.address, row.port, row.peer, row.party, row.size)
+    values = (row.attachment_id, row.exporter, row.address, row.port, row.peer, row.party, row.size, row.protocol)
     return await _insert_export.maybe(conn, *values) is not None
 
 

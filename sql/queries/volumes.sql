@@ -90,13 +90,13 @@ UPDATE volume_attachments SET moving = false WHERE id = $1
 
 -- insert_export --
 -- No row: the attachment has one, or the port is taken. $1 attachment, $2 exporter, $3 address, $4 port, $5 peer, $6 party or null, $7 GiB
-INSERT INTO volume_exports (attachment_id, exporter, address, port, peer, party, size) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO volume_exports (attachment_id, exporter, address, port, peer, party, size, protocol) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING RETURNING attachment_id
 
 -- exports --
 -- $1 exporter, or null for all; $2 attachments or null; $3 volumes or null
-SELECT e.attachment_id, a.volume_id, e.exporter, e.address, e.port, e.peer, e.party, e.size, a.secret, a.mode, a.moving, v.size AS volume_size,
-       v.sealed_key IS NOT NULL AS encrypted
+SELECT e.attachment_id, a.volume_id, e.protocol, e.exporter, e.address, e.port, e.peer, e.party, e.size, a.secret, a.mode, a.moving,
+       v.size AS volume_size, v.sealed_key IS NOT NULL AS encrypted
 FROM volume_exports e JOIN volume_attachments a ON a.id = e.attachment_id JOIN volumes v ON v.id = a.volume_id
 WHERE ($1::text IS NULL OR e.exporter = $1) AND ($2::uuid[] IS NULL OR e.attachment_id = ANY ($2))
   AND ($3::uuid[] IS NULL OR a.volume_id = ANY ($3))

@@ -103,8 +103,13 @@ def test_ways_to_volumes() -> None:
     for kind, data, words in (
         ("rbd", {"name": "pool/v", "hosts": ["h"], "ports": ["6789"]}, 'protocol="rbd"'),
         ("rbd", CEPH, f'<auth username="nova"><secret type="ceph" uuid="{CEPH["secret_uuid"]}" /></auth>'),
-        ("iscsi", TARGET | CHAP, f'<auth username="anna"><secret type="iscsi" uuid="{secrets.login_id(VOLUME)}" /></auth>'),
+        (
+            "iscsi",
+            TARGET | CHAP,
+            f'<auth username="anna"><secret type="iscsi" uuid="{secrets.login_id(guest.instance_id, VOLUME)}" /></auth>',
+        ),
         ("iscsi", TARGET, 'name="iqn.x/1"'),
+        ("iscsi", TARGET | {"error_policy": "stop"}, 'error_policy="stop"'),
         ("file", {}, 'file="/volumes/v-1"'),
     ):
         assert words in xml.volume(way(kind, volume={"volume_id": VOLUME}, **data), guest, QEMU)
@@ -124,14 +129,14 @@ def test_ways_to_volumes() -> None:
             xml.volume(refused, guest, QEMU)
 
 
-@pytest.mark.parametrize(("kind", "data"), [("file", {}), ("nbd", {"name": "v", "socket": "/s"})])
+@pytest.mark.parametrize(("kind", "data"), [("file", {}), ("nbd", {"name": "v", "socket": "/s"}), ("iscsi", TARGET)])
 def test_an_encrypted_volume_is_never_shown_to_a_guest_as_it_lies(kind: str, data: dict[str, Any]) -> None:
     """SEC-036: every description of it, with the domain or plugged later, has QEMU open it; without a key there is none."""
     known = way(kind, volume={"volume_id": VOLUME}, encrypted=True, **data)
     guest = spec(volumes=(known.volume,))
     for text in (xml.volume(known, guest, QEMU), xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (known,))):
         found = [source for source in Tree.fromstring(text).iter("source") if source.get("file") or source.get("protocol")]
-        (source,) = [s for s in found if s.get("protocol") == "nbd" or str(s.get("file")).startswith("/volumes")]
+        (source,) = [s for s in found if s.get("protocol") in ("nbd", "iscsi") or str(s.get("file")).startswith("/volumes")]
         assert [e.get("format") for e in source.iterfind("encryption")] == ["luks"]
     with (
         contextlib.closing(libvirt.open("test:///default")) as connection,

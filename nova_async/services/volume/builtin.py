@@ -19,7 +19,7 @@ from nova_async.services.volume import Attachment, Snapshot, Volume, Wanted
 from nova_async.services.volume.attachments import Attachments
 from nova_async.services.volume.backend import Backend
 from nova_async.services.volume.encryption import Encryptions
-from nova_async.services.volume.exports import Exports, shared_key
+from nova_async.services.volume.exports import Exports
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.qos import QosSpecs
@@ -213,10 +213,8 @@ class BuiltinVolumes:
         if row.connector.get("host") == self.host and not row.moving:
             told: dict[str, Any] = {"device_path": str(self.store.path(row.volume_id)), "format": "raw"}
             return {"driver_volume_type": "file", "data": told | of_all}
-        export = await self.exports.open(row, volume)
-        key = {} if export.party else {"key": shared_key(export.secret)}
-        told = {"address": export.address, "port": export.port, "name": row.id, **key}
-        return {"driver_volume_type": "nbd", "data": told | of_all}
+        kind, told = self.exports.way(await self.exports.open(row, volume))
+        return {"driver_volume_type": kind, "data": told | of_all}
 
     async def _opened_by(self, volume: VolumeRow) -> dict[str, Any]:
         async with self.database.connection() as conn:

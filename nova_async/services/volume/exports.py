@@ -1,36 +1,54 @@
-"""How other hosts reach volumes that are files of this machine: for each attachment a process that hands out one file over NBD.
+"""How other hosts reach volumes that are files of this machine: for each attachment a process that hands out one file to one host.
 
-It talks TLS alone, and to one host alone: to the one whose certificate of the cloud's authority names it, or, where that host has
-none, to whoever holds the attachment's secret. Rows say which there are; ``run`` makes the processes follow the rows, whoever died.
+Over NBD (``nbd``) or iSCSI (``iscsi``), as the row says. Rows say which processes there are; ``run`` makes them follow the rows, whoever
+died.
 """
 
-import asyncio
-import datetime
-import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Protocol
 
 import msgspec
 
 from nova_async import log
-from nova_async.certs import IDENTITY, REVOKED, files, x509
 from nova_async.certs.authority import Authority
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.db import volumes as rows
 from nova_async.db.volumes import AttachmentRow, ExportRow, VolumeRow
-from nova_async.errors import Conflict, Error, NoCapacity, Unavailable
-from nova_async.services.volume import copies
-from nova_async.services.volume.store import GIB, VolumeStore
-from nova_async.storage_daemons import LOOK_SECONDS, MONITOR, StorageDaemons, option
+from nova_async.errors import Conflict, Error, NoCapacity, Unavailable, Unsupported
+from nova_async.services.volume.iscsi import IscsiServer
+from nova_async.services.volume.nbd import NbdServer
+from nova_async.services.volume.store import VolumeStore
+from nova_async.storage_daemons import LOOK_SECONDS, StorageDaemons
+from nova_async.tgt import ADDRESS_TAKEN
 from nova_async.world import World
 
-PARTY = "volumes"  # in our certificate
-CONNECTIONS = 16  # at once to one export: its host's own, and strangers that have not got through TLS
-RENEW_AT = 2 / 3  # of our certificate's life
-REVOKED_FRESH = datetime.timedelta(days=x509.CRL_DAYS / 2)  # how old the list of revoked certificates may get
-ADDRESS_TAKEN = "Address already in use"
 logger = log.get("volume.exports")
+
+
+class Server(Protocol):
+    """What hands volumes out by one protocol."""
+
+    def peer(self, connector: Mapping[str, Any]) -> tuple[str, str | None]:
+        """Of a host, what a row keeps as its ``peer`` and ``party``. Raises ``Invalid`` for one that cannot be let in."""
+        ...
+
+    def way(self, row: ExportRow) -> tuple[str, dict[str, Any]]:
+        """What the host is told, with secrets: ``driver_volume_type`` and ``data`` in Cinder's words."""
+        ...
+
+    async def shown(self, rows: Sequence[ExportRow]) -> Mapping[str, bytes]:
+        """The files that all processes of these rows show who they are by."""
+        ...
+
+    async def serve(self, row: ExportRow, shown: Mapping[str, bytes]) -> bool:
+        """Have the process run as the row says; whether it had to be started. Raises ``Unsupported``, ``Unavailable``."""
+        ...
+
+    async def copy(self, row: ExportRow, volume: VolumeRow, target: Path) -> bool:
+        """See ``Exports.copy``."""
+        ...
 
 
 class Exports:
@@ -39,17 +57,25 @@ class Exports:
     def __init__(
         self, database: Database, config: Config, world: World, store: VolumeStore, exporter: str, authority: Authority | None
     ) -> None:
-        self._database, self._world, self._store, self._authority = database, world, store, authority
-        self.exporter = exporter
+        self._database, self._world = database, world
+        self.exporter, self._protocol = exporter, config.volume.protocol
         self._address = config.volume.export_address or config.own_address
         self._ports = range(config.volume.export_ports[0], config.volume.export_ports[1] + 1)
         self.daemons = StorageDaemons(config.state / "exports", world)
-        self._own = config.state / "exports" / "own"
+        self._servers: dict[str, Server] = {
+            "nbd": NbdServer(config, world, store, self.daemons, authority),
+            "iscsi": IscsiServer(store, self.daemons),
+        }
+
+    def way(self, row: ExportRow) -> tuple[str, dict[str, Any]]:
+        """What the host is told, with secrets: ``driver_volume_type`` and ``data`` in Cinder's words."""
+        return self._servers[row.protocol].way(row)
 
     async def open(self, attachment: AttachmentRow, volume: VolumeRow) -> ExportRow:
         """The way for the host in the attachment's connector; safe to repeat.
 
-        Raises ``NoCapacity`` when all ports are taken, ``Unavailable`` while the file's machine does not hand it out.
+        Raises ``NoCapacity`` when all ports are taken, ``Invalid`` for a host that cannot be let in, ``Unsupported`` where a program is
+        missing, ``Unavailable`` while the file's machine does not hand it out.
         """
         assert attachment.connector is not None
         async with self._database.connection() as conn:
@@ -58,17 +84,17 @@ class Exports:
             if known[0].exporter == self.exporter:
                 await self._serve(known[0])
             return known[0]
-        peer = str(attachment.connector.get("host", ""))
-        party = attachment.connector.get("party") if self._authority else None
+        peer, party = self._servers[self._protocol].peer(attachment.connector)
         for port in self._ports:
             row = ExportRow(
                 attachment_id=attachment.id,
                 volume_id=attachment.volume_id,
+                protocol=self._protocol,
                 exporter=self.exporter,
                 address=self._address,
                 port=port,
                 peer=peer,
-                party=str(party) if party else None,
+                party=party,
                 size=volume.size,
                 secret=attachment.secret,
                 mode=attachment.mode,
@@ -83,7 +109,7 @@ class Exports:
                     continue
             try:
                 await self._serve(row)
-            except Unavailable as error:
+            except (Unavailable, Unsupported) as error:
                 await self.close(row.attachment_id)
                 if ADDRESS_TAKEN not in (error.detail or ""):
                     raise
@@ -124,10 +150,9 @@ class Exports:
         """
         async with self._database.connection() as conn:
             found = await rows.exports(conn, volumes=[volume.id])
-        if len(volume.attachments) != 1 or len(found) != 1 or found[0].exporter != self.exporter:
+        if len(found) != 1 or found[0].exporter != self.exporter:
             return False
-        await copies.copy(self.daemons, found[0].attachment_id, "disk", target, self._world)
-        return True
+        return await self._servers[found[0].protocol].copy(found[0], volume, target)
 
     async def run(self) -> None:
         """Make the processes of this machine follow the rows until cancelled."""
@@ -146,10 +171,11 @@ class Exports:
         for name in names - wanted.keys():
             logger.info("volume.export_reaped", attachment=name)
             await self.daemons.remove(name)
-        shown = await self._certificate() if any(row.party for row in wanted.values()) else None
+        of = {name: [row for row in wanted.values() if row.protocol == name] for name in self._servers}
+        shown = {name: await self._servers[name].shown(of[name]) for name in self._servers}
         for row in wanted.values():
             try:
-                await self._serve(row, shown)
+                await self._serve(row, shown[row.protocol])
             except Error as error:
                 logger.warning("volume.export_down", attachment=row.attachment_id, error=error.message, detail=error.detail)
 
@@ -157,31 +183,13 @@ class Exports:
         """What is handed out stays so."""
         self.daemons.close()
 
-    async def _serve(self, row: ExportRow, certificate: dict[str, bytes] | None = None) -> None:
+    async def _serve(self, row: ExportRow, shown: Mapping[str, bytes] | None = None) -> None:
         """Have the process run as the row says. Raises ``Conflict`` when the row has gone since it was read.
 
-        ``certificate``: what ``_certificate`` gave a moment ago.
+        ``shown``: what the server's ``shown`` gave a moment ago.
         """
-        folder = option(self.daemons.folder / row.attachment_id)
-        if row.party:
-            shown = certificate or await self._certificate()
-            name = option(f"O={x509.ORGANIZATION},CN={row.party}")
-            arguments = ["--object", f"tls-creds-x509,id=tls,endpoint=server,dir={folder},verify-peer=yes"]
-            arguments += ["--object", f"authz-simple,id=peer,identity={name}"]
-            allowed = ",tls-authz=peer"
-        else:
-            shown = {"keys.psk": f"{row.attachment_id}:{shared_key(row.secret)}\n".encode()}
-            arguments, allowed = ["--object", f"tls-creds-psk,id=tls,endpoint=server,dir={folder}"], ""
-        path, fixed = option(self._store.path(row.volume_id)), row.mode == "ro"
-        locking = "off" if row.moving else "auto"  # the host that the server moves from has the file open still
-        size = row.size * GIB + (await self._store.header(row.volume_id) if row.encrypted else 0)
-        disk = f"driver=raw,node-name=disk,size={size},discard=unmap,file.driver=file,file.filename={path}"
-        disk += f",file.discard=unmap,file.locking={locking},read-only={'on' if fixed else 'off'}"
-        where = f"addr.type=inet,addr.host={option(row.address)},addr.port={row.port}"
-        arguments += [*MONITOR, "--blockdev", disk]
-        arguments += ["--nbd-server", f"{where},tls-creds=tls,max-connections={CONNECTIONS}{allowed}"]
-        arguments += ["--export", f"type=nbd,id=export,node-name=disk,name={row.attachment_id},writable={'off' if fixed else 'on'}"]
-        if await self.daemons.ensure(row.attachment_id, arguments, shown):
+        server = self._servers[row.protocol]
+        if await server.serve(row, await server.shown([row]) if shown is None else shown):
             await self._check_wanted(row)
 
     async def _check_wanted(self, row: ExportRow) -> None:
@@ -190,59 +198,3 @@ class Exports:
                 return
         await self.daemons.remove(row.attachment_id)
         raise Conflict("The attachment is gone.")
-
-    async def _certificate(self) -> dict[str, bytes]:
-        """Our certificate, the authority's, and who was revoked, as QEMU reads them. All processes of this machine share them."""
-        assert self._authority is not None
-        now, kept = self._world.now(), await asyncio.to_thread(_read, self._own)
-        if kept is None or now >= kept.due:
-            key, made = await self._authority.issue(PARTY, [self._address])
-            await asyncio.to_thread(_write, self._own, IDENTITY, x509.key_pem(key) + made.chain)
-        revoked = {int(each.serial, 16) for each in await self._authority.valid() if each.revoked_at}
-        if kept is None or not revoked <= kept.revoked or now - kept.told > REVOKED_FRESH:
-            await asyncio.to_thread(_write, self._own, REVOKED, await self._authority.revocations())
-        kept = await asyncio.to_thread(_read, self._own)
-        assert kept is not None
-        issuing = b"".join(x509.pem(each.certificate) for each in (self._authority.issuing, *self._authority.former))
-        authorities = self._authority.root_pem + issuing  # QEMU wants all that it is to believe in one file
-        return {"server-key.pem": kept.key, "server-cert.pem": kept.chain, "ca-cert.pem": authorities, REVOKED: kept.list}
-
-
-class Kept(NamedTuple):
-    """What a machine has to show who it is, in PEM; ``due``: when it wants a new certificate; ``told``: how old the list is."""
-
-    key: bytes
-    chain: bytes
-    list: bytes
-    due: datetime.datetime
-    revoked: set[int]  # serial numbers
-    told: datetime.datetime
-
-
-def _read(folder: Path) -> Kept | None:
-    """None when there is nothing. Blocks."""
-    try:
-        identity, listed = (folder / IDENTITY).read_bytes(), (folder / REVOKED).read_bytes()
-    except FileNotFoundError:
-        return None
-    chain, lists = x509.read_all(identity), x509.read_revocations(listed)
-    certificate = chain[0]
-    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    return Kept(
-        key=x509.key_pem(x509.read_key(identity)),
-        chain=b"".join(x509.pem(each) for each in chain),
-        list=listed,
-        due=certificate.not_valid_before_utc + life * RENEW_AT,
-        revoked={revoked.serial_number for each in lists for revoked in each},
-        told=lists[0].last_update_utc,
-    )
-
-
-def _write(folder: Path, name: str, data: bytes) -> None:
-    files.folder(folder)
-    files.write_key(folder / name, data)
-
-
-def shared_key(secret: str | None) -> str:
-    """What both sides of an export know that no certificate opens, in hexadecimal."""
-    return hashlib.sha256(f"nova-async volume export 1 {secret or ''}".encode()).hexdigest()

@@ -1,7 +1,7 @@
 """What opens guests' encrypted volumes and logs in to where volumes are, as libvirt keeps it: in its memory, and told to nobody but QEMU.
 
-A secret has the volume's id (a login one that follows from it), and says which guest it is for. All functions block: they run in the
-threads of ``connection``.
+A secret has the volume's id (a login one that follows from that and the guest's), and says which guest it is for. All functions block:
+they run in the threads of ``connection``.
 """
 
 import uuid
@@ -25,7 +25,7 @@ def keep_login(connection: libvirt.virConnect, instance_id: str, volume_id: str,
     """The password of a CHAP login (RFC 7143). Safe to repeat. Raises ``Unsupported`` where the volume service has told none."""
     if not password:
         raise Unsupported("The volume service does not tell hosts of this cloud the password of the volume's target.")
-    _keep(connection, login_id(volume_id), ("iscsi", "target"), _usage(instance_id, volume_id), password)
+    _keep(connection, login_id(instance_id, volume_id), ("iscsi", "target"), _usage(instance_id, volume_id), password)
 
 
 def check(connection: libvirt.virConnect, secret_id: str) -> None:
@@ -34,8 +34,9 @@ def check(connection: libvirt.virConnect, secret_id: str) -> None:
         raise Unsupported(f"The host has no key of Ceph's under the id {secret_id[:64]}: give it one with virsh secret-define.")
 
 
-def login_id(volume_id: str) -> str:
-    return str(uuid.uuid5(uuid.UUID(volume_id), "login"))
+def login_id(instance_id: str, volume_id: str) -> str:
+    """Guests that share a volume log in each with a password of its own."""
+    return str(uuid.uuid5(uuid.UUID(volume_id), f"login {instance_id}"))
 
 
 def _keep(connection: libvirt.virConnect, secret_id: str, kind: tuple[str, str], used_by: str, value: str) -> None:

@@ -372,16 +372,17 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
             SubElement(SubElement(source, "initiator"), "iqn", name=host.initiator)
         case "nbd":
             driver.set("cache", "none")
-            for policy in ("error_policy", "rerror_policy"):
-                driver.set(policy, "stop")  # a guest whose volume is out of reach stands still
             source = SubElement(element, "source", protocol="nbd", name=str(data["name"]))
             SubElement(source, "host", transport="unix", socket=str(data["socket"]))
         case _:
             raise Unsupported(f"Hosts of this cloud cannot reach volumes of the kind {way.kind}.")
     if data.get("auth_enabled") or data.get("auth_method"):
-        _log_in(source, way)
+        _log_in(source, way, guest)
+    if way.kind == "nbd" or data.get("error_policy") == "stop":
+        for policy in ("error_policy", "rerror_policy"):
+            driver.set(policy, "stop")  # a guest whose volume is out of reach stands still
     if data.get("encrypted"):  # what opens it libvirt knows by the volume's id, see ``secrets``
-        if way.kind not in ("file", "nbd"):
+        if way.kind not in ("file", "nbd", "iscsi"):
             raise Unsupported(f"Hosts of this cloud cannot open encrypted volumes of the kind {way.kind}.")
         SubElement(SubElement(source, "encryption", format="luks"), "secret", type="passphrase", uuid=spec.volume_id)
     name, serial = spec.known_as
@@ -401,11 +402,11 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
     return element
 
 
-def _log_in(source: Element, way: Way) -> None:
-    """To the volume's target, with a secret that libvirt keeps: of iSCSI's the one of this volume, of Ceph's the operator's."""
+def _log_in(source: Element, way: Way, guest: GuestSpec) -> None:
+    """To the volume's target, with a secret that libvirt keeps: of iSCSI's this guest's for the volume, of Ceph's the operator's."""
     match way.kind, way.data.get("auth_method"):
         case "iscsi", "CHAP":
-            kind, secret = "iscsi", secrets.login_id(way.volume.volume_id)
+            kind, secret = "iscsi", secrets.login_id(guest.instance_id, way.volume.volume_id)
         case "rbd", _:
             kind, secret = "ceph", str(way.data["secret_uuid"])
         case _:

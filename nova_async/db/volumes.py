@@ -124,8 +124,13 @@ class Usage(msgspec.Struct):
     gigabytes: int
 
 
+class UsageOfType(Usage, kw_only=True):
+    type_id: str
+
+
 _lock_project = Query[bool]("volumes", "lock_project", bool)
 _usage = Query("volumes", "usage", Usage)
+_usage_by_type = Query("volumes", "usage_by_type", UsageOfType)
 _insert = Query[Any]("volumes", "insert")
 _list = Query("volumes", "list", VolumeRow)
 _sealed_key = Query[bytes]("volumes", "sealed_key", bytes)
@@ -160,6 +165,11 @@ async def usage(conn: Connection, project_id: str, *, lock: bool = False) -> Usa
     if lock:
         await _lock_project.one(conn, project_id)
     return await _usage.one(conn, project_id)
+
+
+async def usage_by_type(conn: Connection, project_id: str) -> dict[str, Usage]:
+    """By the id of the type; those of which the project has nothing are left out."""
+    return {row.type_id: row for row in await _usage_by_type.all(conn, project_id)}
 
 
 async def insert(conn: Connection, new: NewVolume) -> bool:

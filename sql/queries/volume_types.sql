@@ -20,7 +20,10 @@ UPDATE volume_types SET name = $2, description = $3, is_public = $4, extra_specs
 WHERE id = $1
 
 -- delete_type --
--- $1 id
+-- With the limits for it. $1 id
+WITH limits AS (
+    DELETE FROM volume_quotas WHERE resource LIKE '%\_' || $1::uuid
+)
 DELETE FROM volume_types WHERE id = $1
 
 -- encryption --

@@ -9,6 +9,16 @@ SELECT (SELECT count(*) FROM volumes v WHERE v.project_id = $1) AS volumes,
        (SELECT coalesce(sum(v.size), 0) FROM volumes v WHERE v.project_id = $1)::bigint
        + (SELECT coalesce(sum(s.size), 0) FROM volume_snapshots s WHERE s.project_id = $1)::bigint AS gigabytes
 
+-- usage_by_type --
+-- As usage, of each type that the project has something of. $1 project
+SELECT type_id, count(*) FILTER (WHERE NOT is_snapshot) AS volumes, count(*) FILTER (WHERE is_snapshot) AS snapshots,
+       sum(size)::bigint AS gigabytes
+FROM (
+    SELECT v.type_id, v.size, false AS is_snapshot FROM volumes v WHERE v.project_id = $1
+    UNION ALL
+    SELECT v.type_id, s.size, true FROM volume_snapshots s JOIN volumes v ON v.id = s.volume_id WHERE s.project_id = $1
+) held GROUP BY type_id
+
 -- insert --
 -- $1 id, $2 project, $3 user, $4 name, $5 description, $6 size in GiB, $7 status, $8 zone, $9 type, $10 bootable, $11 multiattach,
 -- $12 metadata, $13 image metadata, $14 snapshot or null, $15 source volume or null, $16 sealed key or null

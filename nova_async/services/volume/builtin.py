@@ -23,10 +23,11 @@ from nova_async.services.volume.exports import Exports
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.qos import QosSpecs
+from nova_async.services.volume.quotas import Quotas
 from nova_async.services.volume.snapshots import Snapshots
 from nova_async.services.volume.store import VolumeStore
 from nova_async.services.volume.transfers import Transfers
-from nova_async.services.volume.types import Quotas, Types
+from nova_async.services.volume.types import Types
 from nova_async.services.volume.volumes import Asked, Volumes
 from nova_async.world import World
 

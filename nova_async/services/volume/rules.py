@@ -66,8 +66,17 @@ def in_status(row: Any, wanted: tuple[str, ...], what: str) -> None:
         raise Invalid(f"Invalid volume: Volume {row.id} status must be {states} to {what}, but the current status is {row.status}.")
 
 
-def check_room(limits: dict[str, int], used: Usage, *, volumes: int = 0, snapshots: int = 0, gigabytes: int = 0, size: int = 0) -> None:
-    """Raises ``TooLarge`` in Cinder's words."""
+def check_room(
+    limits: dict[str, int],
+    used: Usage,
+    of_type: str = "",
+    *,
+    volumes: int = 0,
+    snapshots: int = 0,
+    gigabytes: int = 0,
+    size: int = 0,
+) -> None:
+    """Raises ``TooLarge`` in Cinder's words. ``of_type``: what the names of a single type's limits end with."""
     if 0 <= limits["per_volume_gigabytes"] < size:
         raise TooLarge(
             f"VolumeSizeExceedsLimit: Requested volume size {size}G is larger than maximum allowed limit {limits['per_volume_gigabytes']}G."
@@ -75,9 +84,9 @@ def check_room(limits: dict[str, int], used: Usage, *, volumes: int = 0, snapsho
     for name, more, have in (("volumes", volumes, used.volumes), ("snapshots", snapshots, used.snapshots)):
         if more and 0 <= limits[name] < have + more:
             kind = "VolumeLimitExceeded" if name == "volumes" else "SnapshotLimitExceeded"
-            raise TooLarge(f"{kind}: Maximum number of {name} allowed ({limits[name]}) exceeded for quota '{name}'.")
+            raise TooLarge(f"{kind}: Maximum number of {name} allowed ({limits[name]}) exceeded for quota '{name}{of_type}'.")
     if gigabytes and 0 <= limits["gigabytes"] < used.gigabytes + gigabytes:
         raise TooLarge(
-            "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. "
+            f"VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes{of_type} quota. "
             f"Requested {gigabytes}G, quota is {limits['gigabytes']}G and {used.gigabytes}G has been consumed."
         )

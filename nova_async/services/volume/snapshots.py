@@ -9,7 +9,7 @@ from nova_async.db.volumes import SnapshotRow
 from nova_async.errors import Invalid, NotFound
 from nova_async.services.volume import rules
 from nova_async.services.volume.jobs import Jobs
-from nova_async.services.volume.types import Quotas
+from nova_async.services.volume.quotas import Quotas
 from nova_async.world import World
 
 
@@ -50,7 +50,7 @@ class Snapshots:
             if snapshot_id is not None and (earlier := await rows.snapshot(conn, snapshot_id)):
                 return earlier
             rules.in_status(volume, ("available", "in-use") if force else ("available",), "make a snapshot")
-            rules.check_room(await self._quotas.of(conn, ctx.project_id), used, snapshots=1, gigabytes=volume.size)
+            await self._quotas.check(conn, ctx.project_id, volume, used, snapshots=1, gigabytes=volume.size)
             owner = (ctx.project_id, ctx.user_id)
             await rows.insert_snapshot(conn, chosen, volume, owner, name, description, status="creating", metadata=metadata)
             await self._jobs.begin(conn, ctx, "create_snapshot", volume.id, chosen)

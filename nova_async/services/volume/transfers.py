@@ -10,7 +10,7 @@ from nova_async.db.volume_transfers import TransferRow
 from nova_async.db.volumes import SnapshotRow, VolumeRow
 from nova_async.errors import Invalid, NotFound
 from nova_async.services.volume import rules
-from nova_async.services.volume.types import Quotas
+from nova_async.services.volume.quotas import Quotas
 from nova_async.world import World
 
 OFFERED = "awaiting-transfer"
@@ -56,8 +56,8 @@ class Transfers:
             snapshots = [] if row.no_snapshots else await _going_along(conn, volume)
             if ctx.project_id != volume.project_id:
                 used = await volumes.usage(conn, ctx.project_id, lock=True)
-                gigabytes, limits = volume.size + sum(s.size for s in snapshots), await self._quotas.of(conn, ctx.project_id)
-                rules.check_room(limits, used, volumes=1, snapshots=len(snapshots), gigabytes=gigabytes, size=volume.size)
+                more = {"volumes": 1, "snapshots": len(snapshots), "gigabytes": volume.size + sum(s.size for s in snapshots)}
+                await self._quotas.check(conn, ctx.project_id, volume, used, **more, size=volume.size)
             await rows.delete(conn, row.id)
             await rows.hand_over(conn, volume.id, [s.id for s in snapshots], ctx.project_id, ctx.user_id)
             return row

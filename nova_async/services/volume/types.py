@@ -1,20 +1,18 @@
-"""Volume types, and the limits of projects."""
+"""Volume types."""
 
 import hashlib
 import uuid
 from typing import Any
 
-from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db import Connection, Database
 from nova_async.db import volume_types as rows
 from nova_async.db.volume_types import TypeRow
-from nova_async.errors import Forbidden, Invalid, NotFound
+from nova_async.errors import Forbidden, NotFound
 from nova_async.services.volume import rules
 from nova_async.world import World
 
 DEFAULT_NAME = "files"
-CLASS = "class:default"
 
 
 class Types:
@@ -71,35 +69,3 @@ async def find(conn: Connection, ctx: Context, name: str | None) -> TypeRow:
     if not found:
         raise NotFound(f"Volume type {name[:255]} could not be found.")
     return found[0]
-
-
-class Quotas:
-    """The configuration's defaults under those of the class under those of the project."""
-
-    def __init__(self, database: Database, config: Config) -> None:
-        self._database = database
-        options = config.volume
-        self.defaults = dict.fromkeys(rules.LIMITS, -1) | {
-            "volumes": options.quota_volumes,
-            "snapshots": options.quota_snapshots,
-            "gigabytes": options.quota_gigabytes,
-        }
-
-    async def of(self, conn: Connection, project_id: str | None) -> dict[str, int]:
-        """``project_id`` None: those of the class."""
-        limits = self.defaults | await rows.quotas(conn, CLASS)
-        return limits | (await rows.quotas(conn, project_id) if project_id else {})
-
-    async def put(self, ctx: Context, project_id: str | None, limits: dict[str, int]) -> dict[str, int]:
-        rules.admin(ctx, "volume_extension:quotas:update")
-        if unknown := set(limits) - set(rules.LIMITS):
-            raise Invalid(f"Bad key(s) in quota set: {', '.join(sorted(unknown))}")
-        async with self._database.transaction() as conn:
-            for resource, limit in limits.items():
-                await rows.set_quota(conn, project_id or CLASS, resource, limit)
-            return await self.of(conn, project_id)
-
-    async def reset(self, ctx: Context, project_id: str) -> None:
-        rules.admin(ctx, "volume_extension:quotas:delete")
-        async with self._database.connection() as conn:
-            await rows.delete_quotas(conn, project_id)

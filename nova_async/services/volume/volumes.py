@@ -18,8 +18,9 @@ from nova_async.services.volume import encryption, rules
 from nova_async.services.volume.backend import unserved
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
+from nova_async.services.volume.quotas import Quotas
 from nova_async.services.volume.store import GIB
-from nova_async.services.volume.types import Quotas, find
+from nova_async.services.volume.types import find
 from nova_async.world import World
 
 UPLOAD_FORMATS = ("raw", "qcow2")
@@ -91,7 +92,7 @@ class Volumes:
             if size < max(1, source.size):
                 raise Invalid(f"Invalid input received: Volume size '{size}'GB must be at least {max(1, source.size)}GB.")
             type_row = await find(conn, ctx, asked.volume_type or source.type_id)
-            rules.check_room(await self._quotas.of(conn, ctx.project_id), used, volumes=1, gigabytes=size, size=size)
+            await self._quotas.check(conn, ctx.project_id, type_row, used, volumes=1, gigabytes=size, size=size)
             multiattach = "true" in type_row.extra_specs.get("multiattach", "").lower()
             if asked.multiattach and not multiattach:
                 raise Invalid("multiattach parameter has been removed: use a volume type with the extra spec multiattach='<is> True'.")
@@ -174,7 +175,7 @@ class Volumes:
                 sizes = f"(current: {row.size}, extended: {size})"
                 raise Invalid(f"Invalid input received: New size for extend must be greater than current size. {sizes}.")
             used = await rows.usage(conn, row.project_id, lock=True)
-            rules.check_room(await self._quotas.of(conn, row.project_id), used, gigabytes=size - row.size, size=size)
+            await self._quotas.check(conn, row.project_id, row, used, gigabytes=size - row.size, size=size)
             await rows.change(conn, row.id, status="extending", status_before=row.status, size=size)
             await self._jobs.begin(conn, ctx, "extend", row.id)
         self._jobs.go()
@@ -195,6 +196,9 @@ class Volumes:
             multiattach = "true" in type_row.extra_specs.get("multiattach", "").lower()
             if multiattach != row.multiattach and row.status != "available":
                 raise Invalid("Invalid volume: Changing multiattach on a volume that is in use is not allowed.")
+            if type_row.id != row.type_id:
+                await rows.usage(conn, row.project_id, lock=True)
+                await self._quotas.check_type(conn, row.project_id, type_row, volumes=1, gigabytes=row.size)
             await rows.change(conn, row.id, type_id=type_row.id, multiattach=multiattach)
 
     async def upload(self, ctx: Context, volume_id: str, name: str, disk_format: str, **more: Any) -> tuple[VolumeRow, Image]:

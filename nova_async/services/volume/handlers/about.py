@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from nova_async.db import volume_types, volumes
+from nova_async.context import Context
+from nova_async.db import volume_types
 from nova_async.errors import Forbidden, Invalid, NotFound, Unsupported
 from nova_async.services.volume import fields as f
 from nova_async.services.volume import rules, versions, views
@@ -42,8 +43,6 @@ EXTENSIONS = {
     "os-volume-transfer": "VolumeTransfer",
     "os-volume-type-access": "VolumeTypeAccess",
 }
-IN_USE = {"volumes": "volumes", "snapshots": "snapshots", "gigabytes": "gigabytes"}
-OF_TYPES = tuple(f"{limit}_" for limit in IN_USE)  # how limits for a single type begin
 MESSAGE_FILTERS = {
     name: itemgetter(name) for name in ("id", "resource_uuid", "resource_type", "event_id", "message_level", "request_id", "created_at")
 }
@@ -89,16 +88,16 @@ class AboutHandlers(Handlers):
         project = request.query.get("project_id") or ctx.project_id
         if project != ctx.project_id:
             rules.admin(ctx, "limits_extension:used_limits")
-        limits, used = await self._counted(project)
+        limits, used = await self._counted(ctx, project)
         absolute = {
             "maxTotalVolumes": limits["volumes"],
             "maxTotalSnapshots": limits["snapshots"],
             "maxTotalVolumeGigabytes": limits["gigabytes"],
             "maxTotalBackups": limits["backups"],
             "maxTotalBackupGigabytes": limits["backup_gigabytes"],
-            "totalVolumesUsed": used.volumes,
-            "totalSnapshotsUsed": used.snapshots,
-            "totalGigabytesUsed": used.gigabytes,
+            "totalVolumesUsed": used["volumes"],
+            "totalSnapshotsUsed": used["snapshots"],
+            "totalGigabytesUsed": used["gigabytes"],
             "totalBackupsUsed": 0,
             "totalBackupGigabytesUsed": 0,
         }
@@ -106,19 +105,16 @@ class AboutHandlers(Handlers):
 
     async def quota(self, request: web.Request) -> web.StreamResponse:
         project = self._quota_of(request)
-        limits, used = await self._counted(project)
+        limits, used = await self._counted(context_of(request), project)
         if request.query.get("usage", "").lower() in f.TRUE:
-            detailed = {
-                name: {"limit": limit, "in_use": int(getattr(used, IN_USE[name])) if name in IN_USE else 0, "reserved": 0}
-                for name, limit in limits.items()
-            }
+            detailed = {name: {"limit": limit, "in_use": used.get(name, 0), "reserved": 0} for name, limit in limits.items()}
             return json_response({"quota_set": {"id": project, **detailed}})
         return json_response({"quota_set": {"id": project, **limits}})
 
     async def default_quota(self, request: web.Request) -> web.StreamResponse:
         project = self._quota_of(request)
         async with self.service.database.connection() as conn:
-            limits = await self.service.quotas.of(conn, None)
+            limits = await self.service.quotas.told(conn, context_of(request), None)
         return json_response({"quota_set": {"id": project, **limits}})
 
     async def set_quota(self, request: web.Request) -> web.StreamResponse:
@@ -132,7 +128,7 @@ class AboutHandlers(Handlers):
     async def quota_class(self, request: web.Request) -> web.StreamResponse:
         rules.admin(context_of(request), "volume_extension:quota_classes:get")
         async with self.service.database.connection() as conn:
-            limits = await self.service.quotas.of(conn, None)
+            limits = await self.service.quotas.told(conn, context_of(request), None)
         return json_response({"quota_class_set": {"id": request.match_info["id"], **limits}})
 
     async def set_quota_class(self, request: web.Request) -> web.StreamResponse:
@@ -193,9 +189,11 @@ class AboutHandlers(Handlers):
     async def refuse(self, request: web.Request) -> web.StreamResponse:
         raise Unsupported("The built-in volume service does not have this.")
 
-    async def _counted(self, project: str) -> tuple[dict[str, int], volumes.Usage]:
+    async def _counted(self, ctx: Context, project: str) -> tuple[dict[str, int], dict[str, int]]:
+        """The project's limits, and what it has, under the same names."""
+        quotas = self.service.quotas
         async with self.service.database.connection() as conn:
-            return await self.service.quotas.of(conn, project), await volumes.usage(conn, project)
+            return await quotas.told(conn, ctx, project), await quotas.used(conn, ctx, project)
 
     def _quota_of(self, request: web.Request) -> str:
         project, ctx = request.match_info["id"], context_of(request)
@@ -209,10 +207,7 @@ def _collection(request: web.Request) -> str:
 
 
 def _limits(body: dict[str, Any], wrapper: str) -> dict[str, int]:
-    """Whole numbers of -1 (unlimited) or more; ids are not looked at, and null changes nothing.
-
-    Raises ``Invalid`` also for limits of single types, but not for what asks for none.
-    """
+    """Whole numbers of -1 (unlimited) or more; ids are not looked at, and null changes nothing. Raises ``Invalid``."""
     inside = body.get(wrapper)
     if not isinstance(inside, dict):
         raise Invalid(f"Invalid input for field/attribute {wrapper}: an object is expected.")
@@ -222,8 +217,5 @@ def _limits(body: dict[str, Any], wrapper: str) -> dict[str, int]:
             continue
         if isinstance(value, bool) or not NUMBER.match(str(value)) or int(value) < -1:
             raise Invalid(f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. It must be a whole number of -1 or more.")
-        if not name.startswith(OF_TYPES):
-            found[name] = int(value)
-        elif int(value) >= 0:
-            raise Invalid(f"Invalid input for field/attribute {name[:100]}: there are no limits for single volume types.")
+        found[name] = int(value)
     return found

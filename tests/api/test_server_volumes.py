@@ -165,11 +165,25 @@ async def test_swapping_is_for_services_and_administrators(api) -> None:
     api.volumes.shelf[OTHER] = volume(OTHER)
     assert "same size or larger" in (await api.put(path, body, "admin")).message
     api.volumes.shelf[OTHER] = volume(OTHER, size=3)
-    api.volumes.shelf[VOLUME] = volume(VOLUME, status="in-use", size=2, migrating=True)
-    assert (await api.put(path, body, "admin")).status == 409, "Cinder is told at once that nobody finishes its migration"
-    api.volumes.shelf[VOLUME] = volume(VOLUME, status="in-use", size=2)
     assert (await api.put(path, body, "admin")).status == 202
     assert api.starter.begun[-1] == ("swap_volume", server, {"old_volume_id": VOLUME, "new_volume_id": OTHER, "new_size": 3})
+
+
+async def test_a_volume_is_migrated_to_where_the_volume_service_brings_it(api) -> None:
+    """Cinder asks for it so; nobody sees the volume detaching."""
+    server, _ = await with_volume(api)
+    path, body = f"/servers/{server}/os-volume_attachments/{VOLUME}", {"volumeAttachment": {"volumeId": OTHER}}
+    for migrating, replaces in ((True, ""), (True, MISSING), (False, VOLUME)):
+        api.volumes.shelf[VOLUME] = volume(VOLUME, status="in-use", migrating=migrating)
+        api.volumes.shelf[OTHER] = volume(OTHER, replaces=replaces)
+        answer = await api.put(path, body, "admin")
+        assert (answer.status, answer.message) == (409, f"The volume service is not migrating volume {VOLUME} to volume {OTHER}.")
+    api.volumes.shelf[VOLUME] = volume(VOLUME, status="retyping", migrating=True)
+    api.volumes.shelf[OTHER] = volume(OTHER, replaces=VOLUME)
+    assert (await api.put(path, body, "admin")).status == 202
+    given = {"old_volume_id": VOLUME, "new_volume_id": OTHER, "new_size": 1, "migrates": True}
+    assert api.starter.begun[-1] == ("swap_volume", server, given)
+    assert api.volumes.shelf[VOLUME].status == "retyping"
 
 
 # -- at boot

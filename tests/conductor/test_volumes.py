@@ -6,9 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from nova_async.conductor.workflows.volumes import DEFINITIONS
+from nova_async.context import Context
 from nova_async.db import Database
 from nova_async.errors import Conflict, Unavailable
+from nova_async.workflow.faults import FaultPoints
 from tests.cloud import USER, Cloud, cloud, device
+from tests.conductor.test_rough_treatment import Deaths
 
 
 @pytest.fixture
@@ -106,6 +110,86 @@ async def test_a_volume_is_detaching_while_it_is_taken_away_and_in_use_when_the_
     if kind == "swap_volume":
         held = (await one.server(server)).volumes[1]
         assert (held["volume_id"], held["serial"]) == (other, old), "the guest knows the disk as it was first"
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["done", "given up at last"])
+async def test_a_volume_that_the_volume_service_migrates_keeps_its_id(one: Cloud, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    server, other = await booted(one), await one.volume(1)
+    before = (await one.server(server)).volumes[1]
+    old, told = before["volume_id"], list[tuple[str, str, bool]]()
+
+    async def end_migration(ctx: Context, volume_id: str, new_id: str, *, failed: bool) -> str:
+        """The old one is held by nobody any more, and the new one is the server's."""
+        states = [(await one.volumes.get(USER, each)).status for each in (old, other)]
+        assert states == (["in-use", "available"] if failed else ["available", "in-use"])
+        told.append((volume_id, new_id, failed))
+        return old if kept else other
+
+    monkeypatch.setattr(one.volumes, "end_migration", end_migration)
+    given = {"old_volume_id": old, "new_volume_id": other, "new_size": 1, "migrates": True}
+    faults = one.faults[(await one.server(server)).host or ""]
+    faults.fail("swap_volume", error=Conflict("The copy of the volume ended before it was whole."))
+    await one.begin("swap_volume", server, **given)
+    await one.settle()
+    row = await one.server(server)
+    assert (row.volumes[1], told) == (before, [(old, other, True)]), "Cinder hears that it failed, and the server has what it had"
+
+    faults.hang("swap_volume")
+    await one.begin("swap_volume", server, **given)
+    await one.until(lambda: faults.waiting("swap_volume"))
+    assert (await one.volumes.get(USER, old)).status == "in-use", "nobody sees it detaching"
+    faults.release("swap_volume")
+    await one.settle()
+    held = (await one.server(server)).volumes[1]
+    assert (held["volume_id"], held["serial"], told[-1]) == (old if kept else other, old, (old, other, False))
+    assert await volume_held(one, server, held["attachment_id"]) == other, "whatever its name"
+    await one.begin("reboot", server, type="HARD")
+    await one.settle()
+
+
+async def volume_held(one: Cloud, server: str, attachment_id: str) -> str:
+    """The volume of this attachment, the server's last."""
+    found = [a for a in await one.volumes.attachments(USER, server) if a.id == attachment_id]
+    return found[0].volume_id
+
+
+async def test_a_migration_of_the_volume_services_survives_a_death_at_any_moment(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [swap] = [each for each in DEFINITIONS if each.kind == "swap_volume"]
+    forward = [Deaths("swap_volume", step.name, moment) for step in swap.steps for moment in ("before", "after")]
+    back = [
+        Deaths("swap_volume", step.name, moment, undo_from="swap_guests")
+        for step in swap.steps
+        if step.undo
+        for moment in ("undo-before", "undo-after")
+    ]
+    told: list[tuple[str, str, bool]] = []
+    async with cloud(database, tmp_path, hosts=1, conductor__lease_seconds=0.4) as made:
+        server = await booted(made)
+        old = (await made.server(server)).volumes[1]["volume_id"]
+
+        async def end_migration(ctx: Context, volume_id: str, new_id: str, *, failed: bool) -> str:
+            told.append((volume_id, new_id, failed))
+            return volume_id
+
+        monkeypatch.setattr(made.volumes, "end_migration", end_migration)
+        for deaths in (*back, *forward):
+            before, other = (await made.server(server)).volumes[1], await made.volume(1)
+            made.conductor.engine.faults = deaths
+            await made.begin("swap_volume", server, old_volume_id=old, new_volume_id=other, new_size=1, migrates=True)
+            await made.settle()
+            made.conductor.engine.faults = FaultPoints()
+            assert deaths.place is None, "it died there"
+            held, failed = (await made.server(server)).volumes[1], deaths in back
+            assert (held == before, set(told)) == (failed, {(old, other, failed)})
+            assert (held["volume_id"], await volume_held(made, server, held["attachment_id"]) == other) == (old, not failed)
+            assert len(await made.volumes.attachments(USER, server)) == 2
+            told.clear()
+            for free in [volume.id for volume in await made.volumes.find(USER) if volume.status == "available"]:
+                await made.volumes.delete(USER, free)
+            await made.volumes.jobs.idle()
+        assert await made.violations() == []
 
 
 async def test_an_image_of_a_server_on_volumes_maps_snapshots(one: Cloud) -> None:

@@ -1,4 +1,4 @@
-"""A real Cinder whose back end is its NFS driver, on a folder that is mounted where a share would be: these machines have no NFS."""
+"""A real Cinder with two back ends of its NFS driver, on folders that are mounted where shares would be: these machines have no NFS."""
 
 import hashlib
 import socket
@@ -14,25 +14,31 @@ from tests.openstack.programs import REPOSITORY, TOOLS
 if TYPE_CHECKING:
     from tests.openstack.services import RealServices
 
-SHARE = "nfs.example:/volumes"
+SHARES = {"nfs": "nfs.example:/volumes", "other": "nfs.example:/others"}  # back end -> what it has
 DRIVER = "tests.openstack.growing_nfs.GrowingNfs"
-BACKEND = "nfs"
 
 
 @contextmanager
-def share() -> Iterator[Path]:
-    """The folder below which Cinder and the compute host both find the share mounted. Programs that start later see it."""
+def shares() -> Iterator[Path]:
+    """The folder below which Cinder and the compute host both find the shares mounted. Programs that start later see them."""
     base = Path(tempfile.mkdtemp(prefix="nova-async-nfs-", dir="/var/tmp"))
     base.chmod(0o755)
-    files, place = base / "files", base / "mnt" / hashlib.md5(SHARE.encode(), usedforsecurity=False).hexdigest()
-    for folder in (files, place):
+    places = {base / "files" / backend: folder_of(base / "mnt", backend) for backend in SHARES}
+    for folder in (*places.keys(), *places.values()):
         folder.mkdir(parents=True)
     try:
-        subprocess.run(["mount", "--bind", files, place], check=True)
+        for files, place in places.items():
+            subprocess.run(["mount", "--bind", files, place], check=True)
         yield base / "mnt"
     finally:
-        subprocess.run(["umount", "--lazy", place], check=False)
+        for place in places.values():
+            subprocess.run(["umount", "--lazy", place], check=False)
         subprocess.run(["rm", "-rf", "--one-file-system", base], check=False)
+
+
+def folder_of(mounts: Path, backend: str) -> Path:
+    """Where a back end's share is mounted."""
+    return mounts / hashlib.md5(SHARES[backend].encode(), usedforsecurity=False).hexdigest()
 
 
 def start(services: "RealServices", port: int, mounts: Path, transport: str) -> None:
@@ -48,8 +54,6 @@ def configuration(services: "RealServices", mounts: Path, transport: str) -> Non
     """Where all of Cinder's programs look for it: below their home."""
     programs, folder = services.programs, services.programs.folder / "cinder"
     folder.mkdir()
-    shares = folder / "shares"
-    shares.write_text(SHARE + "\n")
     user = {name: value for name, value in services.authtoken().items() if name != "service_token_roles_required"}
     sections: dict[str, dict[str, Any]] = {
         "DEFAULT": {
@@ -60,17 +64,8 @@ def configuration(services: "RealServices", mounts: Path, transport: str) -> Non
             "api_paste_config": TOOLS.parent / "etc/cinder/api-paste.ini",
             "resource_query_filters_file": TOOLS.parent / "etc/cinder/resource_filters.json",
             "auth_strategy": "keystone",
-            "enabled_backends": BACKEND,
+            "enabled_backends": ",".join(SHARES),
             "glance_api_servers": services.url("image") if "image" in services.kinds else f"{services.own_url}/image",
-        },
-        BACKEND: {
-            "volume_driver": DRIVER,
-            "volume_backend_name": BACKEND,
-            "nfs_shares_config": shares,
-            "nfs_mount_point_base": mounts,
-            "nfs_snapshot_support": "true",
-            "nas_secure_file_operations": "false",
-            "nas_secure_file_permissions": "false",
         },
         "database": {"connection": services.database.make("cinder")},
         "keystone_authtoken": services.authtoken(),
@@ -79,5 +74,16 @@ def configuration(services: "RealServices", mounts: Path, transport: str) -> Non
         "oslo_concurrency": {"lock_path": folder / "locks"},
         "cinder_sys_admin": {"helper_command": TOOLS / "privsep-helper"},  # in place of sudo: we are root already
     }
+    for backend, share in SHARES.items():
+        (folder / backend).write_text(share + "\n")
+        sections[backend] = {
+            "volume_driver": DRIVER,
+            "volume_backend_name": backend,
+            "nfs_shares_config": folder / backend,
+            "nfs_mount_point_base": mounts,
+            "nfs_snapshot_support": "true",
+            "nas_secure_file_operations": "false",
+            "nas_secure_file_permissions": "false",
+        }
     (folder / "state").mkdir()
     programs.write(".cinder/cinder.conf", sections)

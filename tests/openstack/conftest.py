@@ -65,10 +65,10 @@ class Site:
             time.sleep(1)
 
     def wait_for_cinder(self) -> None:
-        """Until its volume service is up: before that nothing is made."""
+        """Until its back ends are up: before that nothing is made, or nothing brought from one to the other."""
         end = time.monotonic() + AGENTS_SECONDS
         admin = self.connect("admin", "admin")
-        while not any(each.binary == "cinder-volume" and each.state == "up" for each in admin.block_storage.services()):
+        while sum(each.binary == "cinder-volume" and each.state == "up" for each in admin.block_storage.services()) < len(cinder.SHARES):
             assert time.monotonic() < end, list(admin.block_storage.services())
             time.sleep(1)
 
@@ -105,7 +105,7 @@ def installed() -> None:
 def site(test_guest: Path, *kinds: str, **options: str) -> Iterator[Site]:
     """All of it running; nothing is left afterwards."""
     os.environ.setdefault("OS_CLIENT_CONFIG_FILE", os.devnull)
-    with cinder.share() as mounts, real_cloud(test_guest, "--no-first-guest") as (cloud, host):
+    with cinder.shares() as mounts, real_cloud(test_guest, "--no-first-guest") as (cloud, host):
         programs = Programs(cloud.state.parent / "services", host.address, host.inside)
         services = RealServices(programs, frozenset(kinds), cloud.url, mounts)
         made = Site(cloud, host, services)

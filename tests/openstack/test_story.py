@@ -1,8 +1,6 @@
 """The same story of a guest with each real service in place of ours, and with all of them."""
 
-import base64
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +8,14 @@ import pytest
 from openstack.connection import Connection
 
 from tests.openstack.conftest import Site, site
+from tests.openstack.guests import ACTIVE_SECONDS, WATCH, booted, said
 from tests.openstack.ports import change_hosts
 from tests.openstack.segments import goes_where_its_network_is
 from tests.openstack.signatures import only_signed_images_make_servers
-from tests.openstack.volumes import is_a_volume_service
+from tests.openstack.volumes import is_a_volume_service, is_brought_elsewhere, stays_where_it_is
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::Warning")]
-ACTIVE_SECONDS, BOOT_SECONDS = 240, 400
 GIB = 2**30
-WATCH = base64.b64encode(b"""#!/bin/sh
-echo watching
-while :; do
-    if [ -b /dev/vdb ]; then
-        if [ -z "$size" ]; then
-            found=$(head -c 15 /dev/vdb | tr -d '\\0')
-            echo "volume holds ${found:-nothing}"
-            echo "from the $(hostname)" > /dev/vdb
-            sync
-            echo "volume written"
-        fi
-        now=$(cat /sys/block/vdb/size 2>/dev/null) || continue # it goes just now
-        [ "$now" = "$size" ] || echo "volume has $now sectors"
-        size=$now
-    elif [ -n "$size" ]; then
-        size=
-        echo "volume gone"
-    fi
-    sleep 1
-done
-""").decode()
 CHOICES = [("identity",), ("image",), ("network",), ("volume",), ("identity", "image", "network", "volume")]
 
 
@@ -72,7 +49,7 @@ def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: 
             user.compute.wait_for_delete(server, interval=0.5, wait=ACTIVE_SECONDS)
         user.image.delete_image(copy.id, ignore_missing=False)
         if "volume" in kinds:
-            volumes_come_grow_and_go(user, image.id)
+            volumes_come_grow_and_go(place, user, image.id)
             is_a_volume_service(place, user)
         leaves_nothing(place, user)
 
@@ -96,7 +73,7 @@ def access_rules_hold(place: Site, user: Connection) -> None:
     user.identity.delete_application_credential(user.current_user_id, made)
 
 
-def volumes_come_grow_and_go(user: Connection, image: str) -> None:
+def volumes_come_grow_and_go(place: Site, user: Connection, image: str) -> None:
     volume = user.block_storage.create_volume(size=1, name="data")
     user.block_storage.wait_for_status(volume, "available", interval=0.5, wait=ACTIVE_SECONDS)
     writer = booted(user, "writer", image, config_drive=False, user_data=WATCH)
@@ -106,6 +83,9 @@ def volumes_come_grow_and_go(user: Connection, image: str) -> None:
     assert "USERDATA volume holds nothing" in said(user, writer, "USERDATA volume written")
     user.block_storage.extend_volume(volume, 2)
     said(user, writer, f"USERDATA volume has {2 * GIB // 512} sectors")
+    is_brought_elsewhere(place, volume.id)
+    user.block_storage.extend_volume(volume, 3)
+    said(user, writer, f"USERDATA volume has {3 * GIB // 512} sectors")
     user.compute.delete_volume_attachment(writer, volume.id)
     said(user, writer, "USERDATA volume gone")
     user.block_storage.wait_for_status(volume, "available", interval=0.5, wait=ACTIVE_SECONDS)
@@ -119,6 +99,9 @@ def volumes_come_grow_and_go(user: Connection, image: str) -> None:
     user.compute.reboot_server(reader, "HARD")
     user.compute.wait_for_server(reader, interval=0.5, wait=ACTIVE_SECONDS)
     assert "boots=2" in said(user, reader, "boots=2"), "it did not boot from the same volume"
+    user.compute.stop_server(reader)
+    user.compute.wait_for_server(reader, status="SHUTOFF", interval=0.5, wait=ACTIVE_SECONDS)
+    stays_where_it_is(place, volume.id)
 
     for server in (writer, reader):
         user.compute.delete_server(server)
@@ -128,24 +111,6 @@ def volumes_come_grow_and_go(user: Connection, image: str) -> None:
     user.block_storage.delete_volume(volume)
     for one in list(user.block_storage.volumes()):
         user.block_storage.wait_for_delete(one, interval=0.5, wait=ACTIVE_SECONDS)
-
-
-def booted(user: Connection, name: str, image: str, **fields: Any) -> Any:
-    flavor = user.compute.find_flavor("m1.nano")
-    fields = {"networks": "auto", "config_drive": True} | fields
-    server = user.compute.create_server(name=name, image_id=image, flavor_id=flavor.id, **fields)
-    return user.compute.wait_for_server(server, interval=0.5, wait=ACTIVE_SECONDS)
-
-
-def said(user: Connection, server: Any, words: str) -> str:
-    """The server's console once it has these words."""
-    end = time.monotonic() + BOOT_SECONDS
-    while True:
-        told = str(user.compute.get_server_console_output(server)["output"])
-        if words in told:
-            return told
-        assert time.monotonic() < end, told
-        time.sleep(1)
 
 
 def found_its_surroundings(user: Connection, server: Any, told: str) -> None:

@@ -6,6 +6,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -183,3 +184,56 @@ async def test_tokens_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatc
     assert known.of("req-1") == ""
     known.remember("req-3", "another")
     assert len(known._known) == 1
+
+
+class Migrating:
+    """It plays Cinder with a volume that it migrates, and what it is told at the end."""
+
+    def __init__(self, status: str | None) -> None:
+        self.status = status
+        self.told: list[dict[str, Any]] = []
+
+    async def show(self, _: web.Request) -> web.Response:
+        if self.status is None:
+            return web.json_response({"itemNotFound": {"code": 404, "message": "gone"}}, status=404)
+        return web.json_response({"volume": {"id": SERVER, "status": "retyping", "size": 1, "migration_status": self.status}})
+
+    async def act(self, request: web.Request) -> web.Response:
+        (told,) = (await request.json()).values()
+        self.told.append(told)
+        self.status = "error" if told["error"] else "success"
+        return web.json_response({"save_volume_id": SERVER})
+
+    async def ended(self, world: RealWorld, *, failed: bool) -> str:
+        app = web.Application()
+        app.router.add_get(f"/v3/volumes/{SERVER}", self.show)
+        app.router.add_post(f"/v3/volumes/{SERVER}/action", self.act)
+        async with TestServer(app) as server:
+            remote = RemoteVolumes(str(server.make_url("/v3")), Tokens(), world)
+            try:
+                return await remote.end_migration(PEOPLE["compute"], SERVER, UNKNOWN, failed=failed)
+            finally:
+                await remote.close()
+
+
+@pytest.mark.parametrize("failed", [True, False])
+async def test_cinder_hears_once_what_came_of_its_migration(world: RealWorld, failed: bool) -> None:
+    cinder = Migrating("migrating")
+    for _ in range(2):
+        assert await cinder.ended(world, failed=failed) == SERVER
+    assert cinder.told == [{"new_volume": UNKNOWN, "error": failed}]
+
+
+async def test_a_migration_that_cinder_gave_up_is_not_ended_again(world: RealWorld) -> None:
+    for status in ("error", None):
+        cinder = Migrating(status)
+        assert [await cinder.ended(world, failed=failed) for failed in (True, False)] == [SERVER, UNKNOWN]
+        assert cinder.told == []
+    with pytest.raises(Unavailable, match="still ending"):
+        await Migrating("completing").ended(world, failed=False)
+
+
+def test_a_volume_says_what_it_is_to_replace() -> None:
+    body = {"id": UNKNOWN, "status": "available", "size": 1}
+    shown = [volume_of(body | {"migration_status": status}) for status in (None, "migrating", f"target:{SERVER}")]
+    assert [(volume.migrating, volume.replaces) for volume in shown] == [(False, ""), (True, ""), (False, SERVER)]

@@ -150,16 +150,20 @@ async def _swap(request: Request, old_id: str, new_id: str) -> None:
     except NotFound as error:
         raise Invalid(error.message) from None
     device = _device(server, old_id)
-    if old.migrating:
-        raise Conflict(f"Volume {old.id} is being migrated by the volume service, which servers of this cloud take no part in; detach it.")
+    if new.replaces != (old.id if old.migrating else ""):
+        raise Conflict(f"The volume service is not migrating volume {old.id} to volume {new.id}.")
     if old.multiattach:
         raise Invalid(f"Volume {old.id} is attached to several servers; it cannot be swapped.")
     if new.size < old.size:
         raise Invalid(f"Invalid volume: New volume must be the same size or larger than the old one, which has {old.size} GiB.")
     check_attachable(request, new, server.uuid)
     await check_legal(request, "swap_volume")
+    both = {"old_volume_id": device["volume_id"], "new_volume_id": new.id, "new_size": new.size}
+    if old.migrating:  # its users are not to see it ``detaching``
+        await begin(request, "swap_volume", **both, migrates=True)
+        return
     async with _detaching(request, server, device):
-        await begin(request, "swap_volume", old_volume_id=device["volume_id"], new_volume_id=new.id, new_size=new.size)
+        await begin(request, "swap_volume", **both)
 
 
 def check_attachable(request: Request, volume: Volume, server_id: str) -> None:

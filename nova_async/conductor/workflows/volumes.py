@@ -119,24 +119,29 @@ async def free_volume(run: Run) -> None:
     await run.parts.volumes.free(run.ctx, run.results["find_volume"]["device"]["attachment_id"])
 
 
-# -- one for another
+# -- one for another, or (``migrates``) the same one elsewhere, which the volume service wants
 
 
 async def hold_new(run: Run) -> dict[str, Any]:
+    """What is migrated keeps its id: it is another attachment of the same volume to all but the volume service."""
     instance = await instance_of(run)
     old = _device(instance, run.input["old_volume_id"])
     if not instance.host:
         raise errors.Conflict("The server is on no host.")
-    await run.parts.volumes.begin_detaching(run.ctx, old["attachment_id"])
+    if not run.input.get("migrates"):
+        await run.parts.volumes.begin_detaching(run.ctx, old["attachment_id"])
     serial = old.get("serial") or old["volume_id"]  # which no running guest can be told anew
     facts = {"volume_id": run.input["new_volume_id"], "size": run.input["new_size"], "attachment_id": None, "serial": serial}
     new = await hold(run, old | facts, instance.host)
-    return {"old": old, "new": new}
+    return {"old": old, "new": new | {"volume_id": old["volume_id"]} if run.input.get("migrates") else new}
 
 
 async def keep_old(run: Run) -> None:
     """The undo: the new one is given back."""
     await give_back(run)
+    if run.input.get("migrates"):
+        await _end_migration(run, failed=True)
+        return
     old = next((d for d in held((await instance_of(run)).block_devices) if d["volume_id"] == run.input["old_volume_id"]), None)
     if old:
         await run.parts.volumes.complete(run.ctx, old["attachment_id"])
@@ -164,10 +169,20 @@ async def swapped(run: Run, conn: Connection) -> None:
     run.memo.clear()
 
 
-async def complete_new(run: Run) -> None:
+async def complete_new(run: Run) -> str:
+    """The id which the volume goes by from here on."""
     both = run.results["hold_new"]
     await run.parts.volumes.complete(run.ctx, both["new"]["attachment_id"])
     await run.parts.volumes.free(run.ctx, both["old"]["attachment_id"])
+    return await _end_migration(run, failed=False) if run.input.get("migrates") else str(both["new"]["volume_id"])
+
+
+async def named(run: Run, conn: Connection) -> None:
+    """The volume service may have given up a migration after all: then the server has another volume."""
+    instance = await _fresh(run, conn)
+    known = run.results["hold_new"]["new"] | {"volume_id": run.results["complete_new"]}
+    await server_volumes.set_devices(conn, run.subject_id, _swapped(instance, known))
+    run.memo.clear()
 
 
 # -- one that has grown
@@ -218,6 +233,11 @@ def _others(run: Run, instance: Instance) -> list[Device]:
     return [d for d in instance.block_devices if not device or d.get("id") != device["id"]]
 
 
+async def _end_migration(run: Run, *, failed: bool) -> str:
+    old, new = run.input["old_volume_id"], run.input["new_volume_id"]
+    return await run.parts.volumes.end_migration(run.ctx, old, new, failed=failed)
+
+
 def _swapped(instance: Instance, new: Device) -> list[Device]:
     """The same device, with another volume behind it."""
     facts = {name: new[name] for name in ("volume_id", "attachment_id", "size", "serial")}
@@ -252,7 +272,8 @@ DEFINITIONS = [
             step(hold_new, undo=keep_old, deadline=120),
             step(swap_guests, undo=swap_back, deadline=7200),
             step(swapped, deadline=120, in_transaction=True, point_of_no_return=True, joined=True),
-            step(complete_new, deadline=120),
+            step(complete_new, deadline=600),
+            step(named, deadline=120, in_transaction=True, joined=True),
         ),
         failed=note_fault,
     ),

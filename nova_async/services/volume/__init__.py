@@ -23,6 +23,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     encrypted: bool = False
     read_only: bool = False
     migrating: bool = False  # the volume service is bringing it to another of its back ends
+    replaces: str = ""  # the volume that is being brought to where this one is
     image_metadata: dict[str, str] = msgspec.field(default_factory=dict)
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     holders: dict[str, str | None] = msgspec.field(default_factory=dict)
@@ -152,6 +153,13 @@ class VolumeService(Protocol):
 
     async def free(self, ctx: Context, attachment_id: str) -> None:
         """The server has it no more, and no host reaches it. Safe to repeat."""
+        ...
+
+    async def end_migration(self, ctx: Context, volume_id: str, new_id: str, *, failed: bool) -> str:
+        """Say what came of a migration that the service began: whether the server has its bytes at ``new_id`` now. Safe to repeat.
+
+        Returns the id which what the server has goes by from then on.
+        """
         ...
 
     async def attachments(self, ctx: Context, instance_id: str) -> list[Attachment]:

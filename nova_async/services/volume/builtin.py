@@ -195,6 +195,10 @@ class BuiltinVolumes:
     async def free(self, ctx: Context, attachment_id: str) -> None:
         await self.holders.free(self._own(ctx), attachment_id)
 
+    async def end_migration(self, ctx: Context, volume_id: str, new_id: str, *, failed: bool) -> str:
+        """See ``VolumeService``: this service begins none, and what takes a volume's place is a volume of its own."""
+        return volume_id if failed else new_id
+
     async def attachments(self, ctx: Context, instance_id: str) -> list[Attachment]:
         found = await self.holders.listing(self._own(ctx), all_projects=True, servers=[instance_id])
         return [Attachment(id=row.id, volume_id=row.volume_id, instance_id=row.instance_id or "", status=row.status) for row in found]

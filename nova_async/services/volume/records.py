@@ -9,20 +9,22 @@ from nova_async.services.volume import Attachment, Snapshot, Volume
 
 KEY = "nova_async_key"  # in the metadata of what was made: the name under which it was asked for
 OF_ADMINISTRATORS = frozenset({KEY, "readonly", "attached_mode"})  # in metadata, and nothing of the owner's
+TARGET = "target:"  # in the migration_status of the volume that another is brought to
 Thing = dict[str, Any]
 R = TypeVar("R", Volume, Snapshot, Attachment)
 
 
 def volume_of(body: Thing, project_id: str = "") -> Volume:
     """``project_id``: whose it is where the answer does not say so."""
-    metadata = body.get("metadata") or {}
+    metadata, status = body.get("metadata") or {}, str(body.get("migration_status"))
     return _converted(
         Volume,
         body,
         project_id=body.get("os-vol-tenant-attr:tenant_id") or project_id,
         bootable=str(body.get("bootable")).lower() == "true",
         read_only=str(metadata.get("readonly")).lower() == "true",
-        migrating=body.get("migration_status") == "migrating",
+        migrating=status == "migrating",
+        replaces=status.removeprefix(TARGET) if status.startswith(TARGET) else "",
         image_metadata={name: str(value) for name, value in (body.get("volume_image_metadata") or {}).items()},
         metadata={name: value for name, value in metadata.items() if name not in OF_ADMINISTRATORS},
         holders={a["server_id"]: a.get("device") for a in body.get("attachments") or [] if a.get("server_id")},

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from nova_async.context import Context
-from nova_async.errors import Conflict, Forbidden, NotFound, Unauthorized
+from nova_async.errors import Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from nova_async.services import client
 from nova_async.services.callers import CallersTokens
 from nova_async.services.client import ServiceClient
@@ -157,6 +157,19 @@ class RemoteVolumes:
 
     async def free(self, ctx: Context, attachment_id: str) -> None:
         await self._held.free(attachment_id)
+
+    async def end_migration(self, ctx: Context, volume_id: str, new_id: str, *, failed: bool) -> str:
+        """See ``VolumeService``: Cinder gives the bytes at ``new_id`` the old id. Raises ``Unavailable`` while it does."""
+        volume = await self._known(ctx, volume_id)
+        match volume.get("migration_status") if volume else "error":
+            case "migrating":
+                body = {"os-migrate_volume_completion": {"new_volume": new_id, "error": failed}}
+                return str((await self._json("POST", f"/volumes/{volume_id}/action", json=body))["save_volume_id"])
+            case "completing":
+                raise Unavailable(f"The volume service is still ending the migration of volume {volume_id}.")
+            case "error" if not failed:  # it gave up, and the server has the bytes of another volume
+                return new_id
+        return volume_id
 
     async def attachments(self, ctx: Context, instance_id: str) -> list[Attachment]:
         return [attachment_of(body) for body in await self._held.of(instance_id)]

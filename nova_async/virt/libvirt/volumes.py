@@ -46,8 +46,8 @@ class Volumes(LibvirtBase):
             disk = xml.volume(await self._way_to(guest, new), guest, self._shape)
             if not await self._domain(server, lambda domain: domains.is_reached_so(domain, new, disk)):
                 await self._copy_over(server, old, disk, progress)
-            await self._define(guest, generation, self._disks.layout(guest))
             await self._let_go_of(server, old)
+            await self._define(guest, generation, self._disks.layout(guest))  # last: where both are one volume, its secrets are kept anew
 
     async def _copy_over(self, server: str, volume: VolumeSpec, disk: str, progress: Progress) -> None:
         """From a volume to ``disk``, which takes its place once it is the same."""

@@ -397,8 +397,9 @@ class App:
         return driver_for(config.compute.libvirt_uri)(config, self.world, ImagesForWorker(images, self.world), plugs, host, volumes, own)
 
     async def _remote_volumes(self, stack: AsyncExitStack) -> "VolumeFetcher | None":
-        from nova_async.app_services import VOLUME_TYPES, endpoint
+        from nova_async.app_services import KEY_MANAGER_TYPE, VOLUME_TYPES, endpoint
         from nova_async.services.identity.remote import TokenSource
+        from nova_async.services.key_manager import Barbican
         from nova_async.services.volume.remote import RemoteVolumes
 
         config = self.config
@@ -406,7 +407,11 @@ class App:
             return None
         tokens = TokenSource(config.identity, self.world)
         stack.push_async_callback(tokens.close)
-        volumes = RemoteVolumes(endpoint(config.volume.url, tokens, *VOLUME_TYPES), tokens, self.world)
+        barbican: Barbican | None = None
+        if config.services.key_manager == "barbican":
+            barbican = Barbican(endpoint(config.image.key_manager_url, tokens, KEY_MANAGER_TYPE), tokens, self.world)
+            stack.push_async_callback(barbican.close)
+        volumes = RemoteVolumes(endpoint(config.volume.url, tokens, *VOLUME_TYPES), tokens, self.world, barbican=barbican)
         stack.push_async_callback(volumes.close)
         return volumes
 

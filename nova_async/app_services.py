@@ -14,7 +14,8 @@ from nova_async.services.callers import CallersTokens
 from nova_async.services.identity.remote import RemoteTokens
 from nova_async.services.identity.remote import TokenSource as KeystoneSource
 from nova_async.services.image import ImageService
-from nova_async.services.image.certificates import Barbican, CertificateFolder, Certificates
+from nova_async.services.image.certificates import CertificateFolder, Certificates, KeptCertificates
+from nova_async.services.key_manager import Barbican
 from nova_async.services.network import NetworkService
 from nova_async.services.volume import VolumeService
 from nova_async.services.web import Identity
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from nova_async.services.image.builtin import BuiltinImages
     from nova_async.services.network.builtin import BuiltinNetworks
     from nova_async.services.volume.builtin import BuiltinVolumes
-    from nova_async.services.volume.remote import TokenSource
+    from nova_async.services.volume.remote_keys import TokenSource
 
 VOLUME_TYPES = ("block-storage", "volumev3")  # in a catalog
+KEY_MANAGER_TYPE = "key-manager"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,10 +87,12 @@ async def open_services(
 
     callers: CallersTokens | None = None
     certificates: Certificates = CertificateFolder(config)
+    barbican: Barbican | None = None
     if config.services.key_manager == "barbican":
         callers = CallersTokens(world)
-        certificates = barbican = Barbican(endpoint(config.image.key_manager_url, keystone, "key-manager"), own, callers, world)
+        barbican = Barbican(endpoint(config.image.key_manager_url, keystone, KEY_MANAGER_TYPE), own, world)
         stack.push_async_callback(barbican.close)
+        certificates = KeptCertificates(barbican, callers)
 
     images: ImageService
     builtin_images = None
@@ -113,7 +117,7 @@ async def open_services(
     builtin_volumes = None
     if config.services.volume == "cinder":
         callers = callers or CallersTokens(world)
-        volumes = cinder = RemoteVolumes(endpoint(config.volume.url, keystone, *VOLUME_TYPES), own, world, callers)
+        volumes = cinder = RemoteVolumes(endpoint(config.volume.url, keystone, *VOLUME_TYPES), own, world, callers, barbican)
         stack.push_async_callback(cinder.close)
     else:
         volumes = builtin_volumes = await BuiltinVolumes.open(database, config, world, images, authority, certificates)

@@ -9,7 +9,8 @@ from nova_async.context import Context
 from nova_async.errors import Invalid, Unavailable
 from nova_async.services.callers import CallersTokens
 from nova_async.services.image import signatures
-from nova_async.services.image.certificates import Barbican
+from nova_async.services.image.certificates import KeptCertificates
+from nova_async.services.key_manager import Barbican
 from nova_async.world import RealWorld, SimulatedWorld
 
 from .conftest import OCTETS, QCOW2, Client, Service
@@ -109,10 +110,10 @@ class OurToken:
 
 
 @asynccontextmanager
-async def barbican(manager: KeyManager, callers: CallersTokens) -> AsyncIterator[Barbican]:
+async def barbican(manager: KeyManager, callers: CallersTokens) -> AsyncIterator[KeptCertificates]:
     async with manager.serving() as url:
-        made = Barbican(f"{url}/v1", OurToken(), callers, RealWorld())
-        yield made
+        made = Barbican(f"{url}/v1", OurToken(), RealWorld())
+        yield KeptCertificates(made, callers)
         await made.close()
 
 
@@ -146,7 +147,7 @@ async def test_a_key_manager_that_is_away_is_not_taken_for_one_without_the_certi
         async def sleep(self, seconds: float) -> None:
             self.advance(seconds)
 
-    away = Barbican("http://127.0.0.1:1", OurToken(), CallersTokens(RealWorld()), Patient())
+    away = Barbican("http://127.0.0.1:1", OurToken(), Patient())
     with pytest.raises(Unavailable, match="The key manager service does not answer"):
-        await away.get(Context(request_id=""), Signer("signer").id)
+        await KeptCertificates(away, CallersTokens(RealWorld())).get(Context(request_id=""), Signer("signer").id)
     await away.close()

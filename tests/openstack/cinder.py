@@ -85,5 +85,8 @@ def configuration(services: "RealServices", mounts: Path, transport: str) -> Non
             "nas_secure_file_operations": "false",
             "nas_secure_file_permissions": "false",
         }
+    if "key_manager" in services.kinds:
+        sections["key_manager"] = {"backend": "barbican"}
+        sections["barbican"] = {"auth_endpoint": services.auth_url, "barbican_endpoint": services.url("key_manager")}
     (folder / "state").mkdir()
     programs.write(".cinder/cinder.conf", sections)

@@ -8,6 +8,7 @@ import pytest
 from openstack.connection import Connection
 
 from tests.openstack.conftest import Site, site
+from tests.openstack.encrypted import encrypted_volumes_are_opened
 from tests.openstack.guests import ACTIVE_SECONDS, WATCH, booted, said
 from tests.openstack.ports import change_hosts
 from tests.openstack.segments import goes_where_its_network_is
@@ -58,6 +59,14 @@ def test_only_signed_images_make_servers(installed: None, real_guests_can_run: N
     with site(test_guest, "identity", "image", "key_manager", NOVA_ASYNC_IMAGE_VERIFY_SIGNATURES="true") as place:
         only_signed_images_make_servers(place.connect(), test_guest / "test.qcow2")
         leaves_nothing(place, place.connect())
+
+
+def test_a_guest_has_encrypted_volumes(installed: None, real_guests_can_run: None, test_guest: Path) -> None:
+    with site(test_guest, "identity", "volume", "key_manager") as place:
+        user = place.connect()
+        image = user.image.create_image("guest", filename=str(test_guest / "test.qcow2"), disk_format="qcow2", container_format="bare")
+        encrypted_volumes_are_opened(place, user, image.id)
+        leaves_nothing(place, user)
 
 
 def access_rules_hold(place: Site, user: Connection) -> None:

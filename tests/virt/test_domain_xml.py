@@ -120,7 +120,6 @@ def test_ways_to_volumes() -> None:
     assert {limit.tag: limit.text for limit in limited.iterfind("iotune/*")} == {"read_bytes_sec": "1000", "write_iops_sec_max": "5"}
     for refused in (
         way("fibre_channel"),
-        way("rbd", name="pool/v", hosts=[], ports=[], encrypted=True),
         way("iscsi", **TARGET, auth_method="Kerberos"),
         way("file", auth_enabled=True),
         way(qos_specs={"total_iops_sec": "many"}),
@@ -129,14 +128,23 @@ def test_ways_to_volumes() -> None:
             xml.volume(refused, guest, QEMU)
 
 
-@pytest.mark.parametrize(("kind", "data"), [("file", {}), ("nbd", {"name": "v", "socket": "/s"}), ("iscsi", TARGET)])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("file", {}),
+        ("file", {"format": "qcow2"}),
+        ("nbd", {"name": "v", "socket": "/s"}),
+        ("iscsi", TARGET),
+        ("rbd", {"name": "p/v", "hosts": [], "ports": []}),
+    ],
+)
 def test_an_encrypted_volume_is_never_shown_to_a_guest_as_it_lies(kind: str, data: dict[str, Any]) -> None:
     """SEC-036: every description of it, with the domain or plugged later, has QEMU open it; without a key there is none."""
     known = way(kind, volume={"volume_id": VOLUME}, encrypted=True, **data)
     guest = spec(volumes=(known.volume,))
     for text in (xml.volume(known, guest, QEMU), xml.domain(guest, 1, disks.layout(FOLDER, guest), QEMU, (known,))):
         found = [source for source in Tree.fromstring(text).iter("source") if source.get("file") or source.get("protocol")]
-        (source,) = [s for s in found if s.get("protocol") in ("nbd", "iscsi") or str(s.get("file")).startswith("/volumes")]
+        (source,) = [s for s in found if s.get("protocol") or str(s.get("file")).startswith("/volumes")]
         assert [e.get("format") for e in source.iterfind("encryption")] == ["luks"]
     with (
         contextlib.closing(libvirt.open("test:///default")) as connection,

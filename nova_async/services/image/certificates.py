@@ -1,7 +1,6 @@
 """Where the certificates of those who sign images come from: a folder of the operator's, or a key manager (Barbican)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +10,8 @@ from nova_async import errors
 from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.services.callers import CallersTokens
-from nova_async.services.client import ServiceClient, TokenSource
 from nova_async.services.image import rules, signatures
-from nova_async.world import World
+from nova_async.services.key_manager import Barbican
 
 MOST_BYTES = 65_536  # of one certificate
 
@@ -44,22 +42,16 @@ class CertificateFolder:
         return _certificate(certificate_id, data)
 
 
-class Barbican:
+class KeptCertificates:
     """Secrets of a Barbican, read with the caller's token; with ours where it is not known any more."""
 
-    def __init__(self, url: str | Callable[[], Awaitable[str]], own: TokenSource, callers: CallersTokens, world: World) -> None:
-        base = url.rstrip("/").removesuffix("/v1") if isinstance(url, str) else url
-        self._client, self._callers = ServiceClient("key manager", base, world, own), callers
-
-    async def close(self) -> None:
-        await self._client.close()
+    def __init__(self, barbican: Barbican, callers: CallersTokens) -> None:
+        self._barbican, self._callers = barbican, callers
 
     async def get(self, ctx: Context, certificate_id: str) -> x509.Certificate:
         """See ``Certificates.get``."""
-        path, caller = f"/v1/secrets/{_checked(certificate_id)}/payload", self._callers.of(ctx.request_id)
         try:
-            async with self._client.asked("GET", path, headers={"Accept": "application/octet-stream"}, caller=caller) as response:
-                data = await self._client.body(response)
+            data = await self._barbican.payload(_checked(certificate_id), self._callers.of(ctx.request_id))
         except (errors.NotFound, errors.Forbidden, errors.Unauthorized) as error:
             raise errors.Invalid(
                 f"The key manager has no certificate {certificate_id} that the caller may use.", detail=errors.plain(error)

@@ -1,6 +1,6 @@
 """What Cinder's JSON says, as our records. Each raises ``Unavailable`` where it is none."""
 
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -9,9 +9,16 @@ from nova_async.services.volume import Attachment, Snapshot, Volume
 
 KEY = "nova_async_key"  # in the metadata of what was made: the name under which it was asked for
 OF_ADMINISTRATORS = frozenset({KEY, "readonly", "attached_mode"})  # in metadata, and nothing of the owner's
+LUKS = frozenset({"luks", "LuksEncryptor", "nova.volume.encryptors.luks.LuksEncryptor", "os_brick.encryptors.luks.LuksEncryptor"})
 TARGET = "target:"  # in the migration_status of the volume that another is brought to
 Thing = dict[str, Any]
 R = TypeVar("R", Volume, Snapshot, Attachment)
+
+
+class Ask(Protocol):
+    async def __call__(self, method: str, path: str, **options: Any) -> Thing:
+        """The JSON of the volume service's answer."""
+        ...
 
 
 def volume_of(body: Thing, project_id: str = "") -> Volume:

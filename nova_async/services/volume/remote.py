@@ -8,43 +8,46 @@ gets for the caller's project. What is made carries the key that it was asked fo
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from nova_async.context import Context
-from nova_async.errors import Conflict, Forbidden, NotFound, Unauthorized, Unavailable
-from nova_async.services import client
+from nova_async.errors import Conflict, Forbidden, NotFound, Unauthorized, Unavailable, Unsupported
 from nova_async.services.callers import CallersTokens
 from nova_async.services.client import ServiceClient
+from nova_async.services.key_manager import Barbican
 from nova_async.services.volume import Attachment, Snapshot, Volume, Wanted
 from nova_async.services.volume.records import KEY, Thing, attachment_of, connection_of, project_of_snapshot, snapshot_of, volume_of
 from nova_async.services.volume.remote_attachments import RemoteAttachments
+from nova_async.services.volume.remote_keys import RemoteKeys, TokenSource
 from nova_async.world import World
 
 NAMES = uuid.UUID("5b2d9a44-6a5c-5f0c-9c1b-2f7a1f0b6f1e")  # namespace of the names that keys give
 UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 VERSION = {"OpenStack-API-Version": "volume 3.44"}  # since when attachments are completed
 REIMAGE = {"OpenStack-API-Version": "volume 3.68"}
+# Kinds whose encrypted volumes Cinder formats when it makes them. Its API says raw of those on NFS until they have a snapshot.
+ENCRYPTED: dict[str, Thing] = {"nfs": {"format": "qcow2"}, "rbd": {}, "file": {}}
 ALL = "1"
 PAGE, MAX_PAGES = 1000, 20  # things of one question; questions of one answer
-
-
-class TokenSource(client.TokenSource, Protocol):
-    async def token_for(self, project_id: str) -> str:
-        """A token of our own for another project. Raises ``Unauthorized`` where our user has no role there, ``Unavailable``."""
-        ...
 
 
 class RemoteVolumes:
     """Implements ``VolumeService``. ``url`` is the endpoint, with or without ``/v3`` and a project, or how to find it."""
 
     def __init__(
-        self, url: str | Callable[[], Awaitable[str]], tokens: TokenSource, world: World, callers: CallersTokens | None = None
+        self,
+        url: str | Callable[[], Awaitable[str]],
+        tokens: TokenSource,
+        world: World,
+        callers: CallersTokens | None = None,
+        barbican: Barbican | None = None,
     ) -> None:
         self._client = ServiceClient("volume", root(url) if isinstance(url, str) else _found(url), world, tokens, as_service=True)
         self._tokens, self._callers = tokens, callers
         self._held = RemoteAttachments(self._json)
+        self._keys = RemoteKeys(self._json, tokens, barbican)
 
     async def close(self) -> None:
         await self._client.close()
@@ -175,10 +178,15 @@ class RemoteVolumes:
         return [attachment_of(body) for body in await self._held.of(instance_id)]
 
     async def connection(self, attachment_id: str) -> dict[str, Any]:
-        """Raises ``Conflict`` too, where no host was let to the volume."""
-        told = connection_of(await self._held.get(attachment_id))
+        """Raises ``Conflict`` too, where no host was let to the volume, and as ``RemoteKeys.passphrase`` of one that is encrypted."""
+        one = await self._held.get(attachment_id)
+        told = connection_of(one)
         if not told["driver_volume_type"]:
             raise Conflict(f"The volume service lets no host to the volume of attachment {attachment_id}.")
+        if told["data"].get("encrypted") and not told["data"].get("passphrase"):
+            if (kind := told["driver_volume_type"]) not in ENCRYPTED:
+                raise Unsupported(f"Hosts of this cloud cannot format encrypted volumes of the kind {kind}, which Cinder leaves to them.")
+            told["data"] |= ENCRYPTED[kind] | {"passphrase": await self._keys.passphrase(one["volume_id"])}
         return told
 
     # How it is asked

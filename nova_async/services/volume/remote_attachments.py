@@ -4,18 +4,12 @@ An attachment is of one host for as long as it lives. A server that moves has a 
 first is freed. Cinder does not tell the host of an attachment before that is complete: what may be for another host is made anew.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 from nova_async.errors import Invalid, NotFound
-from nova_async.services.volume.records import Thing, connection_of
+from nova_async.services.volume.records import Ask, Thing, connection_of
 
 HAD = ("attached", "detaching")
-
-
-class Ask(Protocol):
-    async def __call__(self, method: str, path: str, **options: Any) -> Thing:
-        """The JSON of the volume service's answer."""
-        ...
 
 
 class RemoteAttachments:

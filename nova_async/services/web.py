@@ -121,6 +121,8 @@ def edge(
                     response.headers["Retry-After"] = str(error.retry_after)
             except web.HTTPException as error:
                 response = json_response(form(error.status, error.reason), error.status)
+                if "Allow" in error.headers:
+                    response.headers["Allow"] = error.headers["Allow"]
             except web.RequestPayloadError:
                 response = json_response(form(400, errors.Unreadable.default), 400)
             except Exception as error:

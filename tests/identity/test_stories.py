@@ -315,7 +315,7 @@ async def test_several_processes_bootstrap_at_once(database: Database, config: C
     assert kept.stat().st_mode & 0o777 == 0o600
     async with database.connection() as conn:
         assert await conn.fetchval("SELECT count(*) FROM identity_users") == 3
-        assert await conn.fetchval("SELECT count(*) FROM identity_endpoints") == 18
+        assert await conn.fetchval("SELECT count(*) FROM identity_endpoints") == 21
         assert await conn.fetchval("SELECT count(*) FROM identity_keys") == 1
 
 

@@ -100,6 +100,8 @@ async def test_a_reader_changes_nothing(service: Service, anna: Client) -> None:
 
 
 WRONG_RECORDS: list[tuple[Any, int]] = [
+    ({"owner": []}, 400),
+    ({"owner": 0}, 400),
     ({"name": 7}, 400),
     ({"name": "x" * 256}, 400),
     ({"disk_format": "qed"}, 400),

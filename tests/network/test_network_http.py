@@ -701,3 +701,13 @@ async def test_what_the_service_does_not_have_is_refused_without_an_error_in_the
 
     assert (status, 'services.network = "neutron"' in body["NeutronError"]["message"]) == (501, True)
     assert "request.failed" not in capsys.readouterr().out
+
+
+async def test_the_versions_are_where_the_catalog_says_too(api: Api) -> None:
+    assert await api("", "GET", "") == await api("", "GET", "/")
+    assert (await api("", "GET", ""))[0] == 200
+
+
+async def test_a_method_that_there_is_not_is_refused_with_those_that_there_are(api: Api) -> None:
+    async with api.session.delete(f"{api.url}/v2.0/networks", headers={"X-Auth-Token": "alice"}) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD,POST")

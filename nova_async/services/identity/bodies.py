@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, structs, to_builtins
 
 from nova_async.errors import Invalid
 
@@ -19,7 +19,22 @@ Tags = Annotated[list[Tag], Meta(max_length=80)]
 Url = Annotated[str, Meta(min_length=1, max_length=225, pattern=r"^[a-zA-Z0-9+.-]+:.+")]
 Amount = Annotated[int, Meta(ge=-1, le=0x7FFF_FFFF)]  # -1: without end
 Note = Annotated[str, Meta(max_length=255)]
-Options = dict[str, Any]
+
+
+class ResourceOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    immutable: bool | UnsetType | None = UNSET
+
+
+class UserOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Kept for others to read; ``lock_password`` alone means something here."""
+
+    ignore_change_password_upon_first_use: bool | UnsetType | None = UNSET
+    ignore_lockout_failure_attempts: bool | UnsetType | None = UNSET
+    ignore_password_expiry: bool | UnsetType | None = UNSET
+    ignore_user_inactivity: bool | UnsetType | None = UNSET
+    lock_password: bool | UnsetType | None = UNSET
+    multi_factor_auth_enabled: bool | UnsetType | None = UNSET
+    multi_factor_auth_rules: list[list[str]] | UnsetType | None = UNSET
 
 
 class ProjectBody(Struct, kw_only=True):
@@ -30,7 +45,7 @@ class ProjectBody(Struct, kw_only=True):
     enabled: bool | UnsetType = UNSET
     is_domain: bool | UnsetType = UNSET
     tags: Tags | UnsetType = UNSET
-    options: Options | UnsetType = UNSET
+    options: ResourceOptions | UnsetType = UNSET
 
 
 class DomainBody(Struct, kw_only=True):
@@ -38,7 +53,7 @@ class DomainBody(Struct, kw_only=True):
     description: Text | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     tags: Tags | UnsetType = UNSET
-    options: Options | UnsetType = UNSET
+    options: ResourceOptions | UnsetType = UNSET
 
 
 class UserBody(Struct, kw_only=True):
@@ -47,7 +62,7 @@ class UserBody(Struct, kw_only=True):
     password: Password | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     default_project_id: Id | UnsetType | None = UNSET
-    options: Options | UnsetType = UNSET
+    options: UserOptions | UnsetType = UNSET
 
 
 class PasswordBody(Struct, kw_only=True):
@@ -65,7 +80,7 @@ class RoleBody(Struct, kw_only=True):
     name: Long | UnsetType = UNSET
     domain_id: Id | UnsetType | None = UNSET
     description: Text | UnsetType | None = UNSET
-    options: Options | UnsetType = UNSET
+    options: ResourceOptions | UnsetType = UNSET
 
 
 class RegionBody(Struct, kw_only=True):
@@ -198,10 +213,12 @@ def complete(body: Struct) -> None:
 
 
 def said(body: Struct, *names: str) -> dict[str, Any]:
-    """The fields among ``names`` that the body speaks of; an empty description for none."""
+    """The fields among ``names`` that the body speaks of; an empty description for none, and options as a plain object."""
     values = {n: getattr(body, n) for n in names if getattr(body, n) is not UNSET}
     if "description" in values and values["description"] is None:
         values["description"] = ""
+    if "options" in values:
+        values["options"] = to_builtins(values["options"])
     return values
 
 

@@ -134,7 +134,7 @@ async def _users(conn: Connection, world: World, hashes: dict[str, str]) -> set[
 async def _roles(conn: Connection, world: World) -> None:
     for name in ROLES:
         if not await db.role_list(conn, name, None, db.Page()):
-            await db.role_insert(conn, db.Role(id=_id(world), name=name))
+            await db.role_insert(conn, db.Role(id=_id(world), name=name, options={"immutable": True}))
     ids = {r.name: r.id for r in await db.roles_named(conn, ROLES)}
     for prior, implied in IMPLIED:
         await db.implied_insert(conn, ids[prior], ids[implied])

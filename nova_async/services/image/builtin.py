@@ -70,7 +70,8 @@ class BuiltinImages:
         image_id = fields.pop("id", None) or self._world.uuid()
         if not isinstance(image_id, str) or not rules.UUID.fullmatch(image_id):
             raise Invalid("Invalid image id: a UUID is expected.")
-        fields["owner"] = fields.get("owner") or ctx.project_id
+        if fields.get("owner") in (None, ""):
+            fields["owner"] = ctx.project_id
         editable = Editable(name=name, disk_format=disk_format, properties=properties, **fields)
         rules.check_fields(ctx, editable)
         async with self._db.transaction() as conn:

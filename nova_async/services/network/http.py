@@ -91,11 +91,12 @@ Call = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config: Config) -> web.Application:
     """The application; the caller mounts it with ``add_subapp("/network", ...)``."""
     api = Api(networks, config)
-    guard = edge(world, tokens, _fault, lambda request: request.match_info.route.name == OPEN)
+    guard = edge(world, tokens, _fault, lambda request: (request.match_info.route.name or "").startswith(OPEN))
     app = web.Application(middlewares=[guard, _writers_only, _over_quota], client_max_size=config.api.max_body_bytes)
     app.add_routes(
         [
-            web.get("/", api.versions, name=OPEN),
+            web.get("", api.versions, name=OPEN),
+            web.get("/", api.versions, name=OPEN + "-root"),
             web.get("/v2.0", api.resources),
             web.get("/v2.0/", api.resources),
             web.get("/v2.0/extensions", api.extensions),

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from nova_async.db import Connection, identity_catalog
 from nova_async.db import identity as db
-from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.errors import Forbidden, Invalid
 from nova_async.services.identity import bodies, views
 from nova_async.services.identity.call import Call, could_not_find, empty
 
@@ -19,8 +19,6 @@ async def create_region(call: Call) -> web.Response:
         raise Invalid("Invalid input: the region's id in the body differs from that in the path.")
     region = identity_catalog.Region(id=region_id, extra=extra, **bodies.said(body, "description", "parent_region_id"))
     async with call.identity.database.transaction() as conn:
-        if await identity_catalog.region_show(conn, region.id):
-            raise Conflict("Conflict occurred attempting to store region - it already exists.")
         await _existing_region(conn, region.parent_region_id)
         await identity_catalog.region_insert(conn, region)
     return call.one("region", views.region(call.base, region), 201)

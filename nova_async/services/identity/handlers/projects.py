@@ -7,8 +7,8 @@ from aiohttp import web
 
 from nova_async.db import Connection
 from nova_async.db import identity as db
-from nova_async.errors import Conflict, Forbidden, Invalid
-from nova_async.services.identity import bodies, views
+from nova_async.errors import Forbidden, Invalid
+from nova_async.services.identity import bodies, options, views
 from nova_async.services.identity.builtin import Change
 from nova_async.services.identity.call import Call, could_not_find, empty
 from nova_async.services.web import json_response
@@ -24,7 +24,7 @@ MAX_TAGS = 80
 async def create(call: Call) -> web.Response:
     body, extra = await call.inner("project", bodies.ProjectBody)
     bodies.complete(body)
-    fields = bodies.said(body, "name", "description", "enabled", "tags", "options")
+    fields = _new_fields(body)
     async with call.identity.database.transaction() as conn:
         place = {"is_domain": True} if body.is_domain is True else await _place(conn, call, body)
         project = db.Project(id=call.new_id(), extra=extra, **place, **fields)
@@ -84,11 +84,9 @@ async def create_domain(call: Call) -> web.Response:
     explicit = extra.pop("explicit_domain_id", None)
     if explicit is not None and (not isinstance(explicit, str) or not explicit.isalnum() or len(explicit) != 32):
         raise Invalid("Invalid input: 'explicit_domain_id' must be 32 hexadecimal digits.")
-    fields = bodies.said(body, "name", "description", "enabled", "tags", "options")
+    fields = _new_fields(body)
     domain = db.Project(id=explicit or call.new_id(), is_domain=True, extra=extra, **fields)
     async with call.identity.database.transaction() as conn:
-        if explicit and await db.project_show(conn, explicit):
-            raise Conflict("Conflict occurred attempting to store domain - it already exists.")
         await db.project_insert(conn, domain)
     return call.one("domain", views.domain(call.base, domain), 201)
 
@@ -174,6 +172,7 @@ async def clear_tags(call: Call) -> web.Response:
 async def _retag(call: Call, change: Any) -> db.Project:
     async with call.identity.database.transaction() as conn:
         project = await _locked(conn, call.id("project_id"), "project")
+        options.require_mutable("project", project.id, project.options, {"tags": None})
         wanted = sorted(set(change(project.tags)))
         if len(wanted) > MAX_TAGS:
             raise Invalid(f"Invalid input: a project has at most {MAX_TAGS} tags.")
@@ -188,6 +187,11 @@ def _tags(call: Call, project: db.Project) -> web.Response:
 
 
 # What both kinds share
+
+
+def _new_fields(body: bodies.ProjectBody | bodies.DomainBody) -> dict[str, Any]:
+    fields = bodies.said(body, "name", "description", "enabled", "tags", "options")
+    return fields | {"options": options.merged({}, fields.get("options", {}))}
 
 
 async def _visible(conn: Connection, call: Call, project_id: str) -> db.Project:
@@ -240,7 +244,9 @@ async def existing_domain(conn: Connection, domain_id: str) -> None:
 
 
 async def _update(change: Change, old: db.Project, fields: dict[str, Any], extra: dict[str, Any]) -> db.Project:
-    new = msgspec.structs.replace(old, extra={**old.extra, **extra}, **fields)
+    options.require_mutable("domain" if old.is_domain else "project", old.id, old.options, {**fields, **extra})
+    merged = options.merged(old.options, fields.pop("options", {}))
+    new = msgspec.structs.replace(old, extra={**old.extra, **extra}, options=merged, **fields)
     if old.id == DEFAULT_DOMAIN and not new.enabled:
         raise Forbidden("The default domain cannot be disabled: nobody could log in any more.")
     await db.project_update(change.conn, new)
@@ -255,6 +261,7 @@ async def _delete(call: Call, id_: str, what: str) -> None:
         found = await _locked(change.conn, id_, what)
         if found.is_domain and (found.enabled or found.id == DEFAULT_DOMAIN):
             raise Forbidden("Cannot delete a domain that is enabled, please disable it first.")
+        options.require_mutable(what, found.id, found.options)
         await db.project_delete(change.conn, id_)
         await change.revoke(f"project:{id_}")
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from nova_async.db import Connection
 from nova_async.db import identity as db
 from nova_async.errors import Forbidden, Invalid
-from nova_async.services.identity import bodies, views
+from nova_async.services.identity import bodies, options, views
 from nova_async.services.identity.builtin import Change
 from nova_async.services.identity.call import MAX_LIST, Call, could_not_find, empty
 from nova_async.services.identity.handlers.projects import existing_domain
@@ -18,7 +18,8 @@ from nova_async.services.web import json_response
 async def create(call: Call) -> web.Response:
     body, extra = await call.inner("role", bodies.RoleBody)
     bodies.complete(body)
-    role = db.Role(id=call.new_id(), extra=extra, **bodies.said(body, "name", "domain_id", "description", "options"))
+    fields = bodies.said(body, "name", "domain_id", "description", "options")
+    role = db.Role(id=call.new_id(), extra=extra, **fields | {"options": options.merged({}, fields.get("options", {}))})
     async with call.identity.database.transaction() as conn:
         if role.domain_id is not None:
             await existing_domain(conn, role.domain_id)
@@ -46,7 +47,10 @@ async def update(call: Call) -> web.Response:
         old = await _role(change.conn, call.id("role_id"))
         if body.domain_id is not msgspec.UNSET and body.domain_id != old.domain_id:
             raise Invalid("Invalid input: 'domain_id' cannot be changed.")
-        new = msgspec.structs.replace(old, extra={**old.extra, **extra}, **bodies.said(body, "name", "description", "options"))
+        fields = bodies.said(body, "name", "description", "options")
+        options.require_mutable("role", old.id, old.options, {**fields, **extra})
+        merged = options.merged(old.options, fields.pop("options", {}))
+        new = msgspec.structs.replace(old, extra={**old.extra, **extra}, options=merged, **fields)
         await db.role_update(change.conn, new)
         if new.name != old.name:
             await _revoke_holders(change, new.id)
@@ -57,6 +61,7 @@ async def delete(call: Call) -> web.Response:
     async with call.identity.change() as change:
         await change.freeze()
         role = await _role(change.conn, call.id("role_id"))
+        options.require_mutable("role", role.id, role.options)
         await _revoke_holders(change, role.id)
         await db.role_delete(change.conn, role.id)
     return empty()

@@ -6,7 +6,7 @@ from aiohttp import web
 from nova_async.db import Connection
 from nova_async.db import identity as db
 from nova_async.errors import Invalid, Unauthorized
-from nova_async.services.identity import bodies, views
+from nova_async.services.identity import bodies, options, views
 from nova_async.services.identity.call import Call, could_not_find, empty
 from nova_async.services.identity.handlers.projects import default_domain, existing_domain
 
@@ -16,6 +16,7 @@ async def create(call: Call) -> web.Response:
     bodies.complete(body)
     hashed = await call.identity.passwords.hash(body.password) if isinstance(body.password, str) else None
     fields = bodies.said(body, "name", "enabled", "default_project_id", "options")
+    fields["options"] = options.merged({}, fields.get("options", {}))
     user = db.User(id=call.new_id(), domain_id=body.domain_id or default_domain(call), password_hash=hashed, extra=extra, **fields)
     async with call.identity.database.transaction() as conn:
         await existing_domain(conn, user.domain_id)
@@ -47,7 +48,8 @@ async def update(call: Call) -> web.Response:
         old = await _locked(change.conn, call.id("user_id"))
         if body.domain_id is not msgspec.UNSET and body.domain_id != old.domain_id:
             raise Invalid("Invalid input: 'domain_id' cannot be changed.")
-        new = msgspec.structs.replace(old, extra={**old.extra, **extra}, **fields)
+        merged = options.merged(old.options, fields.pop("options", {}))
+        new = msgspec.structs.replace(old, extra={**old.extra, **extra}, options=merged, **fields)
         await db.user_update(change.conn, new)
         if (old.enabled and not new.enabled) or old.password_hash != new.password_hash:
             await change.revoke(f"user:{new.id}")
@@ -80,6 +82,8 @@ async def change_password(call: Call) -> web.Response:
         now = await _locked(change.conn, user_id)
         if now.password_hash != user.password_hash:
             raise Unauthorized()
+        if now.options.get("lock_password"):
+            raise Invalid("You cannot change your password: it is locked. An administrator can.")
         await db.user_update(change.conn, msgspec.structs.replace(now, password_hash=hashed))
         await change.revoke(f"user:{user_id}")
     return empty()

@@ -26,6 +26,9 @@ HORIZON_PACKAGES := chromium nodejs npm
 CASES ?= 20000
 SEED ?= 1
 
+# make test-ceph: a small Ceph.
+CEPH_PACKAGES := ceph-mon ceph-osd ceph-mgr ceph-common
+
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
 HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools dnsmasq-base nftables iproute2 genisoimage \
 	mtools dosfstools openssh-client curl
@@ -40,7 +43,7 @@ BROWSER := .browser
 # NodeSource's nodejs brings npm along and conflicts with Debian's.
 BROWSER_PACKAGES := chromium nodejs fonts-dejavu-core $(if $(shell command -v npm),,npm)
 
-.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon test-cloud-init fuzz check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon test-ceph test-cloud-init fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
@@ -52,6 +55,7 @@ help:
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
 	@echo 'make test-horizon   the panels of OpenStack'"'"'s dashboard against a cloud of its own, seen in a browser'
+	@echo 'make test-ceph      volumes on a real Ceph RBD, and guests that have them (root); installs Debian'"'"'s Ceph'
 	@echo 'make test-cloud-init a whole Debian with cloud-init, told by metadata service and config drive (root); builds the image once'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'
@@ -155,6 +159,10 @@ $(HORIZON)/.installed: tests/openstack/horizon/requirements.txt
 	PIP_CONSTRAINT=$(HORIZON)/build.txt $(HORIZON)/bin/python -m pip install -q -r tests/openstack/horizon/requirements.txt
 	cd $(HORIZON) && npm install --silent --no-save --prefix . playwright-core@1.65.1
 	@touch $@
+
+test-ceph: PACKAGES += $(CEPH_PACKAGES)
+test-ceph: install
+	$(PY) -m pytest -v -m ceph tests/volume tests/e2e
 
 # Minutes to build the image, and a quarter of an hour to boot where processors are emulated.
 test-cloud-init: install

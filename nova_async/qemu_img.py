@@ -15,6 +15,7 @@ CHANGE_SECONDS = 120.0
 LUKS_MILLISECONDS = 100  # of making a key of a passphrase hard to guess: ours are 256 bits of chance
 LUKS_TRIES = 20
 UNMEASURED = "Unable to get accurate CPU usage"  # QEMU, where the kernel counted no time for its first trial: the next may be counted
+NETWORK_BYTES = 4 * 2**30  # address space: with the threads of a client of Ceph's
 CONVERT_BYTES = 2 * 2**30  # address space: 64 threads with stacks of 8 MiB, and their buffers
 
 
@@ -89,6 +90,35 @@ async def convert_into_luks(source: Path, source_format: str, target: Path, luks
     words = ("convert", *SECRET, "-n", "-f", _known(source_format), "-t", "none", "--target-image-opts", "--", _file(source), place)
     limits = {"memory_bytes": CONVERT_BYTES, "cpu_seconds": int(CONVERT_SECONDS)}
     await run("qemu-img", *words, deadline=CONVERT_SECONDS, told=luks.passphrase.encode(), **limits)
+
+
+async def convert_into_zeros(source: Path, source_format: str, node: str) -> None:
+    """Write an image over the beginning of a disk that has nothing but zeros. ``node``: the disk, in QEMU's options."""
+    words = (
+        "convert",
+        "-n",
+        "--target-is-zero",
+        "-f",
+        _known(source_format),
+        "-t",
+        "none",
+        "--target-image-opts",
+        "--",
+        _file(source),
+        node,
+    )
+    await run("qemu-img", *words, deadline=CONVERT_SECONDS, memory_bytes=NETWORK_BYTES, cpu_seconds=int(CONVERT_SECONDS))
+
+
+async def convert_out_of(node: str, target: Path, target_format: str) -> None:
+    """A copy of a disk as a new file; zeros are holes. ``node``: the disk, in QEMU's options."""
+    words = ("convert", "-O", _known(target_format), "-t", "none", "--image-opts", "--", node, _file(target))
+    await run("qemu-img", *words, deadline=CONVERT_SECONDS, memory_bytes=NETWORK_BYTES, cpu_seconds=int(CONVERT_SECONDS))
+
+
+async def check_node(node: str) -> None:
+    """Raises ``Error`` when QEMU cannot open a disk that is described in its options."""
+    await run("qemu-img", "info", "-U", "--image-opts", "--", node, deadline=30.0, memory_bytes=NETWORK_BYTES)
 
 
 async def resize(path: Path, size: int) -> None:

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from nova_async.services.volume.backend import unserved
+from nova_async.db import Database
+from nova_async.services.volume.backend import Backend
+from nova_async.services.volume.store import VolumeStore
 from tests.volume.conftest import Client, Service
 
 
@@ -108,8 +110,8 @@ async def test_a_type_that_no_back_end_serves_makes_no_volume(admin: Client, ann
         ({"volume_backend_name": "s!= file"}, False),
     ],
 )
-def test_what_types_ask_for(specs: dict[str, str], served: bool) -> None:
-    assert (unserved(specs) is None) is served
+def test_what_types_ask_for(database: Database, specs: dict[str, str], served: bool) -> None:
+    assert (Backend(database, "here", VolumeStore.traits).unserved(specs) is None) is served
 
 
 async def test_a_host_tells_how_far_a_snapshot_is(service: Service, admin: Client, anna: Client) -> None:

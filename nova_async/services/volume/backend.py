@@ -1,4 +1,4 @@
-"""The one back end, which keeps volumes as files: what it can do, and whether an administrator lets volumes be made there."""
+"""The one back end of a cloud: what it can do, and whether an administrator lets volumes be made there."""
 
 from typing import Any
 
@@ -9,13 +9,11 @@ from nova_async.db.volume_services import ProjectUsage, ServiceRow
 from nova_async.errors import Invalid, NotFound
 from nova_async.model.extra_specs_ops import matches
 from nova_async.services.volume import rules
+from nova_async.services.volume.stores import Traits
 
-BACKEND = "file"
 VOLUME, SCHEDULER = "cinder-volume", "cinder-scheduler"
 FROZEN = "frozen"  # the reason that Cinder gives for a back end that was frozen
-CAPABILITIES: dict[str, Any] = {
-    "volume_backend_name": BACKEND,
-    "storage_protocol": "file",
+CAPABILITIES: dict[str, Any] = {  # of all
     "vendor_name": "nova_async",
     "driver_version": "1.0",
     "multiattach": True,
@@ -26,10 +24,11 @@ CAPABILITIES: dict[str, Any] = {
 
 
 class Backend:
-    def __init__(self, database: Database, host: str) -> None:
-        self._database = database
-        self.hosts = {SCHEDULER: host, VOLUME: f"{host}@{BACKEND}"}  # by the name of the process
-        self.pool = f"{host}@{BACKEND}#{BACKEND}"
+    def __init__(self, database: Database, host: str, traits: Traits) -> None:
+        self._database, self.traits = database, traits
+        self.hosts = {SCHEDULER: host, VOLUME: f"{host}@{traits.name}"}  # by the name of the process
+        self.pool = f"{host}@{traits.name}#{traits.name}"
+        self.capabilities = {"volume_backend_name": traits.name, "storage_protocol": traits.protocol, **CAPABILITIES}
 
     async def services(self, ctx: Context, policy: str = "volume_extension:services:index") -> dict[str, ServiceRow]:
         rules.admin(ctx, policy)
@@ -64,19 +63,18 @@ class Backend:
         said = (await rows.all(conn)).get(VOLUME)
         if said is not None and said.disabled:
             return f"No backend is available: {self.hosts[VOLUME]} is disabled ({said.reason or 'no reason was given'})."
-        return unserved(extra_specs)
+        return self.unserved(extra_specs)
 
-
-def unserved(extra_specs: dict[str, str]) -> str | None:
-    """What a type asks of its back end that this one has not, as Cinder's CapabilitiesFilter reads it."""
-    for key, wanted in extra_specs.items():
-        scope, _, name = key.rpartition(":")
-        if scope not in ("", "capabilities"):
-            continue
-        known = CAPABILITIES.get(name)
-        if known is None or not _fits(known, wanted):
-            return f"No backend is available for this type: it asks for {key} = {wanted[:255]}, and there is {name} = {known}."
-    return None
+    def unserved(self, extra_specs: dict[str, str]) -> str | None:
+        """What a type asks of its back end that this one has not, as Cinder's CapabilitiesFilter reads it."""
+        for key, wanted in extra_specs.items():
+            scope, _, name = key.rpartition(":")
+            if scope not in ("", "capabilities"):
+                continue
+            known = self.capabilities.get(name)
+            if known is None or not _fits(known, wanted):
+                return f"No backend is available for this type: it asks for {key} = {wanted[:255]}, and there is {name} = {known}."
+        return None
 
 
 def _fits(known: Any, wanted: str) -> bool:

@@ -1,4 +1,4 @@
-"""The volume service inside nova_async: records in PostgreSQL, bytes in raw files of this machine."""
+"""The volume service inside nova_async: records in PostgreSQL, bytes where ``[volume]`` says."""
 
 import asyncio
 import socket
@@ -24,8 +24,10 @@ from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.qos import QosSpecs
 from nova_async.services.volume.quotas import Quotas
+from nova_async.services.volume.rbd import RbdStore
 from nova_async.services.volume.snapshots import Snapshots
 from nova_async.services.volume.store import VolumeStore
+from nova_async.services.volume.stores import Store
 from nova_async.services.volume.transfers import Transfers
 from nova_async.services.volume.types import Types
 from nova_async.services.volume.volumes import Asked, Volumes
@@ -43,13 +45,13 @@ class BuiltinVolumes:
         config: Config,
         world: World,
         images: ImageService,
-        store: VolumeStore,
+        store: Store,
         authority: Authority | None,
         certificates: Certificates,
     ) -> None:
         self.database, self.config, self.world, self.store = database, config, world, store
         self.host = config.compute.host or socket.gethostname()
-        self.backend = Backend(database, self.host)
+        self.backend = Backend(database, self.host, store.traits)
         self.exports = Exports(database, config, world, store, self.host, authority)
         self.keys = Keys(config.state / "volume.key")
         self.jobs = Jobs(database, world, store, images, self.exports, self.keys, self.backend, certificates)
@@ -57,7 +59,7 @@ class BuiltinVolumes:
         self.types = Types(database, world)
         self.encryptions = Encryptions(database, world)
         self.qos = QosSpecs(database, world)
-        self.volumes = Volumes(database, config, world, images, self.jobs, self.quotas, self.keys)
+        self.volumes = Volumes(database, config, world, images, self.jobs, self.quotas, self.keys, self.backend)
         self.snapshots = Snapshots(database, world, self.jobs, self.quotas)
         self.transfers = Transfers(database, world, self.quotas)
         self.holders = Attachments(database, world, self.exports)
@@ -76,13 +78,7 @@ class BuiltinVolumes:
 
         Raises ``Invalid`` for a back end that there is not.
         """
-        if config.volume.backend != "file":
-            raise Invalid(
-                f"volume.backend: the built-in volume service keeps volumes as files and has no back end {config.volume.backend!r}; "
-                "volume.backend may be file only."
-            )
-        folder = Path(config.volume.store_dir) if config.volume.store_dir else config.files / "volumes"
-        store = await asyncio.to_thread(VolumeStore, folder.absolute())
+        store = await _store(config, world)
         service = cls(database, config, world, images, store, authority, certificates or CertificateFolder(config))
         await service.types.bootstrap()
         return service
@@ -204,7 +200,8 @@ class BuiltinVolumes:
         return [Attachment(id=row.id, volume_id=row.volume_id, instance_id=row.instance_id or "", status=row.status) for row in found]
 
     async def connection(self, attachment_id: str) -> dict[str, Any]:
-        """A host that is this machine opens the file itself; others get at it through a process that hands it out to them alone.
+        """Where the back end has no way to all hosts, those other than this machine get at a volume through a process that hands it out to
+        them alone.
 
         So does this machine while a guest comes to it: QEMU would refuse to open a file that the host it leaves has open still.
         """
@@ -215,9 +212,8 @@ class BuiltinVolumes:
         volume = await self.volumes.get(ctx, row.volume_id)
         limits = await self.qos.told(volume.type_id, volume.size)
         of_all = {"access_mode": row.mode, "qos_specs": limits, **await self._opened_by(volume)}
-        if row.connector.get("host") == self.host and not row.moving:
-            told: dict[str, Any] = {"device_path": str(self.store.path(row.volume_id)), "format": "raw"}
-            return {"driver_volume_type": "file", "data": told | of_all}
+        if way := await self.store.way(row.volume_id, here=row.connector.get("host") == self.host and not row.moving):
+            return way | {"data": way["data"] | of_all}
         kind, told = self.exports.way(await self.exports.open(row, volume))
         return {"driver_volume_type": kind, "data": told | of_all}
 
@@ -232,6 +228,17 @@ class BuiltinVolumes:
     def _own(self, ctx: Context) -> Context:
         """What is done on a server's behalf is done with the service's own rights."""
         return service_context(ctx.request_id, ctx.project_id, ctx.user_id)
+
+
+async def _store(config: Config, world: World) -> Store:
+    """Raises ``Invalid`` for a back end that there is not, or that cannot be had here."""
+    folder = (Path(config.volume.store_dir) if config.volume.store_dir else config.files / "volumes").absolute()
+    match config.volume.backend:
+        case "file":
+            return await asyncio.to_thread(VolumeStore, folder)
+        case "rbd":
+            return await RbdStore.open(config.volume, folder, world)
+    raise Invalid(f"volume.backend: the built-in volume service has no back end {config.volume.backend!r}; it may be file or rbd.")
 
 
 def volume_of(row: VolumeRow) -> Volume:

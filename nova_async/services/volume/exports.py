@@ -19,7 +19,7 @@ from nova_async.db.volumes import AttachmentRow, ExportRow, VolumeRow
 from nova_async.errors import Conflict, Error, NoCapacity, Unavailable, Unsupported
 from nova_async.services.volume.iscsi import IscsiServer
 from nova_async.services.volume.nbd import NbdServer
-from nova_async.services.volume.store import VolumeStore
+from nova_async.services.volume.stores import Store
 from nova_async.storage_daemons import LOOK_SECONDS, StorageDaemons
 from nova_async.tgt import ADDRESS_TAKEN
 from nova_async.world import World
@@ -54,9 +54,7 @@ class Server(Protocol):
 class Exports:
     """``exporter``: this machine's name in the rows. ``authority`` None: hosts' certificates are not known here."""
 
-    def __init__(
-        self, database: Database, config: Config, world: World, store: VolumeStore, exporter: str, authority: Authority | None
-    ) -> None:
+    def __init__(self, database: Database, config: Config, world: World, store: Store, exporter: str, authority: Authority | None) -> None:
         self._database, self._world = database, world
         self.exporter, self._protocol = exporter, config.volume.protocol
         self._address = config.volume.export_address or config.own_address

@@ -12,7 +12,7 @@ from typing import Any
 from nova_async import tgt
 from nova_async.db.volumes import ExportRow, VolumeRow
 from nova_async.errors import Invalid, Unsupported
-from nova_async.services.volume.store import GIB, VolumeStore
+from nova_async.services.volume.stores import GIB, Store
 from nova_async.storage_daemons import StorageDaemons
 
 NAMES = "iqn.2010-10.org.openstack"
@@ -22,7 +22,7 @@ INITIATOR = re.compile(r"iqn\.[a-z0-9.:-]{1,219}")  # RFC 7143, 4.2.7
 class IscsiServer:
     """``exports.Server`` by ``tgtd``."""
 
-    def __init__(self, store: VolumeStore, daemons: StorageDaemons) -> None:
+    def __init__(self, store: Store, daemons: StorageDaemons) -> None:
         self._store, self._daemons = store, daemons
 
     def peer(self, connector: Mapping[str, Any]) -> tuple[str, str | None]:

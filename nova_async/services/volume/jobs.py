@@ -23,7 +23,7 @@ from nova_async.services.volume import encryption
 from nova_async.services.volume.backend import Backend
 from nova_async.services.volume.exports import Exports
 from nova_async.services.volume.keys import Keys
-from nova_async.services.volume.store import Copier, VolumeStore
+from nova_async.services.volume.stores import Copier, Origin, Store
 from nova_async.world import World
 
 AT_ONCE = 8
@@ -47,7 +47,7 @@ class Jobs:
         self,
         database: Database,
         world: World,
-        store: VolumeStore,
+        store: Store,
         images: ImageService,
         exports: Exports,
         keys: Keys,
@@ -219,10 +219,11 @@ class Jobs:
             [kind] = await volume_types.types(conn, None, [volume.type_id])
             if why := await self._backend.refusal(conn, kind.extra_specs):
                 raise Error(why)
+        source = job.input.get("volume", "")  # jobs of older releases name it only where it is not a snapshot that is copied
         if snapshot := job.input.get("snapshot"):
-            await self._store.clone(snapshot, volume.id, volume.size, encrypted=volume.encrypted)
-        elif source := job.input.get("volume"):
-            await self._store.clone(source, volume.id, volume.size, await self._copier(source), encrypted=volume.encrypted)
+            await self._store.clone(Origin(source, snapshot), volume.id, volume.size, encrypted=volume.encrypted)
+        elif source:
+            await self._store.clone(Origin(source), volume.id, volume.size, await self._copier(source), encrypted=volume.encrypted)
         elif image_id := job.input.get("image_id"):
             await self._from_image(job, volume, image_id)
         else:
@@ -280,12 +281,13 @@ class Jobs:
     async def _create_snapshot(self, job: JobRow) -> dict[str, Any]:
         volume = await self._volume(job)
         assert job.snapshot_id is not None
-        await self._store.clone(volume.id, job.snapshot_id, volume.size, await self._copier(volume.id), encrypted=volume.encrypted)
+        copier = await self._copier(volume.id)
+        await self._store.snapshot(volume.id, job.snapshot_id, volume.size, copier, encrypted=volume.encrypted)
         return {"status": "available"}
 
     async def _delete_snapshot(self, job: JobRow) -> None:
         assert job.snapshot_id is not None
-        await self._store.remove(job.snapshot_id)
+        await self._store.remove_snapshot(job.volume_id, job.snapshot_id)
 
     async def _copier(self, volume_id: str) -> Copier | None:
         """What copies a volume that a guest writes to; None for one that nobody has."""
@@ -322,13 +324,13 @@ class Jobs:
             await self._world.sleep(REAP_SECONDS * (0.8 + 0.4 * self._world.random.random()))
 
     async def reap(self) -> None:
-        """Remove files that belong to no row; the files are listed first, so that none made meanwhile is hit."""
+        """Remove what belongs to no row; what there is is listed first, so that nothing made meanwhile is hit."""
         names = await self._store.names()
         async with self._database.connection() as conn:
             wanted = await rows.files(conn)
             await volume_types.expire_messages(conn, MESSAGE_DAYS)
         for name in names - wanted:
-            logger.info("volume.file_reaped", file=name)
+            logger.info("volume.reaped", name=name)
             await self._store.remove(name)
 
 

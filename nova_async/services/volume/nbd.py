@@ -14,7 +14,7 @@ from nova_async.certs.authority import Authority
 from nova_async.config import Config
 from nova_async.db.volumes import ExportRow, VolumeRow
 from nova_async.services.volume import copies
-from nova_async.services.volume.store import GIB, VolumeStore
+from nova_async.services.volume.stores import Store
 from nova_async.storage_daemons import MONITOR, StorageDaemons, option
 from nova_async.world import World
 
@@ -27,7 +27,7 @@ REVOKED_FRESH = datetime.timedelta(days=x509.CRL_DAYS / 2)  # how old the list o
 class NbdServer:
     """``exports.Server`` by QEMU's ``qemu-storage-daemon``. ``authority`` None: hosts' certificates are not known here."""
 
-    def __init__(self, config: Config, world: World, store: VolumeStore, daemons: StorageDaemons, authority: Authority | None) -> None:
+    def __init__(self, config: Config, world: World, store: Store, daemons: StorageDaemons, authority: Authority | None) -> None:
         self._world, self._store, self._daemons, self._authority = world, store, daemons, authority
         self._address = config.volume.export_address or config.own_address
         self._own = config.state / "exports" / "own"
@@ -53,11 +53,9 @@ class NbdServer:
         else:
             shown = {"keys.psk": f"{row.attachment_id}:{shared_key(row.secret)}\n".encode()}
             arguments, allowed = ["--object", f"tls-creds-psk,id=tls,endpoint=server,dir={folder}"], ""
-        path, fixed = option(self._store.path(row.volume_id)), row.mode == "ro"
-        locking = "off" if row.moving else "auto"  # the host that the server moves from has the file open still
-        size = row.size * GIB + (await self._store.header(row.volume_id) if row.encrypted else 0)
-        disk = f"driver=raw,node-name=disk,size={size},discard=unmap,file.driver=file,file.filename={path}"
-        disk += f",file.discard=unmap,file.locking={locking},read-only={'on' if fixed else 'off'}"
+        fixed, shared = row.mode == "ro", row.moving  # the host that the server moves from has it open still
+        disk = f"driver=raw,node-name=disk,discard=unmap,read-only={'on' if fixed else 'off'}"
+        disk += "," + await self._store.node(row.volume_id, row.size, encrypted=row.encrypted, shared=shared)
         where = f"addr.type=inet,addr.host={option(row.address)},addr.port={row.port}"
         arguments += [*MONITOR, "--blockdev", disk]
         arguments += ["--nbd-server", f"{where},tls-creds=tls,max-connections={CONNECTIONS}{allowed}"]

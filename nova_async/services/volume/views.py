@@ -8,7 +8,6 @@ from nova_async.db.volume_types import EncryptionRow, MessageRow, TypeRow
 from nova_async.db.volumes import AttachmentRow, SnapshotRow, VolumeRow
 from nova_async.services.volume import versions as v
 from nova_async.services.volume.attachments import HAD
-from nova_async.services.volume.backend import BACKEND
 from nova_async.services.volume.jobs import MESSAGE_DAYS
 
 
@@ -53,16 +52,16 @@ def volume(row: VolumeRow, base: str, version: int) -> dict[str, Any]:
     return shown
 
 
-def volume_in_full(row: VolumeRow, base: str, version: int, host: str | None = None) -> dict[str, Any]:
-    """As show and lists have it. ``host``: where the bytes are, shown to administrators."""
+def volume_in_full(row: VolumeRow, base: str, version: int, pool: str | None = None) -> dict[str, Any]:
+    """As show and lists have it. ``pool``: where the bytes are, shown to administrators."""
     shown = {**volume(row, base, version), "os-vol-tenant-attr:tenant_id": row.project_id}
     if row.encrypted and version >= v.ENCRYPTION_KEY_ID:
         shown["encryption_key_id"] = row.id
     if row.image_metadata:
         shown["volume_image_metadata"] = row.image_metadata
-    if host is not None:
+    if pool is not None:
         shown |= {
-            "os-vol-host-attr:host": f"{host}@{BACKEND}#{BACKEND}",
+            "os-vol-host-attr:host": pool,
             "os-vol-mig-status-attr:migstat": None,
             "os-vol-mig-status-attr:name_id": None,
             "migration_status": None,

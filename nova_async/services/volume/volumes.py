@@ -15,11 +15,11 @@ from nova_async.db.volumes import NewVolume, SnapshotRow, VolumeRow
 from nova_async.errors import Conflict, Forbidden, Invalid, NotFound
 from nova_async.services.image import Image, ImageService, signatures
 from nova_async.services.volume import encryption, rules
-from nova_async.services.volume.backend import unserved
+from nova_async.services.volume.backend import Backend
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
 from nova_async.services.volume.quotas import Quotas
-from nova_async.services.volume.store import GIB
+from nova_async.services.volume.stores import GIB
 from nova_async.services.volume.types import find
 from nova_async.world import World
 
@@ -55,10 +55,18 @@ class Source(msgspec.Struct, kw_only=True):
 
 class Volumes:
     def __init__(
-        self, database: Database, config: Config, world: World, images: ImageService, jobs: Jobs, quotas: Quotas, keys: Keys
+        self,
+        database: Database,
+        config: Config,
+        world: World,
+        images: ImageService,
+        jobs: Jobs,
+        quotas: Quotas,
+        keys: Keys,
+        backend: Backend,
     ) -> None:
         self._database, self._config, self._world, self._images = database, config, world, images
-        self._jobs, self._quotas, self._keys = jobs, quotas, keys
+        self._jobs, self._quotas, self._keys, self._backend = jobs, quotas, keys, backend
         self.zone = config.compute.availability_zone
 
     # -- looking
@@ -191,7 +199,7 @@ class Volumes:
                 raise Invalid(
                     "Invalid volume: what is encrypted, or shall be, cannot change its type: its data would have to be written anew."
                 )
-            if why := unserved(type_row.extra_specs):
+            if why := self._backend.unserved(type_row.extra_specs):
                 raise Invalid(f"Invalid volume: {why}")
             multiattach = "true" in type_row.extra_specs.get("multiattach", "").lower()
             if multiattach != row.multiattach and row.status != "available":
@@ -261,6 +269,9 @@ class Volumes:
         if wanted is None:
             return None
         encryption.bits(wanted)
+        if not self._backend.traits.encrypts:
+            backend = self._backend.traits.name
+            raise Invalid(f"Invalid volume type: {kind.name} asks for encryption, which volumes of the back end {backend} do not have.")
         if multiattach:
             raise Invalid(f"Invalid volume type: {kind.name} asks for both encryption and multi-attach, which is not supported.")
         if source.encrypted is None:
@@ -307,7 +318,7 @@ async def _from_snapshot(conn: Connection, snapshot: SnapshotRow) -> Source:
     row = await rows.get(conn, snapshot.volume_id)
     if row is None:
         raise Conflict("The snapshot's volume is not there any more.")
-    return _inherited(row, snapshot.size, {"snapshot": snapshot.id})
+    return _inherited(row, snapshot.size, {"snapshot": snapshot.id, "volume": row.id})
 
 
 def _inherited(row: VolumeRow, size: int, job: dict[str, str]) -> Source:

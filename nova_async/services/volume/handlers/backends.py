@@ -8,7 +8,7 @@ from nova_async.db.volume_services import ProjectUsage, ServiceRow
 from nova_async.errors import Invalid, NotFound
 from nova_async.services.volume import fields as f
 from nova_async.services.volume import rules, views
-from nova_async.services.volume.backend import CAPABILITIES, SCHEDULER, VOLUME
+from nova_async.services.volume.backend import SCHEDULER, VOLUME
 from nova_async.services.volume.handlers.base import Handlers, Routes
 from nova_async.services.web import context_of, json_body, json_response
 
@@ -82,7 +82,7 @@ class BackendHandlers(Handlers):
         total, free = await self.service.store.space()
         room = {"total_capacity_gb": total, "free_capacity_gb": free, "reserved_percentage": 0}
         detail = request.query.get("detail", "").lower() in f.TRUE
-        pool = {"name": self.service.backend.pool} | ({"capabilities": CAPABILITIES | room} if detail else {})
+        pool = {"name": self.service.backend.pool} | ({"capabilities": self.service.backend.capabilities | room} if detail else {})
         return json_response({"pools": [pool]})
 
     async def capabilities(self, request: web.Request) -> web.StreamResponse:
@@ -90,7 +90,7 @@ class BackendHandlers(Handlers):
         backend, host = self.service.backend, request.match_info["host"]
         if host not in (backend.hosts[VOLUME], backend.pool):
             raise NotFound(f"There is no back end {host[:255]}.")
-        told = {name: CAPABILITIES[name] for name in ("vendor_name", "volume_backend_name", "driver_version", "storage_protocol")}
+        told = {name: backend.capabilities[name] for name in ("vendor_name", "volume_backend_name", "driver_version", "storage_protocol")}
         empty: dict[str, Any] = {
             "pool_name": None,
             "description": None,

@@ -364,8 +364,8 @@ class VolumeHandlers(Handlers):
         return paged(found, request.query, FILTERS, self.config.api.max_limit, lambda row: row.id)
 
     def _view(self, request: web.Request, row: VolumeRow) -> dict[str, Any]:
-        host = self.service.host if context_of(request).is_admin else None
-        return views.volume_in_full(row, self.base, request[VERSION], host)
+        pool = self.service.backend.pool if context_of(request).is_admin else None
+        return views.volume_in_full(row, self.base, request[VERSION], pool)
 
 
 DETACHABLE = ("available", "in-use", "detaching")

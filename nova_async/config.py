@@ -239,6 +239,7 @@ class Network(Section):
     auto_cidr: str = "10.100.0.0/16"
     quota_network: int = 100
     quota_subnet: int = 100
+    quota_subnetpool: int = 100
     quota_port: int = 500
     quota_router: int = 10
     quota_floatingip: int = 50

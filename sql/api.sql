@@ -313,6 +313,7 @@ CREATE TABLE subnets (
     updated_at        timestamp with time zone,
     ipv6_ra_mode      text,
     ipv6_address_mode text,
+    subnet_pool       uuid,
     CONSTRAINT subnets_pkey PRIMARY KEY (id),
     CONSTRAINT subnets_check CHECK (gateway IS NULL OR gateway << cidr::inet),
     CONSTRAINT subnets_ipv6_address_mode_check CHECK (ipv6_address_mode = ANY (ARRAY['slaac'::text, 'dhcpv6-stateful'::text, 'dhcpv6-stateless'::text])),
@@ -320,6 +321,7 @@ CREATE TABLE subnets (
     CONSTRAINT subnets_network_id_fkey FOREIGN KEY (network_id) REFERENCES networks(id) ON DELETE CASCADE
 );
 CREATE INDEX subnets_network ON subnets USING btree (network_id);
+CREATE INDEX subnets_pool ON subnets USING btree (subnet_pool) WHERE subnet_pool IS NOT NULL;
 
 CREATE TABLE security_groups (
     id          uuid NOT NULL,
@@ -779,6 +781,32 @@ CREATE TABLE identity_user_credentials (
 );
 CREATE INDEX identity_user_credentials_by_project ON identity_user_credentials USING btree (project_id) WHERE project_id IS NOT NULL;
 CREATE INDEX identity_user_credentials_by_user ON identity_user_credentials USING btree (user_id);
+
+CREATE TABLE subnet_pools (
+    id             uuid NOT NULL,
+    project_id     text NOT NULL,
+    name           text NOT NULL DEFAULT ''::text,
+    description    text NOT NULL DEFAULT ''::text,
+    prefixes       cidr[] NOT NULL,
+    ip_version     integer NOT NULL,
+    default_prefix integer NOT NULL,
+    min_prefix     integer NOT NULL,
+    max_prefix     integer NOT NULL,
+    default_quota  integer,
+    shared         boolean NOT NULL DEFAULT false,
+    is_default     boolean NOT NULL DEFAULT false,
+    tags           text[] NOT NULL DEFAULT '{}'::text[],
+    revision       integer NOT NULL DEFAULT 1,
+    created_at     timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at     timestamp with time zone,
+    CONSTRAINT subnet_pools_pkey PRIMARY KEY (id),
+    CONSTRAINT subnet_pools_check CHECK (min_prefix <= default_prefix AND default_prefix <= max_prefix),
+    CONSTRAINT subnet_pools_ip_version_check CHECK (ip_version = ANY (ARRAY[4, 6]))
+);
+CREATE UNIQUE INDEX subnet_pools_one_default ON subnet_pools USING btree (ip_version) WHERE is_default;
+CREATE INDEX subnet_pools_project ON subnet_pools USING btree (project_id);
+
+ALTER TABLE subnets ADD CONSTRAINT subnets_pool_fkey FOREIGN KEY (subnet_pool) REFERENCES subnet_pools(id);
 
 ALTER TABLE volume_types ADD CONSTRAINT volume_types_qos_specs_fkey FOREIGN KEY (qos_specs_id) REFERENCES volume_qos_specs(id);
 

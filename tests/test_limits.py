@@ -48,6 +48,7 @@ LIMITS: dict[str, int] = {
     "/image/v2/images/{image_id}/tags/{tag}": image_rules.MAX_TAGS,
     "/network/v2.0/networks": NETWORK.quota_network,
     "/network/v2.0/subnets": NETWORK.quota_subnet,
+    "/network/v2.0/subnetpools": NETWORK.quota_subnetpool,
     "/network/v2.0/ports": NETWORK.quota_port,
     "/network/v2.0/routers": NETWORK.quota_router,
     "/network/v2.0/routers/{id}/add_extraroutes": MOST_ROUTES,
@@ -57,7 +58,7 @@ LIMITS: dict[str, int] = {
     "/network/v2.0/security-group-rules": NETWORK.quota_security_group_rule,
     **{
         f"/network/v2.0/{kind}/{{id}}/tags{below}": TAGS
-        for kind in ("networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules")
+        for kind in ("networks", "subnets", "subnetpools", "ports", "routers", "floatingips", "security-groups", "security-group-rules")
         for below in ("", "/{tag}")
     },
     "/volume/v3/volumes": VOLUME.quota_volumes,

@@ -27,6 +27,11 @@ MEANING: dict[str, tuple[type[Error], str]] = {
     "security_group_rules_key": (Conflict, "The security group rule already exists."),
     "networks_pkey": (Conflict, "The network exists already."),
     "networks_physical_key": (Conflict, "Another network has this physical network, or this VLAN of it, already."),
+    "subnets_pool_fkey": (Conflict, "Subnets have ranges of the subnet pool."),
+    "subnet_pools_one_default": (
+        Invalid,
+        "A default subnetpool for this IP family has already been set. Only one default may exist per IP family",
+    ),
     "subnets_pkey": (Conflict, "The subnet exists already."),
     "routers_pkey": (Conflict, "The router exists already."),
     "networks_one_default": (Conflict, "Another external network is the default one already."),

@@ -134,6 +134,7 @@ class SubnetRow(msgspec.Struct, kw_only=True):
     pools: list[dict[str, str]]  # start, end
     ipv6_ra_mode: str | None
     ipv6_address_mode: str | None
+    subnet_pool: str | None
     tags: list[str]
     revision: int
     created_at: datetime
@@ -255,6 +256,7 @@ DELETE_RULE: Query[None] = Query("networks_groups", "delete_rule")
 TAGS: dict[str, Query[None]] = {
     "network": Query("networks", "tag_network"),
     "subnet": Query("networks", "tag_subnet"),
+    "subnet_pool": Query("subnet_pools", "tag_subnet_pool"),
     "port": Query("networks_ports", "tag_port"),
     "group": Query("networks_groups", "tag_group"),
     "router": Query("routers", "tag_router"),
@@ -408,6 +410,7 @@ async def insert_subnet(conn: Connection, row: SubnetRow) -> None:
         row.pools,
         row.ipv6_ra_mode,
         row.ipv6_address_mode,
+        row.subnet_pool,
     )
 
 

@@ -25,6 +25,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('network/quotas/' || $2::text || '
 SELECT CASE $2::text
     WHEN 'network' THEN (SELECT count(*) FROM networks WHERE project_id = $1)
     WHEN 'subnet' THEN (SELECT count(*) FROM subnets WHERE project_id = $1)
+    WHEN 'subnetpool' THEN (SELECT count(*) FROM subnet_pools WHERE project_id = $1)
     WHEN 'port' THEN (SELECT count(*) FROM ports WHERE project_id = $1)
     WHEN 'router' THEN (SELECT count(*) FROM routers WHERE project_id = $1)
     WHEN 'floatingip' THEN (SELECT count(*) FROM floating_ips WHERE project_id = $1)

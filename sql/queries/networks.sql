@@ -43,7 +43,8 @@ UPDATE networks SET tags = $2::text[], revision = revision + 1, updated_at = now
 -- subnets --
 -- Those of the networks that a project may see. Parameters as in networks, and $6 ids of networks, or null
 SELECT s.id, s.network_id, s.project_id, s.name, s.description, s.cidr::text AS cidr, host(s.gateway) AS gateway, s.enable_dhcp,
-       s.dns_servers, s.host_routes, s.pools, s.ipv6_ra_mode, s.ipv6_address_mode, s.tags, s.revision, s.created_at, s.updated_at
+       s.dns_servers, s.host_routes, s.pools, s.ipv6_ra_mode, s.ipv6_address_mode, s.subnet_pool, s.tags, s.revision,
+       s.created_at, s.updated_at
 FROM subnets s JOIN networks n ON n.id = s.network_id
 WHERE ($1::text IS NULL OR s.project_id = $1 OR n.project_id = $1 OR n.shared)
   AND ($2::uuid[] IS NULL OR s.id = ANY($2)) AND ($3::text[] IS NULL OR s.name = ANY($3)) AND ($4::uuid IS NULL OR s.id > $4)
@@ -83,10 +84,10 @@ ORDER BY n LIMIT 1
 
 -- insert_subnet --
 -- $1 id, $2 network, $3 project, $4 name, $5 description, $6 CIDR, $7 gateway or null, $8 DHCP, $9 DNS servers, $10 routes, $11 pools,
--- $12 and $13 IPv6 modes or null
+-- $12 and $13 IPv6 modes or null, $14 the subnet pool whose range it is, or null
 INSERT INTO subnets (id, network_id, project_id, name, description, cidr, gateway, enable_dhcp, dns_servers, host_routes, pools,
-                     ipv6_ra_mode, ipv6_address_mode)
-VALUES ($1, $2, $3, $4, $5, $6::text::cidr, $7::text::inet, $8, $9::text[], $10, $11, $12, $13)
+                     ipv6_ra_mode, ipv6_address_mode, subnet_pool)
+VALUES ($1, $2, $3, $4, $5, $6::text::cidr, $7::text::inet, $8, $9::text[], $10, $11, $12, $13, $14)
 
 -- address_all --
 -- Give every port of a subnet's network an address of it, for guests make theirs whether they are asked or not; the servers. $1 subnet

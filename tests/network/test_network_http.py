@@ -450,10 +450,10 @@ async def test_two_subnets_of_a_network_do_not_overlap_even_when_made_at_once(ap
 
 
 async def test_things_this_service_does_not_have_are_empty_or_refused(api: Api) -> None:
-    for path, key in (("subnetpools", "subnetpools"), ("agents", "agents"), ("rbac-policies", "rbac_policies")):
+    for path, key in (("address-scopes", "address_scopes"), ("agents", "agents"), ("rbac-policies", "rbac_policies")):
         assert (await api("alice", "GET", f"/v2.0/{path}")) == (200, {key: []})
-    assert (await api("alice", "POST", "/v2.0/subnetpools", {"subnetpool": {}}))[0] == 501
-    assert (await api("alice", "GET", "/v2.0/subnetpools/x"))[0] == 404
+    assert (await api("alice", "POST", "/v2.0/address-scopes", {"address_scope": {}}))[0] == 501
+    assert (await api("alice", "GET", "/v2.0/address-scopes/x"))[0] == 404
     assert (await api("alice", "GET", "/v2.0/nonsense"))[0] == 404
 
 

@@ -34,7 +34,7 @@ async def refused(api: Api, path: str, body: dict[str, Any], resource: str) -> N
 
 async def test_limits_are_set_seen_and_forgotten(api: Api) -> None:
     _, usual = await api("alice", "GET", "/v2.0/quotas/alice")
-    assert (usual["quota"]["port"], usual["quota"]["security_group"], usual["quota"]["subnetpool"]) == (500, 10, -1)
+    assert (usual["quota"]["port"], usual["quota"]["security_group"], usual["quota"]["subnetpool"]) == (500, 10, 100)
 
     await limit(api, port=3, network=-1)
 
@@ -80,10 +80,11 @@ async def test_whatever_is_limited_is_refused_beyond(api: Api) -> None:
     outside = await api.make("admin", "/v2.0/networks", name="outside", **{"router:external": True})
     await api.make("admin", "/v2.0/subnets", network_id=outside["id"], cidr="203.0.113.0/24", ip_version=4)
     used = {name: row["used"] for name, row in (await api("alice", "GET", "/v2.0/quotas/alice/details"))[1]["quota"].items()}
-    await limit(api, **{name: used[name] for name in used if name not in ("rbac_policy", "subnetpool")})
+    await limit(api, **{name: used[name] for name in used if name != "rbac_policy"})
 
     await refused(api, "networks", {"network": {}}, "network")
     await refused(api, "subnets", {"subnet": {"network_id": network, "cidr": "10.8.0.0/24", "ip_version": 4}}, "subnet")
+    await refused(api, "subnetpools", {"subnetpool": {"prefixes": ["10.8.0.0/16"]}}, "subnetpool")
     await refused(api, "ports", {"port": {"network_id": network}}, "port")
     await refused(api, "routers", {"router": {}}, "router")
     await refused(api, "floatingips", {"floatingip": {"floating_network_id": outside["id"]}}, "floatingip")

@@ -25,7 +25,6 @@ from nova_async.world import World
 # What a client may list and finds empty: this service does not have them.
 EMPTY = {
     "agents": "agent",
-    "subnetpools": "subnetpool",
     "address-scopes": "address_scope",
     "address-groups": "address_group",
     "rbac-policies": "rbac_policy",
@@ -40,6 +39,7 @@ EXTENSIONS = {
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
     "binding-extended": "Port Bindings Extended",
+    "default-subnetpools": "Default Subnetpools",
     "dns-integration": "DNS Integration",
     "external-net": "Neutron external network",
     "ext-gw-mode": "Neutron L3 Configurable external gateway mode",
@@ -68,6 +68,7 @@ EXTENSIONS = {
     "standard-attr-tag": "Tag support for resources with standard attributes",
     "standard-attr-timestamp": "Resource timestamps",
     "stateful-security-group": "Stateful security group",
+    "subnet_allocation": "Subnet Allocation",
 }
 WRITERS = frozenset({"admin", "manager", "member", "service"})
 ERROR_TYPES = {

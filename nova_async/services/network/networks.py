@@ -13,6 +13,7 @@ from nova_async.db import Connection
 from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
 from nova_async.db.constraints import translated
+from nova_async.db.subnet_pools import SubnetPoolRow
 from nova_async.errors import Conflict, Forbidden, Invalid
 from nova_async.services.network import fields as f
 from nova_async.services.network import own_ports
@@ -20,6 +21,7 @@ from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, require_owner, uuids
 from nova_async.services.network.ground import plugs_ports
 from nova_async.services.network.quotas import require_room
+from nova_async.services.network.subnet_pools import Cidr, SubnetPools, take
 from nova_async.services.network.views import ZONE, dates
 
 logger = log.get("network")
@@ -70,7 +72,8 @@ SUBNET_FIELDS = {
     "ipv6_ra_mode": f.maybe(f.one_of(*IPV6_MODES)),
     "ipv6_address_mode": f.maybe(f.one_of(*IPV6_MODES)),
     "subnetpool_id": f.maybe(f.identifier),
-    "use_default_subnetpool": f.ignored,
+    "use_default_subnetpool": f.maybe(f.boolean),
+    "prefixlen": f.maybe(f.integer(0, 128)),
 }
 
 
@@ -237,7 +240,7 @@ class Subnets(Collection[rows.SubnetRow]):
             "allocation_pools": row.pools,
             "ipv6_ra_mode": row.ipv6_ra_mode,
             "ipv6_address_mode": row.ipv6_address_mode,
-            "subnetpool_id": None,
+            "subnetpool_id": row.subnet_pool,
             "service_types": [],
             "dns_publish_fixed_ip": False,
             "tags": row.tags,
@@ -246,14 +249,25 @@ class Subnets(Collection[rows.SubnetRow]):
 
     async def create(self, ctx: Context, body: dict[str, Any], id: str | None = None) -> rows.SubnetRow:
         values = f.read(body, self.name, SUBNET_FIELDS)
-        for required in ("network_id", "cidr"):
-            if not values.get(required):
-                raise Invalid(f"Failed to parse request. Required attribute '{required}' not specified")
-        cidr = _usable_range(values["cidr"], values.get("ip_version"))
-        owner = project_of(ctx, values)
+        if not values.get("network_id"):
+            raise Invalid("Failed to parse request. Required attribute 'network_id' not specified")
+        pool = await SubnetPools(self.service).asked_for(ctx, values)
+        wanted, owner = _wanted_range(values, pool), project_of(ctx, values)
+        async with self.service.db.transaction() as conn:
+            network = await Networks(self.service).get(ctx, values["network_id"], conn)
+            require_owner(ctx, network)
+            await require_room(self.service, conn, owner, "subnet")
+            await rows.lock_subnets(conn)
+            cidr = wanted if pool is None else await take(conn, pool, owner, wanted)
+            row = self._row(id or self.service.world.uuid(), values, owner, _usable_range(str(cidr), None), pool)
+            servers = await self._insert(conn, row, network)
+        await self.service.tell([server for server in servers if is_uuid(server)])
+        return await self.get(ctx, row.id)
+
+    def _row(self, id: str, values: dict[str, Any], owner: str, cidr: Cidr, pool: SubnetPoolRow | None) -> rows.SubnetRow:
         gateway = values["gateway_ip"] if "gateway_ip" in values else str(cidr[1])
         row = rows.SubnetRow(
-            id=id or self.service.world.uuid(),
+            id=id,
             network_id=values["network_id"],
             project_id=owner,
             name=values.get("name", ""),
@@ -266,32 +280,28 @@ class Subnets(Collection[rows.SubnetRow]):
             pools=_pools(values.get("allocation_pools") or default_pools(cidr, gateway), cidr, gateway),
             ipv6_ra_mode=values.get("ipv6_ra_mode"),
             ipv6_address_mode=values.get("ipv6_address_mode"),
+            subnet_pool=pool.id if pool else None,
             tags=[],
             revision=1,
             created_at=self.service.world.now(),
             updated_at=None,
         )
         _sensible_modes(row)
-        await self._insert(ctx, row)
-        return await self.get(ctx, row.id)
+        return row
 
-    async def _insert(self, ctx: Context, row: rows.SubnetRow) -> None:
-        """One at a time: what others have already when it is made sets its network apart.
+    async def _insert(self, conn: Connection, row: rows.SubnetRow, network: rows.NetworkRow) -> list[str]:
+        """One at a time: what others have already when it is made sets its network apart. Returns the servers that have addresses of it.
 
         Raises ``Invalid``, as Neutron does where it lets no ranges overlap: clients that try range after range wait for that.
         """
-        async with self.service.db.transaction() as conn:
-            network = await Networks(self.service).get(ctx, row.network_id, conn)
-            require_owner(ctx, network)
-            await require_room(self.service, conn, row.project_id, "subnet")
-            await rows.lock_subnets(conn)
-            beside = await rows.subnets(conn, rows.Page(), [row.network_id])
-            if any(_overlap(subnet.cidr, row.cidr) for subnet in beside) or not await self._finds_place(conn, network, row.cidr):
-                raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
-            await rows.insert_subnet(conn, row)
-            await self._serve(conn, row, network)
-            servers = await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
-        await self.service.tell([server for server in servers if is_uuid(server)])
+        beside = await rows.subnets(conn, rows.Page(), [row.network_id])
+        if any(_version(subnet) == _version(row) and subnet.subnet_pool != row.subnet_pool for subnet in beside):
+            raise Invalid("Subnets hosted on the same network must be allocated from the same subnet pool.")
+        if any(_overlap(subnet.cidr, row.cidr) for subnet in beside) or not await self._finds_place(conn, network, row.cidr):
+            raise Invalid(f"Requested subnet with cidr: {row.cidr} overlaps with another subnet.")
+        await rows.insert_subnet(conn, row)
+        await self._serve(conn, row, network)
+        return await rows.address_all(conn, row.id) if row.ipv6_address_mode in MADE_BY_GUESTS else []
 
     async def _finds_place(self, conn: Connection, network: rows.NetworkRow, cidr: str) -> bool:
         """Whether the network can have a range beside all others.
@@ -365,7 +375,7 @@ async def _answer_no_more(conn: Connection, network_id: str, subnet_id: str | No
             await router_rows.part(conn, port.port_id)
 
 
-def default_pools(cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network", gateway: str | None) -> list[dict[str, str]]:
+def default_pools(cidr: Cidr, gateway: str | None) -> list[dict[str, str]]:
     """All host addresses but the gateway's."""
     first, last = (cidr[1], cidr[-2]) if cidr.version == 4 and cidr.num_addresses > 2 else (cidr[1 if cidr.version == 6 else 0], cidr[-1])
     if gateway is None or not first <= ipaddress.ip_address(gateway) <= last:  # type: ignore[operator]
@@ -375,7 +385,24 @@ def default_pools(cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network", gateway
     return [{"start": str(start), "end": str(end)} for start, end in around if start <= end]  # type: ignore[operator]
 
 
-def _usable_range(text: str, version: Any) -> "ipaddress.IPv4Network | ipaddress.IPv6Network":
+def _wanted_range(values: dict[str, Any], pool: SubnetPoolRow | None) -> Cidr | int | None:
+    """The range that is asked for; or the length of its prefix, or None, where the pool chooses. Raises ``Invalid``."""
+    if values.get("cidr"):
+        if values.get("prefixlen") is not None:
+            raise Invalid("Bad subnets request: cidr and prefixlen must not be supplied together.")
+        return _usable_range(values["cidr"], values.get("ip_version"))
+    if pool is None:
+        raise Invalid("Bad subnets request: a subnetpool must be specified in the absence of a cidr.")
+    if values.get("allocation_pools"):
+        raise Invalid("Bad subnets request: allocation_pools allowed only for specific subnet requests.")
+    return values.get("prefixlen")
+
+
+def _version(row: rows.SubnetRow) -> int:
+    return ipaddress.ip_network(row.cidr).version
+
+
+def _usable_range(text: str, version: Any) -> Cidr:
     cidr = ipaddress.ip_network(text)
     if version is not None and cidr.version != int(version):
         raise Invalid(f"Invalid input for operation: CIDR '{text}' does not match the ip_version '{version}'.")
@@ -402,13 +429,13 @@ def _sensible_modes(row: rows.SubnetRow) -> None:
         raise Invalid(f"Invalid CIDR {row.cidr} for IPv6 address mode. Servers make addresses of their own with a prefix of 64 only.")
 
 
-def _gateway(text: str | None, cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network") -> str | None:
+def _gateway(text: str | None, cidr: Cidr) -> str | None:
     if text is not None and not usable_address(ipaddress.ip_address(text), cidr):
         raise Invalid(f"Invalid input for operation: Gateway {text} is not valid on subnet {cidr}.")
     return text
 
 
-def _routes(routes: list[dict[str, str]], cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network") -> list[dict[str, str]]:
+def _routes(routes: list[dict[str, str]], cidr: Cidr) -> list[dict[str, str]]:
     for route in routes:
         if set(route) != {"destination", "nexthop"}:
             raise Invalid("Invalid input for host_routes: each needs a destination and a nexthop.")
@@ -418,7 +445,7 @@ def _routes(routes: list[dict[str, str]], cidr: "ipaddress.IPv4Network | ipaddre
     return routes
 
 
-def _pools(pools: list[dict[str, str]], cidr: "ipaddress.IPv4Network | ipaddress.IPv6Network", gateway: str | None) -> list[dict[str, str]]:
+def _pools(pools: list[dict[str, str]], cidr: Cidr, gateway: str | None) -> list[dict[str, str]]:
     """Inside the range, without the gateway, and apart from each other."""
     spans = []
     for pool in pools:

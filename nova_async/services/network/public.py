@@ -79,6 +79,7 @@ def _subnet(service: Ground) -> rows.SubnetRow:
         enable_dhcp=False,
         ipv6_ra_mode=None,
         ipv6_address_mode=None,
+        subnet_pool=None,
         dns_servers=[],
         host_routes=[],
         tags=[],

@@ -14,8 +14,8 @@ from nova_async.services.network.ground import Ground
 from nova_async.services.web import context_of, json_body, json_response
 
 UNLIMITED = -1
-COUNTED = ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule")
-NEVER_MADE = ("rbac_policy", "subnetpool")  # this service has none of them
+COUNTED = ("network", "subnet", "subnetpool", "port", "router", "floatingip", "security_group", "security_group_rule")
+NEVER_MADE = ("rbac_policy",)  # this service has none
 LIMIT = f.integer(UNLIMITED, 2**31 - 1)
 FIELDS: dict[str, f.Reader] = {
     **dict.fromkeys((*COUNTED, *NEVER_MADE), LIMIT),

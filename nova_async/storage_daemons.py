@@ -30,6 +30,7 @@ END_SECONDS = 3.0  # for what is under way, before it is killed
 LOOK_SECONDS = 5.0  # between two looks at all; a death is seen at once
 NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ASK_SECONDS = 20.0
+SAID_BYTES = 2**20  # what is kept of what one says; strangers may make it say much
 SOCKET = "qmp"
 RUN, PID, SAID = "run.json", "pid", "said"  # the files of a folder: how it is run, which process it is, what it said
 P = ParamSpec("P")
@@ -245,6 +246,8 @@ def _revive(folder: Path, name: str) -> bool:
 
 def _runs(own: Path, arguments: list[str]) -> bool:
     """And serves what it is to serve."""
+    if (own / SAID).exists() and (own / SAID).stat().st_size > SAID_BYTES:
+        os.truncate(own / SAID, 0)
     return _pid(own) is not None and _command(own, arguments)[1].serves(own)
 
 
@@ -299,7 +302,8 @@ def _start(own: Path, arguments: list[str]) -> None:
     environment = {**os.environ, **program.environment}
     if (found := shutil.which(command[0], path=environment.get("PATH"))) is None:
         raise Unsupported(f"{command[0]} is not installed; install the package {program.package}.")
-    with (own / SAID).open("wb") as said:
+    (own / SAID).unlink(missing_ok=True)
+    with (own / SAID).open("ab") as said:
         process = subprocess.Popen(
             command, executable=found, cwd=own, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
         )

@@ -236,14 +236,14 @@ async def _until_ready(count: int, process: "subprocess.Popen[bytes]") -> Path:
                 services = (await admin.ask("GET", "/compute/v2.1/os-services?binary=nova-compute"))["services"]
         except Error:
             continue
-        if sum(s["state"] == "up" for s in services) >= count and _listens(hosts.OURS, CONSOLE_PORT):
+        if sum(s["state"] == "up" for s in services) >= count and listens(hosts.OURS, CONSOLE_PORT):
             logins = {n: Login(username=n, password=known[n], project_name=n) for n in ("admin", "demo")}
             service = Login(username="nova", password="", project_name="service")
             found = Secrets(auth_url=f"{URL}/identity/v3", region="RegionOne", admin=logins["admin"], demo=logins["demo"], service=service)
             return write_clouds(STATE, found, root)
 
 
-def _listens(address: str, port: int) -> bool:
+def listens(address: str, port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0
 

@@ -15,7 +15,7 @@ import pytest
 from nova_async import tgt
 from nova_async.db import Database
 from tests.lab import hosts
-from tests.lab.__main__ import SERVES, _listens
+from tests.lab.__main__ import SERVES, listens
 from tests.lab.cluster import HOSTS, Cluster, no_twins
 from tests.lab.test_deaths import database
 from tests.lab.test_encrypted_volumes import MARK, READ, WRITE, encrypted_type, is_ciphertext
@@ -61,7 +61,7 @@ def start_anew(lab: Path) -> None:
         os.kill(int(pid), signal.SIGKILL)
     end = time.monotonic() + READY_SECONDS
     while any(path.read_text() == pid for path, pid in zip(pids, killed, strict=True)) or not all(
-        _listens(hosts.OURS, port) for port in SERVES
+        listens(hosts.OURS, port) for port in SERVES
     ):
         assert time.monotonic() < end
         time.sleep(0.1)

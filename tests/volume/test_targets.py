@@ -19,7 +19,7 @@ from nova_async.certs.broker import NoAccounts
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.services.volume.exports import Exports
-from nova_async.storage_daemons import PID, RUN, StorageDaemons
+from nova_async.storage_daemons import PID, RUN, SAID, SAID_BYTES, StorageDaemons
 from nova_async.world import RealWorld
 from tests.volume.conftest import EXPORT_PORTS, PEOPLE, SERVER, UNKNOWN, Client, Service
 from tests.volume.test_exports import SECONDS, process, until
@@ -98,6 +98,17 @@ async def test_nobody_else_gets_in(service: Service, anna: Client, admin: Client
     assert [(path.name, path.stat().st_mode & 0o777) for path in holding] == [(tgt.SETTINGS, 0o600)]
     assert way["auth_password"] not in listed.stdout + caplog.text
     assert attachment in listed.stdout, "the target was among them"
+
+
+async def test_what_strangers_make_it_say_does_not_fill_the_disk(service: Service, anna: Client) -> None:
+    attachment, way = await attach(service, await anna.volume())
+    said = service.volumes.exports.daemons.folder / attachment / SAID
+    with said.open("ab") as file:
+        file.write(b"x" * (SAID_BYTES + 1))
+    await service.volumes.exports.look()
+    assert said.stat().st_size == 0
+    await disk(way | {"auth_password": "0" * 32}, fails=True)
+    assert b"\0" not in said.read_bytes() != b""
 
 
 async def test_a_host_without_a_name_of_its_own_is_refused(service: Service, anna: Client) -> None:

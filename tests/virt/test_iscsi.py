@@ -1,6 +1,7 @@
 """A volume behind a real iSCSI target (tgt), which lets in one host that knows the password: CHAP, RFC 7143."""
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ pytest.importorskip("libvirt")
 from nova_async.errors import Error
 from nova_async.model.guests import VolumeSpec
 from nova_async.processes import run
+from nova_async.virt.libvirt import domains
 from nova_async.virt.libvirt import host as libvirt_host
 from nova_async.world import RealWorld
 from tests.virt.conftest import QemuHost, QemuLab
@@ -120,4 +122,37 @@ async def test_a_volume_behind_a_target_that_wants_a_password(qemu_lab: MakeLab,
     assert PASSWORD not in described
     await lab.driver.detach_volume(guest, 2, volume)
     assert await lab.driver._connection.call(lambda connection: connection.listAllSecrets()) == []
+    await lab.driver.destroy(guest.instance_id)
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Path]:
+    """A file system with room for 8 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    await run("mount", "-t", "tmpfs", "-o", "size=8m", "small", str(folder), deadline=10)
+    yield folder
+    await run("umount", "--lazy", str(folder), deadline=10)
+
+
+async def test_a_guest_stands_still_while_its_target_has_no_room(qemu_lab: MakeLab, target: Target, small: Path) -> None:
+    """What it has written is there once there is room."""
+    lab = await qemu_lab()
+    target.file = small / "lun"
+    await target.open(libvirt_host.initiator(lab.driver.host))
+    told = lab.driver._volumes = Told()
+    told.changed = {"error_policy": "stop"}
+    guest = await lab.spawn()
+    volume = VolumeSpec(volume_id="0b8a6a0e-5c1f-4d6c-9d0a-5f3f0f8b7a11", attachment_id="a", device="/dev/vdb", size_gib=1)
+    await lab.ready(guest)
+    await lab.driver.attach_volume(msgspec.structs.replace(guest, volumes=(volume,)), 1, volume)
+    await lab.printed(guest, "hotplug add block name=vdb")
+    copied = "dd if=/dev/urandom of=/data/noise bs=1M count=16 2>/dev/null; cp /data/noise /dev/vdb; sync; md5sum < /data/noise"
+    writing = asyncio.create_task(lab.shell(guest, copied))
+    while guest.instance_id not in await lab.driver._connection.call(domains.waiting):
+        await RealWorld().sleep(0.02)
+    assert not writing.done()
+    await run("mount", "-o", "remount,size=64m", str(small), deadline=10)
+    said = await writing
+    assert hashlib.md5(target.file.read_bytes()[: 16 * 2**20]).hexdigest() in said
     await lab.driver.destroy(guest.instance_id)

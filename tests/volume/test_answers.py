@@ -3,7 +3,7 @@
 import pytest
 
 from nova_async.db import volume_types
-from tests.volume.conftest import PEOPLE, UNKNOWN, Client, Service
+from tests.volume.conftest import PEOPLE, SERVER, UNKNOWN, Client, Service
 
 EXTENDED = {"os-extended-snapshot-attributes:progress", "os-extended-snapshot-attributes:project_id"}
 
@@ -96,3 +96,27 @@ async def test_what_is_not_there_is_refused_and_not_left_aside(anna: Client, adm
     assert (await admin("GET", "/os-quota-sets/p-a", 200))["quota_set"]["volumes"] != 7
     await admin("PUT", "/os-quota-sets/p-a", 200, {"quota_set": {"volumes": 7, "volumes_fast": -1}})
     assert "get-log" in await admin.refused("PUT", "/os-services/get-log", 404, {"binary": "*"})
+
+
+async def test_lists_are_filtered_by_parts_of_names_and_by_times(anna: Client) -> None:
+    web, _ = await anna.volume(name="web-1"), await anna.volume(name="db-1")
+    await anna.snapshot(web, name="night")
+    made = (await anna.show(web))["created_at"]
+    for asked, names in (
+        ("name~=we", ["web-1"]),
+        ("name~=1", ["db-1", "web-1"]),
+        (f"created_at=eq:{made}", ["web-1"]),
+        (f"created_at=gt:{made}", ["db-1"]),
+        (f"created_at=gte:{made},lt:2100-01-01", ["db-1", "web-1"]),
+        ("updated_at=lt:2020-01-01T00:00:00", []),
+    ):
+        assert [v["name"] for v in (await anna("GET", f"/volumes/detail?{asked}", 200))["volumes"]] == names, asked
+    assert len((await anna("GET", "/snapshots?name~=nig&created_at=gt:2020-01-01T00:00:00", 200))["snapshots"]) == 1
+    assert "such as" in await anna.refused("GET", "/volumes?created_at=gt:yesterday", 400)
+
+
+async def test_the_times_of_a_volume_are_written_alike(anna: Client) -> None:
+    volume = await anna.volume()
+    await anna.act(volume, "os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdb"})
+    shown = await anna.show(volume)
+    assert len(shown["attachments"][0]["attached_at"]) == len(shown["created_at"])

@@ -1,11 +1,14 @@
 """Lists: filters, order and pages over what a project has, in the ways that Cinder's clients ask."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from nova_async.errors import Invalid, NotFound
 
 T = TypeVar("T")
+TIMES = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le, "eq": operator.eq, "neq": operator.ne}
 ASKED = frozenset({"limit", "marker", "offset", "sort", "sort_key", "sort_dir", "all_tenants", "with_count", "consume_quota"})
 
 
@@ -20,11 +23,15 @@ class Page(NamedTuple):
 def paged(
     items: Sequence[T], query: Mapping[str, str], filters: Mapping[str, Callable[[T], Any]], most: int, id_of: Callable[[T], str]
 ) -> Page:
-    """``items`` are newest first. ``filters``: what may be asked of an item, and sorted by. Unknown filters are left aside, as Cinder does.
+    """``items`` are newest first. ``filters``: what may be asked of an item, and sorted by; ``name~=x`` asks for a part of a text.
 
+    Unknown filters are left aside, as Cinder does.
     Raises ``Invalid``, and ``NotFound`` for a marker that is not there.
     """
-    kept = [item for item in items if all(_passes(filters[k](item), value) for k, value in query.items() if k in filters)]
+    asked = [(filters[name], value) for name, value in query.items() if name in filters]
+    parts = [(filters[name[:-1]], value) for name, value in query.items() if name.endswith("~") and name[:-1] in filters]
+    kept = [item for item in items if all(_passes(of(item), value) for of, value in asked)]
+    kept = [item for item in kept if all(value in str(of(item) or "") for of, value in parts)]
     for key, descending in reversed(_order(query)):
         if key not in filters:
             raise Invalid(f"Sort key supplied is invalid: {key[:50]}")
@@ -59,7 +66,23 @@ def _passes(value: Any, wanted: str) -> bool:
         return str(value).lower() == wanted.lower()
     if isinstance(value, dict):
         return all(pair in value.items() for pair in _pairs(wanted))
+    if isinstance(value, datetime):
+        return all(TIMES[how](value, moment) for how, moment in _moments(wanted))
     return str(value) == wanted
+
+
+def _moments(text: str) -> list[tuple[str, datetime]]:
+    """``gt:2026-01-01T00:00:00,lt:...``, or one time alone. Raises ``Invalid``."""
+    found = []
+    for part in text.split(","):
+        how, _, time = part.partition(":")
+        how, time = (how, time) if how in TIMES else ("eq", part)
+        try:
+            moment = datetime.fromisoformat(time)
+        except ValueError:
+            raise Invalid(f"Invalid input for a time. Value: {part[:40]}. Expected such as gt:2026-01-01T00:00:00.") from None
+        found.append((how, moment if moment.tzinfo else moment.replace(tzinfo=UTC)))
+    return found
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -101,7 +101,7 @@ def _attached(volume_id: str, a: dict[str, Any]) -> dict[str, Any]:
         "server_id": a["instance_id"],
         "host_name": a["host"],
         "device": a["mountpoint"],
-        "attached_at": a["attached_at"],
+        "attached_at": moment(datetime.fromisoformat(a["attached_at"])) if a["attached_at"] else None,
     }
 
 

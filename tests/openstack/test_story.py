@@ -17,12 +17,13 @@ from tests.openstack.volumes import is_a_volume_service, is_brought_elsewhere, s
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::Warning")]
 GIB = 2**30
+FIRST_MIGRATION_FAILS = {"NOVA_ASYNC_CONDUCTOR_FAULT_POINTS": '["swap_volume/swap_guests/after=once-fail"]'}
 CHOICES = [("identity",), ("image",), ("network",), ("volume",), ("identity", "image", "network", "volume")]
 
 
 @pytest.mark.parametrize("kinds", CHOICES, ids="+".join)
 def test_a_guest_boots_is_copied_and_goes(installed: None, real_guests_can_run: None, test_guest: Path, kinds: tuple[str, ...]) -> None:
-    with site(test_guest, *kinds) as place:
+    with site(test_guest, *kinds, **FIRST_MIGRATION_FAILS) as place:
         user = place.connect()
         if "identity" in kinds:
             access_rules_hold(place, user)
@@ -92,6 +93,7 @@ def volumes_come_grow_and_go(place: Site, user: Connection, image: str) -> None:
     assert "USERDATA volume holds nothing" in said(user, writer, "USERDATA volume written")
     user.block_storage.extend_volume(volume, 2)
     said(user, writer, f"USERDATA volume has {2 * GIB // 512} sectors")
+    stays_where_it_is(place, volume.id)
     is_brought_elsewhere(place, volume.id)
     user.block_storage.extend_volume(volume, 3)
     said(user, writer, f"USERDATA volume has {3 * GIB // 512} sectors")

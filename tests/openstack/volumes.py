@@ -37,7 +37,7 @@ def is_brought_elsewhere(site: "Site", volume_id: str) -> None:
 
 
 def stays_where_it_is(site: "Site", volume_id: str) -> None:
-    """The volume of a server that does not run: Cinder gives up at once, and leaves nothing behind."""
+    """Cinder hears that a migration failed, or that a server takes no part in it, and gives it up; nothing is left behind."""
     admin = site.connect("admin", "admin")
     known = _known(admin)
     before, _ = _migrate(admin, volume_id)

@@ -33,18 +33,19 @@ WORDS = "written-over-iscsi"
 
 
 class Target:
-    """The target daemon, in the namespace of the guests' processes, with one volume of 64 MiB as LUN 1."""
+    """The target daemon, in the namespace of the guests' processes or (without ``network``) in ours, with one volume of 64 MiB as LUN 1."""
 
-    def __init__(self, file: Path, network: str) -> None:
-        self.file, self.network = file, network
+    def __init__(self, file: Path, network: str = "", control: str = CONTROL) -> None:
+        self.file, self.network, self.control = file, network, control
         self.daemon: asyncio.subprocess.Process | None = None
 
     async def open(self, initiator: str) -> None:
         with self.file.open("wb") as file:
             file.truncate(64 * 2**20)
-        inside = ("ip", "netns", "exec", self.network)
-        await run(*inside, "ip", "link", "set", "lo", "up", deadline=10)
-        words = ("tgtd", "-f", "-C", CONTROL, "--iscsi", f"portal=127.0.0.1:{PORT}")
+        inside = ("ip", "netns", "exec", self.network) if self.network else ()
+        if inside:
+            await run(*inside, "ip", "link", "set", "lo", "up", deadline=10)
+        words = ("tgtd", "-f", "-C", self.control, "--iscsi", f"portal=127.0.0.1:{PORT}")
         self.daemon = await asyncio.create_subprocess_exec(*inside, *words, stdout=asyncio.subprocess.DEVNULL)
         await self._listening()
         await self.tell("new", "target", "--tid", "1", "-T", TARGET)
@@ -65,7 +66,7 @@ class Target:
         raise RuntimeError("tgtd does not answer")
 
     async def tell(self, verb: str, what: str, *words: str) -> None:
-        await run("tgtadm", "-C", CONTROL, "--lld", "iscsi", "--op", verb, "--mode", what, *words, deadline=10)
+        await run("tgtadm", "-C", self.control, "--lld", "iscsi", "--op", verb, "--mode", what, *words, deadline=10)
 
     async def close(self) -> None:
         if self.daemon is not None:
@@ -156,3 +157,32 @@ async def test_a_guest_stands_still_while_its_target_has_no_room(qemu_lab: MakeL
     said = await writing
     assert hashlib.md5(target.file.read_bytes()[: 16 * 2**20]).hexdigest() in said
     await lab.driver.destroy(guest.instance_id)
+
+
+async def test_a_guest_has_an_encrypted_volume_that_nobody_has_formatted(qemu_lab: MakeLab, target: Target) -> None:
+    """The host formats it, in its own network; the guest reads again what it wrote, and the target has neither that nor the passphrase."""
+    lab = await qemu_lab()
+    initiator = libvirt_host.initiator(lab.driver.host)
+    for_host = Target(target.file, control="14")
+    try:
+        for each in (target, for_host):
+            await each.open(initiator)
+        told = lab.driver._volumes = Told()
+        told.changed = {"encrypted": True, "passphrase": "sesame", "blank_bits": 256}
+        guest = await lab.spawn()
+        volume = VolumeSpec(volume_id="0b8a6a0e-5c1f-4d6c-9d0a-5f3f0f8b7a11", attachment_id="a", device="/dev/vdb", size_gib=1)
+        having = msgspec.structs.replace(guest, volumes=(volume,))
+        await lab.ready(guest)
+        await lab.driver.attach_volume(having, 1, volume)
+        await lab.printed(guest, "hotplug add block name=vdb")
+        await lab.shell(guest, f"echo {WORDS} > /dev/vdb; sync")
+        await lab.driver.reboot(having, 2, hard=True)
+        await lab.printed(guest, "TESTGUEST ready", times=2)
+        assert await lab.shell(guest, f"head -c {len(WORDS)} /dev/vdb") == WORDS
+        held = target.file.read_bytes()
+        assert (held[:6], WORDS.encode() in held, b"sesame" in held) == (b"LUKS\xba\xbe", False, False)
+        await lab.driver.detach_volume(guest, 2, volume)
+        assert await lab.driver._connection.call(lambda connection: connection.listAllSecrets()) == []
+        await lab.driver.destroy(guest.instance_id)
+    finally:
+        await for_host.close()

@@ -111,11 +111,11 @@ async def test_what_hosts_cannot_open_is_refused_and_its_key_not_asked_for(encry
     assert manager.asked == []
 
 
-async def test_what_cinder_leaves_to_hosts_to_format_is_refused() -> None:
-    manager = KeyManager({KEY_ID: KEY}, readers={"ours"})
-    with pytest.raises(Unsupported, match="cannot format encrypted volumes of the kind iscsi"):
-        await told(OneVolume(connection={"driver_volume_type": "iscsi", "encrypted": True}), manager, Tokens())
-    assert manager.asked == []
+@pytest.mark.parametrize(("size", "bits"), [(128, 128), (256, 256), (512, 256), (None, 256)])
+async def test_a_host_hears_how_to_format_what_cinder_leaves_to_it(size: int | None, bits: int) -> None:
+    cinder = OneVolume(LUKS | {"key_size": size}, {"driver_volume_type": "iscsi", "encrypted": True})
+    data = await told(cinder, KeyManager({KEY_ID: KEY}, readers={"ours"}), Tokens())
+    assert data == {"encrypted": True, "passphrase": PASSPHRASE, "blank_bits": bits}
 
 
 async def test_without_a_key_manager_no_encrypted_volume_is_opened() -> None:

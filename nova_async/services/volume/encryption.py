@@ -8,13 +8,12 @@ from nova_async.db import volume_types as rows
 from nova_async.db.volume_types import EncryptionRow
 from nova_async.errors import Invalid, NotFound
 from nova_async.services.volume import rules
-from nova_async.services.volume.records import LUKS
+from nova_async.services.volume.records import BITS, LUKS
 from nova_async.services.volume.types import find
 from nova_async.world import World
 
 POLICY = "volume_extension:volume_type_encryption"
 CIPHER = "aes-xts-plain64"
-BITS = {None: 256, 128: 128, 256: 256, 512: 256}  # of AES, by what is called the key's size; XTS has two such keys, which some add up
 
 
 class Encryptions:

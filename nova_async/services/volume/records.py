@@ -10,6 +10,8 @@ from nova_async.services.volume import Attachment, Snapshot, Volume
 KEY = "nova_async_key"  # in the metadata of what was made: the name under which it was asked for
 OF_ADMINISTRATORS = frozenset({KEY, "readonly", "attached_mode"})  # in metadata, and nothing of the owner's
 LUKS = frozenset({"luks", "LuksEncryptor", "nova.volume.encryptors.luks.LuksEncryptor", "os_brick.encryptors.luks.LuksEncryptor"})
+MOST_BITS = 256
+BITS = {None: 256, 128: 128, 256: 256, 512: 256}  # of AES, by what is called the key's size; XTS has two such keys, which some add up
 TARGET = "target:"  # in the migration_status of the volume that another is brought to
 Thing = dict[str, Any]
 R = TypeVar("R", Volume, Snapshot, Attachment)

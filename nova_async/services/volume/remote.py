@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from nova_async.context import Context
-from nova_async.errors import Conflict, Forbidden, NotFound, Unauthorized, Unavailable, Unsupported
+from nova_async.errors import Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from nova_async.services.callers import CallersTokens
 from nova_async.services.client import ServiceClient
 from nova_async.services.key_manager import Barbican
@@ -27,8 +27,8 @@ NAMES = uuid.UUID("5b2d9a44-6a5c-5f0c-9c1b-2f7a1f0b6f1e")  # namespace of the na
 UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 VERSION = {"OpenStack-API-Version": "volume 3.44"}  # since when attachments are completed
 REIMAGE = {"OpenStack-API-Version": "volume 3.68"}
-# Kinds whose encrypted volumes Cinder formats when it makes them. Its API says raw of those on NFS until they have a snapshot.
-ENCRYPTED: dict[str, Thing] = {"nfs": {"format": "qcow2"}, "rbd": {}, "file": {}}
+FORMATTED: dict[str, Thing] = {"nfs": {"format": "qcow2"}}  # encrypted ones: Cinder's API calls them raw until they have a snapshot
+BLANK = frozenset({"iscsi"})  # kinds whose encrypted volumes Cinder leaves to their first host to format
 ALL = "1"
 PAGE, MAX_PAGES = 1000, 20  # things of one question; questions of one answer
 
@@ -178,15 +178,16 @@ class RemoteVolumes:
         return [attachment_of(body) for body in await self._held.of(instance_id)]
 
     async def connection(self, attachment_id: str) -> dict[str, Any]:
-        """Raises ``Conflict`` too, where no host was let to the volume, and as ``RemoteKeys.passphrase`` of one that is encrypted."""
+        """Raises ``Conflict`` too, where no host was let to the volume, and as ``RemoteKeys.luks`` of one that is encrypted."""
         one = await self._held.get(attachment_id)
         told = connection_of(one)
         if not told["driver_volume_type"]:
             raise Conflict(f"The volume service lets no host to the volume of attachment {attachment_id}.")
         if told["data"].get("encrypted") and not told["data"].get("passphrase"):
-            if (kind := told["driver_volume_type"]) not in ENCRYPTED:
-                raise Unsupported(f"Hosts of this cloud cannot format encrypted volumes of the kind {kind}, which Cinder leaves to them.")
-            told["data"] |= ENCRYPTED[kind] | {"passphrase": await self._keys.passphrase(one["volume_id"])}
+            kind, luks = told["driver_volume_type"], await self._keys.luks(one["volume_id"])
+            told["data"] |= FORMATTED.get(kind, {}) | {"passphrase": luks.passphrase}
+            if kind in BLANK:
+                told["data"]["blank_bits"] = luks.bits
         return told
 
     # How it is asked

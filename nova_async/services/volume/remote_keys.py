@@ -8,9 +8,10 @@ has none there, as itself, whom the secret's access control list may name.
 from typing import Protocol
 
 from nova_async import errors
+from nova_async.qemu_img import Luks
 from nova_async.services import client
 from nova_async.services.key_manager import Barbican
-from nova_async.services.volume.records import LUKS, Ask, Thing
+from nova_async.services.volume.records import BITS, LUKS, MOST_BITS, Ask, Thing
 
 
 class TokenSource(client.TokenSource, Protocol):
@@ -23,8 +24,8 @@ class RemoteKeys:
     def __init__(self, ask: Ask, tokens: TokenSource, barbican: Barbican | None) -> None:
         self._ask, self._tokens, self._barbican = ask, tokens, barbican
 
-    async def passphrase(self, volume_id: str) -> str:
-        """The key in hexadecimal, as Nova and Cinder have it. Raises ``Unsupported``, ``Forbidden``, ``NotFound``, ``Unavailable``."""
+    async def luks(self, volume_id: str) -> Luks:
+        """With the key in hexadecimal, as Nova and Cinder have it. Raises ``Unsupported``, ``Forbidden``, ``NotFound``, ``Unavailable``."""
         how = await self._ask("GET", f"/volumes/{volume_id}/encryption")
         provider, place = how.get("provider"), how.get("control_location")
         if provider not in LUKS or place != "front-end":
@@ -37,13 +38,14 @@ class RemoteKeys:
         volume = (await self._ask("GET", f"/volumes/{volume_id}"))["volume"]
         caller = await self._reader(volume)
         try:
-            return (await self._barbican.payload(str(how.get("encryption_key_id")), caller)).hex()
+            key = await self._barbican.payload(str(how.get("encryption_key_id")), caller)
         except (errors.NotFound, errors.Invalid, errors.Forbidden, errors.Unauthorized) as error:
             raise errors.Forbidden(
                 f"The key manager does not give hosts of this cloud the key of volume {volume_id}: the user of nova_async needs a role in "
                 "its project that may read secrets.",
                 detail=errors.plain(error),
             ) from None
+        return Luks(key.hex(), BITS.get(how.get("key_size"), MOST_BITS))
 
     async def _reader(self, volume: Thing) -> str:
         """Our token for the volume's project; empty where we have none."""

@@ -20,10 +20,12 @@ from nova_async.model.consoles import SPICE
 from nova_async.model.guests import GuestSpec, VolumeSpec
 from nova_async.model.power import PowerState
 from nova_async.model.tagged_devices import DeviceAddress, with_addresses
+from nova_async.qemu_img import Luks
 from nova_async.virt.driver import GuestEvent, GuestInfo, HostFacts, Progress
 from nova_async.virt.events import EventSource, Listener
 from nova_async.virt.libvirt import addresses, console_log, domains, hardware, host, secrets, tunnel, xml
 from nova_async.virt.libvirt.arriving import Arrivals
+from nova_async.virt.libvirt.blanks import Blanks, Target
 from nova_async.virt.libvirt.bridges import Bridges
 from nova_async.virt.libvirt.connection import Connection
 from nova_async.virt.libvirt.console_ports import ConsolePorts
@@ -94,6 +96,7 @@ class LibvirtBase:
         options = config.compute
         address = options.transfer_address or config.own_address
         self._bridges = Bridges(config.state / "ways", world, self._files, config.certificate_dir if config.bus.tls else None)
+        self._blanks = Blanks(config.state / "blanks", world)
         self._shares = Shares(Path(options.nfs_mount_dir).absolute() if options.nfs_mount_dir else config.state / "mnt", self._files)
         self._arrivals = Arrivals(files / "instances", self._cache, self._files, world, address, options.transfer_ports, identity)
         self._sender = Sender(files / "image-cache", self._files, world, identity)
@@ -136,6 +139,7 @@ class LibvirtBase:
         if not self._mock:
             await self._files.run(partial(self._seen_from_here(xml.SERIAL_SOCKETS).mkdir, mode=0o711, parents=True, exist_ok=True))
             await self._arrivals.open()
+            await self._blanks.open()
             self._begin(self._sweep_for_ever(), "image-cache-sweep")
             self._begin(self._keep_bridges(), "volume-bridges")
 
@@ -147,6 +151,7 @@ class LibvirtBase:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
         self._bridges.shut()
+        self._blanks.close()
         await self._arrivals.close()
         for listener in self._coming.values():
             await listener.close()
@@ -206,6 +211,9 @@ class LibvirtBase:
             raise Unsupported("This host knows no volume service.")
         told = await self._volumes.connection(volume.attachment_id)
         kind, data = told["driver_volume_type"], told["data"]
+        if kind == "iscsi" and (bits := data.get("blank_bits")):
+            luks = Luks(str(data["passphrase"]), bits)
+            await self._blanks.format(volume.volume_id, Target(data, self._shape.initiator), luks)
         await self._keep_secrets(guest.instance_id, volume.volume_id, kind, data)
         if kind == "nbd":
             socket = await self._bridges.open(guest.instance_id, volume.attachment_id, data, anew=anew)

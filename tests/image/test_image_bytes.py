@@ -275,7 +275,8 @@ async def test_staged_data_become_the_image_when_imported(anna: Client, service:
     assert (staged["status"], "stores" in staged) == ("uploading", False)
     assert await anna("GET", f"/v2/images/{image_id}/file", 204) is None
     await anna.send(image_id, QCOW2, 409)
-    await anna("POST", f"/v2/images/{image_id}/import", 202, json=method)
+    await anna("POST", f"/v2/images/{image_id}/import", 409, json=method | {"stores": ["nowhere"]})
+    await anna("POST", f"/v2/images/{image_id}/import", 202, json=method | {"stores": ["file"]})
     imported = await anna.show(image_id)
     [store] = (await anna("GET", "/v2/info/stores", 200))["stores"]
     assert (imported["status"], imported["stores"]) == ("active", store["id"])

@@ -120,3 +120,26 @@ async def test_the_times_of_a_volume_are_written_alike(anna: Client) -> None:
     await anna.act(volume, "os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdb"})
     shown = await anna.show(volume)
     assert len(shown["attachments"][0]["attached_at"]) == len(shown["created_at"])
+
+
+async def test_nobody_is_told_that_a_volume_is_attached_when_it_is_not(anna: Client, admin: Client) -> None:
+    volume = await anna.volume()
+    act = f"/volumes/{volume}/action"
+    for wrong in ({}, {"attach_status": "attached"}, {"attach_status": "nonsense"}, {"migration_status": "migrating"}):
+        await admin.refused("POST", act, 400, {"os-reset_status": wrong})
+        await admin.refused("POST", act, 400, {"os-reset_status": wrong | {"status": "happy"}})
+    await anna.refused("POST", act, 403, {"os-reset_status": {"attach_status": "detached"}})
+    await admin.refused("POST", f"/volumes/{UNKNOWN}/action", 404, {"os-reset_status": {"attach_status": "detached"}})
+    await admin.act(volume, "os-reset_status", {"status": "error", "attach_status": "detached", "migration_status": "none"})
+    assert (await anna.show(volume))["status"] == "error"
+
+    await admin.act(volume, "os-reset_status", {"status": "available"})
+    await anna.act(volume, "os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdb"})
+    await admin.refused("POST", act, 400, {"os-reset_status": {"attach_status": "detached"}})
+    await admin.act(volume, "os-reset_status", {"attach_status": "attached"})
+
+
+async def test_the_command_makes_a_type_public(admin: Client) -> None:
+    made = (await admin("POST", "/types", 200, {"volume_type": {"name": "mine", "os-volume-type-access:is_public": False}}))["volume_type"]
+    await admin("PUT", f"/types/{made['id']}", 200, {"volume_type": {"os-volume-type-access:is_public": True}})
+    assert (await admin("GET", f"/types/{made['id']}", 200))["volume_type"]["is_public"] is True

@@ -14,7 +14,7 @@ from aiohttp import ClientError, web
 
 from nova_async import log
 from nova_async.config import Config
-from nova_async.errors import BadMediaType, Error, Invalid, NotFound, plain
+from nova_async.errors import BadMediaType, Conflict, Error, Invalid, NotFound, plain
 from nova_async.services.callers import CallersTokens
 from nova_async.services.image import listing, patch, rules, views
 from nova_async.services.image.builtin import IDLE_SECONDS, BuiltinImages
@@ -137,10 +137,13 @@ class Api:
 
     async def import_(self, request: web.Request) -> web.StreamResponse:
         """Only what was staged is imported: this service fetches nothing on anybody's behalf."""
-        method = (await json_body(request)).get("method")
+        body = await json_body(request)
+        method, stores = body.get("method"), body.get("stores", [views.STORE])
         name = method.get("name") if isinstance(method, dict) else None
         if name not in views.METHODS:
             raise Invalid(f"Unknown import method: expected one of {', '.join(views.METHODS)}.")
+        if stores not in ([], [views.STORE]):
+            raise Conflict(f"Unknown store: the one that there is is {views.STORE}.")
         await self._images.import_staged(context_of(request), _image_id(request))
         return web.Response(status=202)
 

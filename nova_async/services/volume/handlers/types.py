@@ -19,6 +19,7 @@ CREATE = {
     "is_public": f.boolean,
     "extra_specs": f.metadata,
 }
+CHANGES = {name: CREATE[name] for name in CREATE if name != "extra_specs"}
 FILTERS = {"name": lambda row: row.name, "id": lambda row: row.id, "extra_specs": lambda row: row.extra_specs}
 
 
@@ -70,7 +71,10 @@ class TypeHandlers(Handlers):
         return self._answer(request, await self._get(request))
 
     async def update(self, request: web.Request) -> web.StreamResponse:
-        asked = f.read(await json_body(request), "volume_type", {"name": f.text, "description": f.text, "is_public": f.boolean})
+        """``openstack volume type set --public`` gives the word that Cinder takes for a new type alone."""
+        asked = f.read(await json_body(request), "volume_type", CHANGES)
+        if "os-volume-type-access:is_public" in asked:
+            asked["is_public"] = asked.pop("os-volume-type-access:is_public")
         if not {k: value for k, value in asked.items() if value is not None} or asked.get("name") == "":
             raise Invalid("Specify volume type name, description, is_public or a combination thereof.")
         columns = {name: value for name, value in asked.items() if value is not None or name == "description"}

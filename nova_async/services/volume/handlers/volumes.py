@@ -10,6 +10,7 @@ from nova_async.errors import Invalid, NotFound, Unsupported
 from nova_async.services.volume import fields as f
 from nova_async.services.volume import rules, views
 from nova_async.services.volume import versions as v
+from nova_async.services.volume.attachments import HAD
 from nova_async.services.volume.handlers.base import VERSION, Handlers, Routes, one_key, wants_all
 from nova_async.services.volume.handlers.metadata import MetadataHandlers, item
 from nova_async.services.volume.paging import Page, paged
@@ -284,8 +285,15 @@ class VolumeHandlers(Handlers):
         return web.Response(status=202)
 
     async def _reset_status(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        readers = {"status": f.text, "attach_status": f.ignored, "migration_status": f.ignored}
-        asked = f.read(body, "os-reset_status", readers)
+        """Whether a volume is attached, its attachments say, and none migrates: of these only what is so can be said."""
+        rules.admin(context_of(request), "volume_extension:volume_admin_actions:reset_status")
+        asked = f.read(body, "os-reset_status", dict.fromkeys(("status", "attach_status", "migration_status"), f.text))
+        if not any(asked.values()):
+            raise Invalid("Must specify 'status', 'attach_status' or 'migration_status' for update.")
+        attached = any(each["status"] in HAD for each in (await self._get(request)).attachments)
+        for name, fact in (("attach_status", "attached" if attached else "detached"), ("migration_status", "none")):
+            if asked.get(name) not in (None, "", fact):
+                raise Invalid(f"Invalid input for field/attribute {name}. Value: {asked[name][:40]}. It is {fact}, which nobody sets.")
         if asked.get("status"):
             await self.service.volumes.set_status(context_of(request), _id(request), asked["status"])
         return web.Response(status=202)

@@ -210,6 +210,7 @@ class App:
         if services.builtin_networks:
             services.builtin_networks.on_change = conductor.desk.ports_changed
             services.builtin_networks.on_router_change = conductor.routers.changed
+            services.builtin_networks.router_desk = conductor.routers
             services.builtin_networks.on_move = conductor.desk.surroundings.changed
             conductor.desk.surroundings.networks = services.builtin_networks
         parts = ApiParts(

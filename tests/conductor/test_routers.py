@@ -13,7 +13,7 @@ from nova_async.bus.messages.conductor import HostReport
 from nova_async.conductor.reconcilers import routers as reconciler
 from nova_async.context import Context
 from nova_async.db import Database, hosts
-from nova_async.errors import Conflict, Unavailable
+from nova_async.errors import Conflict, NotFound, Unavailable
 from nova_async.model.routers import RouterSpec
 from nova_async.services.network.router_interfaces import RouterInterfaces
 from nova_async.world import RealWorld
@@ -208,6 +208,23 @@ async def test_a_router_that_is_gone_is_taken_from_its_host_by_a_process_that_ne
     await three.is_on(router)
 
 
+async def test_an_operator_gives_a_router_to_a_host_that_can_carry_it(three: Routers) -> None:
+    desk, router = three.cloud.conductor.routers, await three.make()
+    await desk.move(router, "host2")
+    assert (three.homes_of(router), await three.row(router), three.on["host1"].told) == (["host2"], "host2", ["put", "removed"])
+    assert [(carrier.name, carrier.up) for carrier in desk.carriers()] == [(host, True) for host in HOSTS]
+
+    three.on["host3"].refuses = True
+    with pytest.raises(Conflict, match="host3 refuses"):
+        await desk.move(router, "host3")
+    assert (three.homes_of(router), await three.row(router)) == (["host2"], "host2")
+    for wrong in ("host4", ""):
+        with pytest.raises(Conflict, match="is away"):
+            await desk.move(router, wrong)
+    with pytest.raises(NotFound):
+        await desk.move(three.cloud.world.uuid(), "host1")
+
+
 async def test_routers_spread_over_hosts_with_a_bridge_to_the_outside(database: Database, tmp_path: Path, world: RealWorld) -> None:
     async with routers_of(database, tmp_path, world, "bridge") as made:
         made.on["host3"].kind = "own"  # it could not reach the same outside
@@ -234,6 +251,8 @@ async def test_a_gateway_host_has_the_routers_while_it_is_up(
         await made.is_on(router, "host3")
         await made.watched()
         assert (made.homes_of(router), made.on["host1"].told[-1]) == (["host3"], "removed")
+        with pytest.raises(Conflict, match="gateway_host"):
+            await made.cloud.conductor.routers.move(router, "host1")
 
 
 async def test_no_router_leaves_where_that_is_switched_off(database: Database, tmp_path: Path, world: RealWorld) -> None:

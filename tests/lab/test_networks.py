@@ -183,6 +183,12 @@ async def test_a_floating_ip_answers_by_another_host_when_that_of_its_router_is_
             await asyncio.sleep(0.2)
     assert await _answers_from(other, address)
 
+    [agent] = (await cluster.ask("GET", f"/network/v2.0/agents?binary=neutron-l3-agent&host={gateway}"))["agents"]
+    [router] = (await cluster.ask("GET", "/network/v2.0/routers?name=router"))["routers"]
+    await cluster.ask("POST", f"/network/v2.0/agents/{agent['id']}/l3-routers", {"router_id": router["id"]})
+    assert (agent["alive"], bool(_router_devices(gateway)), _router_devices(other)) == (True, True, [])
+    await until(lambda: _answers_from(gateway, address), True)
+
     await cluster.ask("DELETE", f"/network/v2.0/floatingips/{floating}")
     await cluster.ask("DELETE", f"/network/v2.0/security-group-rules/{rule}")
     await cluster.delete(server)

@@ -7,7 +7,9 @@ from typing import Any
 from nova_async import log
 from nova_async.config import Config
 from nova_async.db.routers import INTERFACE, Specified
+from nova_async.errors import Conflict
 from nova_async.scheduler.hosts import HostState, HostTable
+from nova_async.services.network.ground import Carrier
 from nova_async.world import World
 
 logger = log.get("reconcile.routers")
@@ -48,9 +50,37 @@ class RouterHosts:
         favourite = self.favourite
         if favourite and (self.table.is_up(favourite) or (not row.host and favourite not in self._lost)):
             return [favourite]
-        kind = BRIDGE if any(state.facts.get("outside") == BRIDGE for state in self.table.states) else OWN
-        able = [state.name for state in self.table.states if _outside(state) == kind and self._carries(state) and _has_wires(state, row)]
-        return sorted(able, key=lambda host: (routers[host] if kind == BRIDGE else -routers[host], host))
+        way = 1 if self._kind() == BRIDGE else -1
+        return sorted(self._able(row), key=lambda host: (way * routers[host], host))
+
+    def require(self, row: Specified, host: str) -> None:
+        """Raises ``Conflict`` where an operator cannot give a router to this host."""
+        if host != self.favourite and self.table.is_up(self.favourite):
+            raise Conflict(f"Host {self.favourite} is network.gateway_host, and has all routers while it is up.")
+        if host not in self._able(row):
+            raise Conflict(f"Host {host} is away, or has not what the router needs: the way to the outside, and the wires of its networks.")
+
+    def carriers(self) -> list[Carrier]:
+        """All hosts that could carry routers, whether they are up or not."""
+        return [
+            Carrier(
+                id=state.row.id,
+                name=state.name,
+                up=self.table.is_up(state.name),
+                created_at=state.row.created_at,
+                seen_at=state.seen_at,
+                wires=tuple(state.facts.get("wires") or ()),
+            )
+            for state in self.table.states
+            if _outside(state) != ""
+        ]
+
+    def _kind(self) -> str:
+        return BRIDGE if any(state.facts.get("outside") == BRIDGE for state in self.table.states) else OWN
+
+    def _able(self, row: Specified) -> list[str]:
+        kind = self._kind()
+        return [state.name for state in self.table.states if _outside(state) == kind and self._carries(state) and _has_wires(state, row)]
 
     def _hears(self) -> bool:
         return self.table.is_complete() and any(self._carries(state) for state in self.table.states)

@@ -16,8 +16,8 @@ from nova_async.conductor.reconcilers.router_hosts import RouterHosts
 from nova_async.conductor.surroundings import SurroundingsDesk
 from nova_async.config import Config
 from nova_async.db import Database, routers
-from nova_async.errors import Error, Unavailable
-from nova_async.services.network.ground import plugs_ports
+from nova_async.errors import Conflict, Error, NotFound, Unavailable
+from nova_async.services.network.ground import Carrier, plugs_ports
 from nova_async.services.network.router_specs import router_spec
 from nova_async.world import World
 
@@ -103,6 +103,27 @@ class RoutersReconciler:
             leaving = [router_id for router_id, host in self._homes.items() if host and self.hosts.leave(host)]
             if leaving:
                 await self._move(leaving)
+
+    def carriers(self) -> list[Carrier]:
+        """See ``RouterDesk``."""
+        return self.hosts.carriers() if self.plugs else []
+
+    async def move(self, router_id: str, host: str) -> None:
+        """See ``RouterDesk``. Where the host refuses it, the router goes back to the one that had it."""
+        async with self._lock:
+            await self._read_homes()
+            async with self.database.connection() as conn:
+                found = await routers.specs(conn, [router_id])
+            if not found:
+                raise NotFound(f"Router {router_id} could not be found.")
+            [row] = found
+            if row.host == host:
+                return
+            self.hosts.require(row, host)
+            answers = row.host != "" and (self.table.is_heard(row.host) or await self._answers(row.host))
+            await self._move_one(row, [host, row.host] if answers else [host], answers)
+            if self._homes.get(router_id) != host:
+                raise Conflict(f"Host {host} refuses router {router_id}.")
 
     async def _move(self, router_ids: list[str]) -> None:
         async with self.database.connection() as conn:

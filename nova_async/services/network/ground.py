@@ -2,7 +2,10 @@
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
 
 from nova_async.config import Config
 from nova_async.db import Database
@@ -15,6 +18,27 @@ Changed = Callable[[list[str]], Awaitable[None]]
 Moved = Callable[[list[rows.Place]], None]
 
 
+class Carrier(msgspec.Struct, frozen=True, kw_only=True):
+    """A host that can carry routers. ``seen_at``: None where it was not heard since this process started."""
+
+    id: str
+    name: str
+    up: bool
+    created_at: datetime
+    seen_at: datetime | None
+    wires: tuple[str, ...]
+
+
+class RouterDesk(Protocol):
+    """Knows the hosts that can carry routers, and moves routers between them."""
+
+    def carriers(self) -> list[Carrier]: ...
+
+    async def move(self, router_id: str, host: str) -> None:
+        """Give a router to this host. Raises ``NotFound``, or ``Conflict`` where the host cannot have it."""
+        ...
+
+
 class Ground:
     """``plug``: whether hosts make devices for ports. The ``on_...`` are set by who wants to hear."""
 
@@ -24,6 +48,7 @@ class Ground:
         self.on_change: Changed | None = None  # servers whose ports changed
         self.on_router_change: Changed | None = None
         self.on_move: Moved | None = None
+        self.router_desk: RouterDesk | None = None
 
     async def tell(self, instance_ids: list[str]) -> None:
         """Say that the rules or addresses of these servers' ports changed, so that their hosts plug them again."""

@@ -10,6 +10,7 @@ from nova_async.config import Config
 from nova_async.context import Context
 from nova_async.db.routers import RouterRow
 from nova_async.errors import Conflict, Error, Forbidden, Invalid, NotFound, QuotaExceeded, Unsupported
+from nova_async.services.network.agents import AgentApi, Agents
 from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.collection import Collection, Query, with_fields
 from nova_async.services.network.collections import COLLECTIONS
@@ -24,7 +25,6 @@ from nova_async.world import World
 
 # What a client may list and finds empty: this service does not have them.
 EMPTY = {
-    "agents": "agent",
     "address-scopes": "address_scope",
     "address-groups": "address_group",
     "rbac-policies": "rbac_policy",
@@ -106,6 +106,7 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
             *QuotaApi(networks).routes(),
             *BindingApi(networks).routes(),
             *IpAvailabilityApi(networks).routes(),
+            *AgentApi(networks).routes(),
             web.get("/v2.0/auto-allocated-topology/{project}", api.topology),
             web.delete("/v2.0/auto-allocated-topology/{project}", api.remove_topology),
         ]
@@ -118,6 +119,11 @@ def application(networks: BuiltinNetworks, tokens: Tokens, world: World, config:
         app.router.add_delete(f"/v2.0/{path}/{{id}}", api.absent)
     for path, kind in COLLECTIONS.items():
         _add_collection(app, f"/v2.0/{path}", CollectionApi(kind(networks), config))
+    agents = CollectionApi(Agents(networks), config)
+    app.router.add_get("/v2.0/agents", agents.index)
+    app.router.add_get("/v2.0/agents/{id}", agents.show)
+    app.router.add_put("/v2.0/agents/{id}", api.refuse)
+    app.router.add_delete("/v2.0/agents/{id}", api.refuse)
     router = RouterApi(networks)
     app.router.add_put("/v2.0/routers/{id}/add_router_interface", router.add_interface)
     app.router.add_put("/v2.0/routers/{id}/remove_router_interface", router.remove_interface)

@@ -14,6 +14,7 @@ from nova_async.services.callers import CallersTokens
 from nova_async.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+MOST = 2000  # characters of a refusal, which may repeat what it refuses
 logger = log.get("web")
 
 STATUS: dict[type[errors.Error], int] = {
@@ -114,7 +115,7 @@ def edge(
                 status = status_of(error)
                 if status >= 500 and not isinstance(error, errors.Unsupported):  # that answers the request, nothing failed
                     logger.error("request.failed", path=request.path, error=error.message, detail=error.detail)
-                response = json_response(form(status, error.message), status)
+                response = json_response(form(status, error.message[:MOST]), status)
                 if status == 401:
                     response.headers["WWW-Authenticate"] = "Keystone uri=/identity"
                 if isinstance(error, errors.Unavailable):

@@ -67,6 +67,20 @@ async def test_a_body_that_is_no_login_is_refused(session: aiohttp.ClientSession
         assert got.status == status
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/endpoints", {"endpoint": BODIES["/endpoints"]["endpoint"] | {"interface": "x" * 70_000}}),
+        ("/auth/tokens", {"auth": AUTH["auth"] | {"scope": "x" * 70_000}}),
+    ],
+)
+async def test_a_refusal_does_not_repeat_all_that_it_refuses(admin: Client, path: str, body: dict[str, Any]) -> None:
+    answer = await admin.ask("POST", path, body)
+
+    assert answer.status == 400
+    assert len(answer.body["error"]["message"]) <= 2000
+
+
 @pytest.mark.parametrize("value", ["1" * 30, "-" + "9" * 400, "1e400", "[" * 50_000 + "]" * 50_000, '{"a":' * 15_000 + "1" + "}" * 15_000])
 async def test_json_that_no_column_can_hold_is_refused_or_kept(session: aiohttp.ClientSession, admin: Client, value: str) -> None:
     body = '{"user": {"name": "odd", "more": ' + value + "}}"

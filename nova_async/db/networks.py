@@ -235,6 +235,7 @@ SERVERS_BEHIND = Query("networks_groups", "servers_behind", str)
 INSERT_NETWORK: Query[None] = Query("networks", "insert_network")
 UPDATE_NETWORK: Query[None] = Query("networks", "update_network")
 DELETE_NETWORK: Query[None] = Query("networks", "delete_network")
+LOCK_NETWORK = Query("networks", "lock_network", str)
 LOCK_SUBNETS: Query[None] = Query("networks", "lock_subnets")
 LOCK_TOPOLOGIES: Query[None] = Query("networks", "lock_topologies")
 INSERT_SUBNET: Query[None] = Query("networks", "insert_subnet")
@@ -362,6 +363,11 @@ async def delete_network(conn: Connection, network_id: str) -> None:
 
 async def subnets(conn: Connection, page: Page, network_ids: list[str] | None = None) -> list[SubnetRow]:
     return await SUBNETS.all(conn, *page.args, network_ids)
+
+
+async def lock_network(conn: Connection, network_id: str) -> None:
+    """Until the transaction ends nobody else changes it. Raises ``NotFound``."""
+    await LOCK_NETWORK.one(conn, network_id)
 
 
 async def lock_subnets(conn: Connection) -> None:

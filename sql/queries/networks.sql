@@ -26,6 +26,10 @@ INSERT INTO networks (id, project_id, name, description, shared, external, admin
                       is_default, apart, provider, physical_network, vlan)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
+-- lock_network --
+-- Others who change it wait; ports and subnets can be made meanwhile. $1 id
+SELECT id FROM networks WHERE id = $1 FOR NO KEY UPDATE
+
 -- update_network --
 -- $1 id, then as in insert_network from $2 name on
 UPDATE networks SET name = $2, description = $3, shared = $4, external = $5, admin_state_up = $6, port_security_enabled = $7, mtu = $8,

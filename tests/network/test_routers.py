@@ -1,5 +1,6 @@
 """Routers and floating IPs as their users see them."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from nova_async.context import Context
 from nova_async.services.network import NetworkRequest
 from nova_async.services.network.builtin import BuiltinNetworks
+from nova_async.services.network.collection import Collection
+from nova_async.services.network.networks import Networks, Subnets
+from nova_async.services.network.ports import Ports
 from nova_async.world import RealWorld
 from tests.network.test_network_http import Api, api, networks
 
@@ -300,3 +304,38 @@ async def test_floating_ips_that_lead_nowhere_go_with_their_network(api: Api) ->
     assert (await api("admin", "DELETE", f"/v2.0/networks/{outside['id']}"))[0] == 204
 
     assert (await api("alice", "GET", f"/v2.0/floatingips/{floating['id']}"))[0] == 404
+
+
+async def test_a_port_is_of_one_router_also_where_many_take_it_at_once(api: Api) -> None:
+    subnet = await inside(api)
+    port = await api.make("alice", "/v2.0/ports", network_id=subnet["network_id"])
+    routers = [(await api.make("alice", "/v2.0/routers", name="r"))["id"] for _ in range(6)]
+    port_path = f"/v2.0/ports/{port['id']}"
+
+    changes = [api("alice", "PUT", port_path, {"port": {"name": f"n{n}"}}) for n in range(6)]
+    taken = [api("alice", "PUT", f"/v2.0/routers/{id}/add_router_interface", {"port_id": port["id"]}) for id in routers]
+    answers = await asyncio.gather(*changes, *taken)
+
+    assert [status for status, _ in answers[:6]] == [200] * 6
+    assert sorted(status for status, _ in answers[6:]) == [200] + [409] * 5
+    shown = (await api("alice", "GET", port_path))[1]["port"]
+    assert (shown["device_id"] in routers, shown["device_owner"]) == (True, "network:router_interface")
+
+
+@pytest.mark.parametrize(("kind", "first", "second"), [
+    (Ports, {"device_id": "a-server", "device_owner": "compute:nova"}, {"name": "new"}),
+    (Networks, {"mtu": 1300}, {"name": "new"}),
+    (Subnets, {"enable_dhcp": False}, {"name": "new"}),
+])  # fmt: skip
+async def test_a_change_does_not_undo_another_that_was_made_meanwhile(
+    api: Api, networks: BuiltinNetworks, kind: type[Collection[Any]], first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    subnet = await inside(api)
+    port = await api.make("alice", "/v2.0/ports", network_id=subnet["network_id"])
+    things = kind(networks)
+    old = await things.get(ALICE, {"port": port["id"], "network": subnet["network_id"], "subnet": subnet["id"]}[things.name])
+
+    await things.update(ALICE, old, {things.name: first})
+    view = things.view(await things.update(ALICE, old, {things.name: second}), ALICE)
+
+    assert {name: view[name] for name in first | second} == first | second

@@ -148,10 +148,12 @@ class Networks(Collection[rows.NetworkRow]):
     async def update(self, ctx: Context, row: rows.NetworkRow, body: dict[str, Any]) -> rows.NetworkRow:
         values = f.read(body, self.name, NETWORK_CHANGES)
         admin_only(ctx, values, ("shared", "router:external", "is_default"))
-        changed = _changed_network(row, values)
-        if row.physical_network is not None and changed.external != row.external:
-            raise Conflict(f"Network {row.id} is on a physical network: whether it is external cannot be changed any more.")
-        async with self.service.db.connection() as conn:
+        async with self.service.db.transaction() as conn:
+            await rows.lock_network(conn, row.id)
+            row = await self.get(ctx, row.id, conn)
+            changed = _changed_network(row, values)
+            if row.physical_network is not None and changed.external != row.external:
+                raise Conflict(f"Network {row.id} is on a physical network: whether it is external cannot be changed any more.")
             if row.external and values.get("router:external") is False and await router_rows.used_outside(conn, row.id):
                 raise Conflict(f"External network {row.id} cannot be updated to be made non-external, since it has existing gateway ports.")
             if row.apart and values.get("router:external"):
@@ -317,20 +319,9 @@ class Subnets(Collection[rows.SubnetRow]):
 
     async def update(self, ctx: Context, row: rows.SubnetRow, body: dict[str, Any]) -> rows.SubnetRow:
         values = f.read(body, self.name, SUBNET_CHANGES)
-        cidr = ipaddress.ip_network(row.cidr)
-        gateway = _gateway(values["gateway_ip"], cidr) if "gateway_ip" in values else row.gateway
-        changed = msgspec.structs.replace(
-            row,
-            name=values.get("name", row.name),
-            description=values.get("description", row.description),
-            gateway=gateway,
-            enable_dhcp=values.get("enable_dhcp", row.enable_dhcp),
-            dns_servers=values.get("dns_nameservers", row.dns_servers),
-            host_routes=_routes(values.get("host_routes", row.host_routes), cidr),
-            pools=_pools(values.get("allocation_pools", row.pools), cidr, gateway),
-        )
         async with self.service.db.transaction() as conn:
             await rows.lock_subnets(conn)
+            changed = _changed_subnet(await self.get(ctx, row.id, conn), values)
             await rows.update_subnet(conn, changed)
             [network] = await rows.networks(conn, rows.Page(ids=[row.network_id]))
             await self._serve(conn, changed, network)
@@ -366,6 +357,21 @@ class Subnets(Collection[rows.SubnetRow]):
         except Conflict as error:
             text = f"Unable to complete operation on subnet {row.id}: One or more ports have an IP allocation from this subnet."
             raise Conflict(text, detail=error.detail) from None
+
+
+def _changed_subnet(row: rows.SubnetRow, values: dict[str, Any]) -> rows.SubnetRow:
+    cidr = ipaddress.ip_network(row.cidr)
+    gateway = _gateway(values["gateway_ip"], cidr) if "gateway_ip" in values else row.gateway
+    return msgspec.structs.replace(
+        row,
+        name=values.get("name", row.name),
+        description=values.get("description", row.description),
+        gateway=gateway,
+        enable_dhcp=values.get("enable_dhcp", row.enable_dhcp),
+        dns_servers=values.get("dns_nameservers", row.dns_servers),
+        host_routes=_routes(values.get("host_routes", row.host_routes), cidr),
+        pools=_pools(values.get("allocation_pools", row.pools), cidr, gateway),
+    )
 
 
 async def _answer_no_more(conn: Connection, network_id: str, subnet_id: str | None = None) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from nova_async.context import Context
 from nova_async.db import Connection
 from nova_async.db import networks as rows
+from nova_async.db import port_bindings as binding_rows
 from nova_async.db import routers as router_rows
 from nova_async.errors import Conflict, Forbidden, Invalid
 from nova_async.services.network import fields as f
@@ -181,8 +182,9 @@ class Ports(Collection[rows.PortRow]):
     async def update(self, ctx: Context, row: rows.PortRow, body: dict[str, Any]) -> rows.PortRow:
         values = f.read(body, self.name, CHANGES)
         admin_only(ctx, values, ADMIN_ONLY)
-        changed = _changed(row, values)
         async with self.service.db.transaction() as conn:
+            row = await self.locked(ctx, conn, row.id)
+            changed = _changed(row, values)
             [network] = await rows.networks(conn, rows.Page(ids=[row.network_id]))
             _only_on_own(ctx, network, values)
             await rows.update_port(conn, changed)
@@ -200,6 +202,11 @@ class Ports(Collection[rows.PortRow]):
             await self.service.tell([row.device_id])
         await self.service.tell_routers(routers)
         return await self.get(ctx, row.id)
+
+    async def locked(self, ctx: Context, conn: Connection, port_id: str) -> rows.PortRow:
+        """As ``get``; until the transaction ends nobody else changes it, or binds it to a server or a router."""
+        await binding_rows.lock_port(conn, port_id)
+        return await self.get(ctx, port_id, conn)
 
     async def _readdress(self, ctx: Context, conn: Connection, row: rows.PortRow, wishes: list[dict[str, str]]) -> None:
         """Keep the addresses that are still wished, drop the others, add the new ones."""

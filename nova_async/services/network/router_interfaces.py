@@ -82,7 +82,7 @@ class RouterInterfaces:
 
     async def _take(self, ctx: Context, conn: Connection, router: RouterRow, port_id: str) -> RouterPort:
         """A port that nobody uses yet, with its addresses."""
-        row = await self.ports.get(ctx, port_id, conn)
+        row = await self.ports.locked(ctx, conn, port_id)
         if row.device_id:
             raise Conflict(
                 f"Unable to complete operation on port {row.id} for network {row.network_id}. Port already has an attached device "

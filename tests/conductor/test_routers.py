@@ -17,7 +17,7 @@ from nova_async.errors import Conflict, NotFound, Unavailable
 from nova_async.model.routers import RouterSpec
 from nova_async.services.network.router_interfaces import RouterInterfaces
 from nova_async.world import RealWorld
-from tests.cloud import Cloud, cloud
+from tests.cloud import Cloud, cloud, stop
 
 ADMIN = Context(request_id="req-admin", user_id="admin", project_id="admin", roles=("admin", "member"))
 HOSTS = ("host1", "host2", "host3")
@@ -113,12 +113,8 @@ async def routers_of(database: Database, folder: Path, world: RealWorld, outside
     told = {"network__mode": "bridge", "network__external_cidr": "", "network__router_failover_seconds": 1.0, "compute__down_seconds": 1.5}
     bus = CuttingBus(world)
     async with cloud(database, folder, hosts=0, bus=bus, **(told | options)) as made:
-        hear(made)
+        made.networks.on_router_change = made.conductor.routers.changed
         yield Routers(made, bus, outside)
-
-
-def hear(made: Cloud) -> None:
-    made.networks.on_router_change = made.conductor.routers.changed
 
 
 @pytest.fixture
@@ -141,6 +137,25 @@ async def test_a_router_leaves_a_host_that_is_away_once_and_is_taken_from_it_whe
     await three.cloud.until(lambda: three.on["host2"].told == ["put", "announced"])
     await three.watched()
     assert (three.homes_of(router), three.on["host3"].told) == (["host2"], [])
+
+
+async def test_two_processes_that_see_the_host_away_give_its_router_to_one_host(three: Routers) -> None:
+    router, first = await three.make(), three.cloud.conductor
+    second = await three.cloud.start_conductor("second")
+    try:
+        await three.cloud.until(lambda: all(three.cloud.conductor.table.is_up(host) for host in HOSTS))
+        three.bus.cut.add("host1")
+        await three.is_on(router, "host1", "host2")
+        for process in (first, three.cloud.conductor):
+            await three.cloud.until(lambda process=process: not process.table.is_up("host1"))
+        await three.watched()
+        three.bus.cut.clear()
+        await three.is_on(router, "host2")
+        await three.watched()
+        assert (three.homes_of(router), await three.row(router), three.on["host3"].told) == (["host2"], "host2", [])
+    finally:
+        await stop(second)
+        three.cloud.conductor = first
 
 
 async def test_what_changes_while_the_host_is_away_is_done_by_the_other_and_holds_up_no_other_router(three: Routers) -> None:
@@ -170,16 +185,19 @@ async def test_a_host_that_lost_its_routers_by_a_reboot_gets_them_again_when_it_
     assert await three.row(router) == "host1"
 
 
-async def test_no_router_moves_while_all_hosts_are_away_nor_when_they_come_back_one_by_one(three: Routers) -> None:
-    router = await three.make()
-    three.bus.cut.update(HOSTS)
-    await three.cloud.until(lambda: not any(three.cloud.conductor.table.is_up(host) for host in HOSTS))
-    await three.watched(6)  # longer than a host may be away
-    for host in reversed(HOSTS):
-        three.bus.cut.discard(host)
-        await three.cloud.until(lambda host=host: three.cloud.conductor.table.is_up(host))
-    await three.watched()
-    assert (three.homes_of(router), await three.row(router)) == (["host1"], "host1")
+async def test_no_router_moves_while_all_hosts_are_away_nor_when_they_come_back(
+    database: Database, tmp_path: Path, world: RealWorld
+) -> None:
+    async with routers_of(database, tmp_path, world, network__router_failover_seconds=3.0) as made:
+        await made.start(*HOSTS)
+        router = await made.make()
+        made.bus.cut.update(HOSTS)
+        await made.cloud.until(lambda: not any(made.cloud.conductor.table.is_up(host) for host in HOSTS))
+        await made.watched(9)  # longer than a host may be away
+        made.bus.cut.clear()
+        await made.cloud.until(lambda: all(made.cloud.conductor.table.is_up(host) for host in HOSTS))
+        await made.watched()
+        assert (made.homes_of(router), await made.row(router)) == (["host1"], "host1")
 
 
 async def test_routers_of_a_host_that_was_forgotten_leave_it(three: Routers) -> None:

@@ -16,6 +16,7 @@ from nova_async.conductor.reconcilers.router_hosts import RouterHosts
 from nova_async.conductor.surroundings import SurroundingsDesk
 from nova_async.config import Config
 from nova_async.db import Database, routers
+from nova_async.db.networks import Place
 from nova_async.errors import Conflict, Error, NotFound, Unavailable
 from nova_async.services.network.ground import Carrier, plugs_ports
 from nova_async.services.network.router_specs import router_spec
@@ -181,11 +182,17 @@ class RoutersReconciler:
         for router_id in sorted(set(answer.routers) - own):
             logger.warning("router.stray", router=router_id, host=host)
             await self._remove(router_id, host)
-            if router_id in rows and self.table.is_heard(rows[router_id].host):
-                await self._try_to_tell(rows[router_id], announce=True)  # neighbours may have been told by the other host last
+            if router_id in rows:
+                await self._replaced(rows[router_id])
         for router_id in sorted(own & set(rows)):
             if answer.routers.get(router_id) != router_spec(rows[router_id]).digest:
                 await self._try_to_tell(rows[router_id])
+
+    async def _replaced(self, row: routers.Specified) -> None:
+        """A host has the router no more that may have been the last to tell neighbours where it is, and may have guests behind it."""
+        self.surroundings.changed([Place(network_id=port["network_id"], project_id=row.project_id) for port in row.ports])
+        if self.table.is_heard(row.host):
+            await self._try_to_tell(row, announce=True)
 
     async def _try_to_tell(self, row: routers.Specified, *, announce: bool = False) -> None:
         try:

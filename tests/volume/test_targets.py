@@ -100,6 +100,19 @@ async def test_nobody_else_gets_in(service: Service, anna: Client, admin: Client
     assert attachment in listed.stdout, "the target was among them"
 
 
+async def test_the_host_that_an_attachment_has_left_gets_in_no_more(service: Service, anna: Client) -> None:
+    """Not even by the name of the other."""
+    volume, nova = await anna.volume(), service.client("nova")
+    attachment, way = await attach(service, volume)
+    await disk(way, "write -P 7 0 4k")
+    gone = {"attachment": {"connector": {"host": "two", "initiator": TWO}}}
+    other = (await nova("PUT", f"/attachments/{attachment}", 200, gone))["attachment"]["connection_info"]
+    assert (other["target_portal"], other["auth_username"]) == (way["target_portal"], way["auth_username"])
+    for name in (ONE, TWO):
+        await disk(way, initiator=name, fails=True)
+    await disk(other, "read -P 7 0 4k", initiator=TWO)
+
+
 async def test_what_strangers_make_it_say_does_not_fill_the_disk(service: Service, anna: Client) -> None:
     attachment, way = await attach(service, await anna.volume())
     said = service.volumes.exports.daemons.folder / attachment / SAID

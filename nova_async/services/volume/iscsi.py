@@ -34,7 +34,7 @@ class IscsiServer:
     def way(self, row: ExportRow) -> tuple[str, dict[str, Any]]:
         host = f"[{row.address}]" if ":" in row.address else row.address
         target = {"target_portal": f"{host}:{row.port}", "target_iqn": f"{NAMES}:{row.attachment_id}", "target_lun": tgt.LUN}
-        login = {"auth_method": "CHAP", "auth_username": row.attachment_id, "auth_password": password(row.secret)}
+        login = {"auth_method": "CHAP", "auth_username": row.attachment_id, "auth_password": password(row)}
         return "iscsi", {**target, **login, "error_policy": "stop"}
 
     async def shown(self, rows: Sequence[ExportRow]) -> Mapping[str, bytes]:
@@ -52,7 +52,7 @@ class IscsiServer:
             read_only=row.mode == "ro",
             initiator=row.peer,
             user=row.attachment_id,
-            password=password(row.secret),
+            password=password(row),
         )
         return await self._daemons.ensure(row.attachment_id, tgt.arguments(row.address, row.port), {**shown, **tgt.settings(target)})
 
@@ -61,6 +61,6 @@ class IscsiServer:
         return False
 
 
-def password(secret: str | None) -> str:
-    """Of the attachment's account, 128 bits in hexadecimal."""
-    return hashlib.sha256(f"nova-async volume target 1 {secret or ''}".encode()).hexdigest()[:32]
+def password(row: ExportRow) -> str:
+    """Of the attachment's account, 128 bits in hexadecimal; another one for each host that the attachment goes to."""
+    return hashlib.sha256(f"nova-async volume target 1 {row.secret or ''} {row.peer}".encode()).hexdigest()[:32]

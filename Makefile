@@ -26,8 +26,8 @@ HORIZON_PACKAGES := chromium nodejs npm
 CASES ?= 20000
 SEED ?= 1
 
-# make test-ceph: a small Ceph.
-CEPH_PACKAGES := ceph-mon ceph-osd ceph-mgr ceph-common
+# make test-ceph: a small Ceph, and LVM.
+CEPH_PACKAGES := ceph-mon ceph-osd ceph-mgr ceph-common lvm2
 
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
 HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools dnsmasq-base nftables iproute2 genisoimage \
@@ -55,7 +55,7 @@ help:
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
 	@echo 'make test-horizon   the panels of OpenStack'"'"'s dashboard against a cloud of its own, seen in a browser'
-	@echo 'make test-ceph      volumes on a real Ceph RBD, and guests that have them (root); installs Debian'"'"'s Ceph'
+	@echo 'make test-ceph      volumes on a real Ceph RBD and on a real LVM, and guests that have them (root); installs both'
 	@echo 'make test-cloud-init a whole Debian with cloud-init, told by metadata service and config drive (root); builds the image once'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'

@@ -252,12 +252,13 @@ class Network(Section):
 
 class VolumeSection(Section):
     url: str = ""  # of a Cinder; for workers: where the volume service is; empty: as the catalog says
-    backend: str = "file"  # file or rbd
+    backend: str = "file"  # file, rbd or lvm
     store_dir: str = ""  # empty: volumes, beside guests' disks
     rbd_pool: str = "volumes"
     rbd_user: str = "nova"
     rbd_conf: str = "/etc/ceph/ceph.conf"
     rbd_secret: str = ""  # empty: hosts need no key
+    lvm_pool: str = ""  # group/thin pool
     protocol: Literal["nbd", "iscsi"] = "nbd"  # by which other hosts reach volumes
     export_address: str = ""  # empty: the address of api.listen
     export_ports: tuple[int, int] = (16_700, 16_999)  # first and last that volumes are handed out at

@@ -111,6 +111,8 @@ def test_ways_to_volumes() -> None:
         ("iscsi", TARGET, 'name="iqn.x/1"'),
         ("iscsi", TARGET | {"error_policy": "stop"}, 'error_policy="stop"'),
         ("file", {}, 'file="/volumes/v-1"'),
+        ("local", {"device_path": "/dev/vg/v"}, '<disk type="block" device="disk">'),
+        ("local", {"device_path": "/dev/vg/v"}, '<source dev="/dev/vg/v" />'),
     ):
         assert words in xml.volume(way(kind, volume={"volume_id": VOLUME}, **data), guest, QEMU)
     assert "shareable" in xml.volume(way(volume={"shared": True}), guest, QEMU)

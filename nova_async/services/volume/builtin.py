@@ -22,6 +22,7 @@ from nova_async.services.volume.encryption import Encryptions
 from nova_async.services.volume.exports import Exports
 from nova_async.services.volume.jobs import Jobs
 from nova_async.services.volume.keys import Keys
+from nova_async.services.volume.lvm import LvmStore
 from nova_async.services.volume.qos import QosSpecs
 from nova_async.services.volume.quotas import Quotas
 from nova_async.services.volume.rbd import RbdStore
@@ -238,7 +239,9 @@ async def _store(config: Config, world: World) -> Store:
             return await asyncio.to_thread(VolumeStore, folder)
         case "rbd":
             return await RbdStore.open(config.volume, folder, world)
-    raise Invalid(f"volume.backend: the built-in volume service has no back end {config.volume.backend!r}; it may be file or rbd.")
+        case "lvm":
+            return await LvmStore.open(config.volume, folder)
+    raise Invalid(f"volume.backend: the built-in volume service has no back end {config.volume.backend!r}; it may be file, rbd or lvm.")
 
 
 def volume_of(row: VolumeRow) -> Volume:

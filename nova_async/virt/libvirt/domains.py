@@ -322,7 +322,7 @@ def is_reached_so(domain: libvirt.virDomain, volume: VolumeSpec, disk: str) -> b
 
 def _place(disk: Tree.Element) -> list[str | None]:
     source = disk.find("source")
-    return [source.get(name) for name in ("file", "protocol", "name")] if source is not None else []
+    return [source.get(name) for name in ("file", "dev", "protocol", "name")] if source is not None else []
 
 
 def begin_disk_copy(domain: libvirt.virDomain, volume: VolumeSpec, disk: str) -> None:

@@ -24,6 +24,7 @@ NIC_MODELS = frozenset({"virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcn
 CACHE = {"kvm": "none", "qemu": "writeback"}
 IO_LIMITS = ("read_bytes_sec", "write_bytes_sec", "total_bytes_sec", "read_iops_sec", "write_iops_sec", "total_iops_sec")
 VOLUME_IO_LIMITS = (*IO_LIMITS, *(f"{name}_max" for name in IO_LIMITS), "size_iops_sec")
+LOCAL = {"file": "file", "local": "block"}  # kinds of volumes that the host itself has, in libvirt's words
 BLOCK_SIZES = ("logical_block_size", "physical_block_size")
 SERIAL_SOCKETS = "/run/libvirt/nova-async/serial"  # a folder of this host, wherever the guests' files are; as libvirtd names it
 CONSOLE_BOOT = "console=tty0 console=ttyS0"
@@ -351,7 +352,7 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
     ``boots``: from a root volume, which a guest in rescue does not.
     """
     spec, data = way.volume, way.data
-    element = Element("disk", type="file" if way.kind == "file" else "network", device="disk")
+    element = Element("disk", type=LOCAL.get(way.kind, "network"), device="disk")
     if (form := str(data.get("format") or "raw")) not in ("raw", "qcow2"):
         raise Unsupported(f"Hosts of this cloud cannot open volumes of the format {form[:64]}.")
     driver = SubElement(element, "driver", name="qemu", type=form)
@@ -361,6 +362,8 @@ def _volume(way: Way, guest: GuestSpec, host: Host, *, boots: bool = True) -> El
     match way.kind:
         case "file":
             source = SubElement(element, "source", file=str(data["device_path"]))
+        case "local":
+            source = SubElement(element, "source", dev=str(data["device_path"]))
         case "rbd":
             source = SubElement(element, "source", protocol="rbd", name=str(data["name"]))
             for name, port in zip(data["hosts"], data["ports"], strict=True):

@@ -130,22 +130,25 @@ class RoutersReconciler:
         async with self.database.connection() as conn:
             rows = await routers.specs(conn, router_ids)
         answers = {host: self.table.is_heard(host) or await self._answers(host) for host in {row.host for row in rows}}
+        staying = []
         for row in rows:
             choices = [host for host in self.hosts.choices(row, self._counts()) if host != row.host]
             if not choices:
-                logger.warning("router.stays_on_lost_host", router=row.id, host=row.host)
+                staying.append(row.id)
             await self._move_one(row, choices, answers[row.host])
+        if staying:
+            logger.warning("routers.find_no_host", routers=staying)
 
     async def _move_one(self, row: routers.Specified, choices: list[str], answers: bool) -> None:
         """To the first that takes it. ``answers``: the host that it leaves can be told."""
         for host in choices:
             if not await self._give(row, host):
                 return  # another process was quicker
-            logger.warning("router.moved", router=row.id, host=host, from_host=row.host)
+            left, row = row.host, msgspec.structs.replace(row, host=host)
+            logger.warning("router.moved", router=row.id, host=host, from_host=left)
             try:
                 if answers:
-                    await self._remove(row.id, row.host)
-                row, answers = msgspec.structs.replace(row, host=host), True
+                    await self._remove(row.id, left)
                 await self._tell(row)
                 return
             except Unavailable:
@@ -153,6 +156,7 @@ class RoutersReconciler:
                 return
             except Error as error:
                 logger.error("router.refused", router=row.id, host=host, error=error.message, detail=error.detail)
+                answers = True
 
     async def _answers(self, host: str) -> bool:
         """Whether a host whose reports do not come hears us all the same."""

@@ -24,6 +24,9 @@ from tests.lab.test_volume_deaths import server as server
 from tests.lab.test_volume_deaths import test_a_death_at_this_step as a_death_at_this_step
 from tests.lab.test_volumes import GIB, SECTORS, VOLUMES, attach, daemons, detach, end_daemons, grown, make, on, snapshot_is, volume_is
 from tests.lab.test_volumes_on_the_move import SUM, WRITER, WRITTEN, from_a_volume, grows, migrated, ticks
+from tests.lab.test_volumes_on_the_move import (
+    test_a_server_with_volumes_goes_where_it_is_told_while_it_is_off as it_goes_where_it_is_told_while_it_is_off,
+)
 
 __all__ = ["database", "server"]
 pytestmark = [
@@ -177,3 +180,8 @@ async def test_a_guest_migrates_there_and_back_while_it_writes_to_an_encrypted_v
 @pytest.mark.parametrize(("kind", "step", "victim"), CASES)
 async def test_a_death_at_this_step(cluster: Cluster, database: Database, server: str, kind: str, step: str, victim: str) -> None:
     await a_death_at_this_step(cluster, database, server, kind, step, victim)
+
+
+@pytest.mark.slow
+async def test_a_server_goes_where_it_is_told_while_it_is_off(cluster: Cluster, test_guest: Path) -> None:
+    await it_goes_where_it_is_told_while_it_is_off(cluster, test_guest)

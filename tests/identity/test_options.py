@@ -80,3 +80,21 @@ async def test_of_many_who_choose_the_same_id_at_once_one_has_it(admin: Client) 
 
     for answers in (regions, domains):
         assert sorted(answer.status for answer in answers) == [201] + [409] * 7
+
+
+@pytest.mark.parametrize("collection", ["groups", "services", "regions", "endpoints", "users", "projects", "roles"])
+async def test_changes_that_are_made_at_once_are_all_kept(admin: Client, collection: str) -> None:
+    wrapper = collection.removesuffix("s")
+    (service,) = (await admin.ask("GET", "/services?type=compute")).body["services"]
+    needed = {
+        "regions": {},
+        "services": {"type": "t"},
+        "endpoints": {"service_id": service["id"], "interface": "public", "url": "http://x"},
+    }
+    made = await admin.make(f"/{collection}", **needed.get(collection, {"name": "n"}))
+    path = f"/{collection}/{made['id']}"
+
+    await asyncio.gather(*(admin.ask("PATCH", path, {wrapper: {f"more{n}": "x"}}) for n in range(8)))
+
+    shown = (await admin.ask("GET", path)).body[wrapper]
+    assert {f"more{n}" for n in range(8)} <= set(shown)

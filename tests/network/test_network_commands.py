@@ -93,4 +93,4 @@ availability zone list --network -f json
     assert (group["stateful"], len(group["rules"])) == (False, 4)
     assert {"auto-allocated-topology", "quotas", "router"} <= {row["Alias"] for row in extensions}
     assert (agents, shared, segments) == ([], [], [])
-    assert [row["Zone Name"] for row in zones] == ["nova"]
+    assert [row["Zone Name"] for row in zones] == ["nova", "nova"]  # of networks, and of routers

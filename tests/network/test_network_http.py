@@ -711,3 +711,25 @@ async def test_the_versions_are_where_the_catalog_says_too(api: Api) -> None:
 async def test_a_method_that_there_is_not_is_refused_with_those_that_there_are(api: Api) -> None:
     async with api.session.delete(f"{api.url}/v2.0/networks", headers={"X-Auth-Token": "alice"}) as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD,POST")
+
+
+async def test_tags_that_are_added_at_once_are_all_there(api: Api) -> None:
+    network = await api.make("alice", "/v2.0/networks", name="mine")
+    path = f"/v2.0/networks/{network['id']}"
+
+    one_by_one = [api("alice", "PUT", f"{path}/tags/a{n}") for n in range(8)]
+    answers = await asyncio.gather(*one_by_one, *(api("alice", "POST", f"{path}/tags", {"tags": [f"b{n}"]}) for n in range(8)))
+
+    assert {status for status, _ in answers} == {200, 201}
+    assert len((await api("alice", "GET", path))[1]["network"]["tags"]) == 16
+
+
+async def test_names_and_descriptions_of_a_group_that_are_changed_at_once_are_both_kept(api: Api) -> None:
+    group = await api.make("alice", "/v2.0/security-groups", name="old")
+    path = f"/v2.0/security-groups/{group['id']}"
+
+    changes = [{"name": "new"}, {"description": "new"}] * 4
+    await asyncio.gather(*(api("alice", "PUT", path, {"security_group": change}) for change in changes))
+
+    shown = (await api("alice", "GET", path))[1]["security_group"]
+    assert (shown["name"], shown["description"]) == ("new", "new")

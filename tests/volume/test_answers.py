@@ -1,5 +1,7 @@
 """Where Cinder's answers to making something and to showing it differ; Tempest holds the service against both."""
 
+import asyncio
+
 import pytest
 
 from nova_async.db import volume_types
@@ -143,3 +145,10 @@ async def test_the_command_makes_a_type_public(admin: Client) -> None:
     made = (await admin("POST", "/types", 200, {"volume_type": {"name": "mine", "os-volume-type-access:is_public": False}}))["volume_type"]
     await admin("PUT", f"/types/{made['id']}", 200, {"volume_type": {"os-volume-type-access:is_public": True}})
     assert (await admin("GET", f"/types/{made['id']}", 200))["volume_type"]["is_public"] is True
+
+
+async def test_extra_specs_that_are_added_at_once_are_all_there(admin: Client) -> None:
+    made = (await admin("POST", "/types", 200, {"volume_type": {"name": "fast"}}))["volume_type"]
+    path = f"/types/{made['id']}/extra_specs"
+    await asyncio.gather(*(admin("POST", path, 200, {"extra_specs": {f"k{n}": "v"}}) for n in range(8)))
+    assert len((await admin("GET", path, 200))["extra_specs"]) == 8

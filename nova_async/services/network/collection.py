@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from nova_async.context import Context
-from nova_async.db import Connection
+from nova_async.db import Connection, changes
 from nova_async.db import networks as rows
 from nova_async.errors import Forbidden, Invalid, NotFound
 from nova_async.services.network.checks import is_uuid
@@ -106,15 +106,17 @@ class Collection(Generic[R]):
         more = limit is not None and len(views) > limit
         return Listing([with_fields(view, query.get("fields", [])) for view in views[:limit]], more)
 
-    async def tag(self, row: R, tags: Iterable[str]) -> None:
-        """Set all tags of a thing. Raises ``Invalid`` for more than 50 or an over-long one."""
-        wanted = sorted(set(tags))
-        if len(wanted) > 50 or any(not 0 < len(tag) <= 255 or "," in tag for tag in wanted):
-            raise Invalid("A thing has at most 50 tags, each of 1 to 255 characters and without a comma.")
+    async def tag(self, ctx: Context, row: R, change: Callable[[set[str]], Iterable[str]]) -> list[str]:
+        """The thing's new tags: what ``change`` makes of those that it has. Raises ``Invalid`` for more than 50 or an over-long one."""
         if self.tagged_as is None:
             raise NotFound()
-        async with self.service.db.connection() as conn:
+        async with self.service.db.transaction() as conn:
+            await changes.alone(conn, "tags", row.id)
+            wanted = sorted(set(change(set(self.view(await self.get(ctx, row.id, conn), ctx)["tags"]))))
+            if len(wanted) > 50 or any(not 0 < len(tag) <= 255 or "," in tag for tag in wanted):
+                raise Invalid("A thing has at most 50 tags, each of 1 to 255 characters and without a comma.")
             await rows.tag(conn, self.tagged_as, row.id, wanted)
+        return wanted
 
 
 class Listing:

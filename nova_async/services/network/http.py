@@ -1,6 +1,6 @@
 """Neutron v2.0 over HTTP, mounted at ``/network``."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -203,17 +203,15 @@ class CollectionApi:
         return json_response({"tags": row.tags})
 
     async def set_tags(self, request: web.Request) -> web.Response:
-        row, tags = await self._own(request), await _tags(request)
-        await self.things.tag(row, tags)
-        return json_response({"tags": sorted(set(tags))})
+        tags = await _tags(request)
+        return json_response({"tags": await self._tag(request, lambda _: tags)})
 
     async def add_tags(self, request: web.Request) -> web.Response:
-        row, tags = await self._own(request), await _tags(request)
-        await self.things.tag(row, {*row.tags, *tags})
-        return json_response({"tags": sorted({*row.tags, *tags})})
+        tags = await _tags(request)
+        return json_response({"tags": await self._tag(request, lambda old: old.union(tags))})
 
     async def clear_tags(self, request: web.Request) -> web.Response:
-        await self.things.tag(await self._own(request), [])
+        await self._tag(request, lambda _: [])
         return web.Response(status=204)
 
     async def has_tag(self, request: web.Request) -> web.Response:
@@ -222,15 +220,19 @@ class CollectionApi:
         return web.Response(status=204)
 
     async def add_tag(self, request: web.Request) -> web.Response:
-        row = await self._own(request)
-        await self.things.tag(row, {*row.tags, request.match_info["tag"]})
+        await self._tag(request, lambda old: old | {request.match_info["tag"]})
         return web.Response(status=201)
 
     async def remove_tag(self, request: web.Request) -> web.Response:
-        row = await self._own(request)
-        _require_tag(row.tags, request.match_info["tag"])
-        await self.things.tag(row, set(row.tags) - {request.match_info["tag"]})
+        def without(old: set[str]) -> set[str]:
+            _require_tag(old, request.match_info["tag"])
+            return old - {request.match_info["tag"]}
+
+        await self._tag(request, without)
         return web.Response(status=204)
+
+    async def _tag(self, request: web.Request, change: Callable[[set[str]], Iterable[str]]) -> list[str]:
+        return await self.things.tag(context_of(request), await self._own(request), change)
 
     async def _own(self, request: web.Request) -> Any:
         return await self.things.get_own(context_of(request), request.match_info["id"])
@@ -369,7 +371,7 @@ async def _tags(request: web.Request) -> list[str]:
         raise Invalid("Invalid input for tags: a list of texts is expected.") from None
 
 
-def _require_tag(tags: list[str], tag: str) -> None:
+def _require_tag(tags: set[str] | list[str], tag: str) -> None:
     if tag not in tags:
         raise NotFound(f"Tag {tag} could not be found.")
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from nova_async.context import Context
-from nova_async.db import Connection
+from nova_async.db import Connection, changes
 from nova_async.db import networks as rows
 from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.protocols import ICMP, PROTOCOLS, WITH_PORTS
@@ -103,8 +103,9 @@ class SecurityGroups(Collection[rows.GroupRow]):
             raise Conflict("Updating the name of the default security group is not allowed.")
         if not row.is_default and values.get("name", "").lower() == "default":
             raise Conflict("Default security group already exists.")
-        async with self.service.db.connection() as conn:
-            await rows.update_group(conn, msgspec.structs.replace(row, **values))
+        async with self.service.db.transaction() as conn:
+            await changes.alone(conn, self.name, row.id)
+            await rows.update_group(conn, msgspec.structs.replace(await self.get(ctx, row.id, conn), **values))
         return await self.get(ctx, row.id)
 
     async def delete(self, ctx: Context, row: rows.GroupRow) -> None:

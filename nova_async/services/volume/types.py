@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 from nova_async.context import Context
-from nova_async.db import Connection, Database
+from nova_async.db import Connection, Database, changes
 from nova_async.db import volume_types as rows
 from nova_async.db.volume_types import TypeRow
 from nova_async.errors import Forbidden, NotFound
@@ -45,6 +45,7 @@ class Types:
         """``extra_specs`` and ``projects`` may be functions of what they were."""
         rules.admin(ctx, "volume_extension:types_manage")
         async with self._database.transaction() as conn:
+            await changes.alone(conn, "volume type", (await find(conn, ctx, type_id)).id)
             row = await find(conn, ctx, type_id)
             for name, value in fields.items():
                 setattr(row, name, value(getattr(row, name)) if callable(value) else value)

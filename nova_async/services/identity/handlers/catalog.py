@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from nova_async.db import Connection, identity_catalog
+from nova_async.db import Connection, changes, identity_catalog
 from nova_async.db import identity as db
 from nova_async.errors import Forbidden, Invalid
 from nova_async.services.identity import bodies, views
@@ -39,6 +39,7 @@ async def show_region(call: Call) -> web.Response:
 async def update_region(call: Call) -> web.Response:
     body, extra = await call.inner("region", bodies.RegionBody)
     async with call.identity.database.transaction() as conn:
+        await changes.alone(conn, "region", call.id("region_id"))
         old = await _region(conn, call.id("region_id"))
         new = msgspec.structs.replace(old, extra={**old.extra, **extra}, **bodies.said(body, "description", "parent_region_id"))
         if new.parent_region_id == new.id:
@@ -99,6 +100,7 @@ async def show_service(call: Call) -> web.Response:
 async def update_service(call: Call) -> web.Response:
     body, extra = await call.inner("service", bodies.ServiceBody)
     async with call.identity.database.transaction() as conn:
+        await changes.alone(conn, "service", call.id("service_id"))
         old = await _service(conn, call.id("service_id"))
         new = msgspec.structs.replace(old, extra={**old.extra, **extra}, **_service_fields(body))
         await identity_catalog.service_update(conn, new)
@@ -155,6 +157,7 @@ async def show_endpoint(call: Call) -> web.Response:
 async def update_endpoint(call: Call) -> web.Response:
     body, extra = await call.inner("endpoint", bodies.EndpointBody)
     async with call.identity.database.transaction() as conn:
+        await changes.alone(conn, "endpoint", call.id("endpoint_id"))
         old = await _endpoint(conn, call.id("endpoint_id"))
         new = msgspec.structs.replace(old, extra={**old.extra, **extra}, **_endpoint_fields(body))
         await _check_endpoint(conn, new, legacy_region=body.region is not msgspec.UNSET)

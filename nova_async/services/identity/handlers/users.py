@@ -3,7 +3,7 @@
 import msgspec
 from aiohttp import web
 
-from nova_async.db import Connection
+from nova_async.db import Connection, changes
 from nova_async.db import identity as db
 from nova_async.errors import Invalid, Unauthorized
 from nova_async.services.identity import bodies, options, views
@@ -133,6 +133,7 @@ async def show_group(call: Call) -> web.Response:
 async def update_group(call: Call) -> web.Response:
     body, extra = await call.inner("group", bodies.GroupBody)
     async with call.identity.database.transaction() as conn:
+        await changes.alone(conn, "group", call.id("group_id"))
         old = await _group(conn, call)
         if body.domain_id is not msgspec.UNSET and body.domain_id != old.domain_id:
             raise Invalid("Invalid input: 'domain_id' cannot be changed.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from openstack.connection import Connection
 
 from tests.openstack.guests import ACTIVE_SECONDS, WATCH, booted, said
-from tests.openstack.volumes import until_migrated
+from tests.openstack.volumes import until_backends_are_known, until_migrated
 
 if TYPE_CHECKING:
     from tests.openstack.conftest import Site
@@ -21,6 +21,7 @@ TYPES = {"secret": ("nfs", 256), "elsewhere": ("other", 128)}  # each with its b
 def encrypted_volumes_are_opened(place: "Site", user: Connection, image: str) -> None:
     """Written by one guest, read by another, also where Cinder brings it and after a hard reboot; nobody else hears the keys."""
     admin = place.connect("admin", "admin")
+    until_backends_are_known(admin)
     for name, (backend, bits) in TYPES.items():
         kind = admin.block_storage.create_type(name=name, extra_specs={"volume_backend_name": backend})
         admin.block_storage.create_type_encryption(kind, **HOW, key_size=bits)

@@ -13,7 +13,7 @@ from tests.openstack.guests import ACTIVE_SECONDS, WATCH, booted, said
 from tests.openstack.ports import change_hosts
 from tests.openstack.segments import goes_where_its_network_is
 from tests.openstack.signatures import only_signed_images_make_servers
-from tests.openstack.volumes import is_a_volume_service, is_brought_elsewhere, stays_where_it_is
+from tests.openstack.volumes import is_a_volume_service, is_brought_elsewhere, stays_where_it_is, until_backends_are_known
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::Warning")]
 GIB = 2**30
@@ -84,6 +84,7 @@ def access_rules_hold(place: Site, user: Connection) -> None:
 
 
 def volumes_come_grow_and_go(place: Site, user: Connection, image: str) -> None:
+    until_backends_are_known(place.connect("admin", "admin"))
     volume = user.block_storage.create_volume(size=1, name="data")
     user.block_storage.wait_for_status(volume, "available", interval=0.5, wait=ACTIVE_SECONDS)
     writer = booted(user, "writer", image, config_drive=False, user_data=WATCH)

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 STORY_SECONDS = 180
 
 
+def until_backends_are_known(admin: Connection) -> None:
+    """Cinder's scheduler takes no volume for back ends that have not told yet what they have."""
+    end = time.monotonic() + STORY_SECONDS
+    while len(pools := list(admin.block_storage.backend_pools())) < len(cinder.SHARES):
+        assert time.monotonic() < end, pools
+        time.sleep(0.5)
+
+
 def is_brought_elsewhere(site: "Site", volume_id: str) -> None:
     """Cinder migrates a volume in use, whose bytes our host copies: it keeps its id, and its server has it by another attachment."""
     admin = site.connect("admin", "admin")

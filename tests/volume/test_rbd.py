@@ -171,15 +171,18 @@ async def test_work_that_was_cut_off_is_taken_up(service: Service, anna: Client,
         assert (await anna.show(volume))["status"] == "available"
         await kept.disk(volume, read, "read -P 0 1M 4k")
     assert await kept.images() == sorted([f"volume-{source}", f"volume-{volume}"])
+    await asyncio.to_thread(kept.ceph, "rbd", "resize", "--allow-shrink", "--size", "0", f"{kept.name}/volume-{volume}")
+    await service.volumes.store.make(volume, 1)
+    assert await kept.size(volume) == GIB
 
 
 async def test_images_that_belong_to_nothing_are_removed(service: Service, anna: Client, kept: Pool) -> None:
     volume = await anna.volume()
-    for name in (f"volume-{UNKNOWN}", "somebody's"):
+    for name in (f"volume-{UNKNOWN}", "somebody's", "volume-somebody's"):
         await asyncio.to_thread(kept.ceph, "rbd", "create", "--size", "1M", f"{kept.name}/{name}")
     await asyncio.to_thread(kept.ceph, "rbd", "snap", "create", f"{kept.name}/volume-{UNKNOWN}@moment-{volume}")
     await service.volumes.jobs.reap()
-    assert await kept.images() == ["somebody's", f"volume-{volume}"]
+    assert await kept.images() == sorted(["somebody's", f"volume-{volume}", "volume-somebody's"])
 
 
 async def test_hosts_are_told_where_a_volume_is(service: Service, anna: Client, kept: Pool) -> None:

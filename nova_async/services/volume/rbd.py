@@ -18,7 +18,7 @@ from nova_async.config import VolumeSection
 from nova_async.errors import Error, Invalid, NoCapacity, Unavailable, Unsupported
 from nova_async.processes import run
 from nova_async.qemu_img import Luks
-from nova_async.services.volume.aside import IMAGE, UPLOAD, Aside, checked
+from nova_async.services.volume.aside import ID, IMAGE, UPLOAD, Aside, checked
 from nova_async.services.volume.stores import GIB, Copier, Origin, Traits
 from nova_async.storage_daemons import option
 from nova_async.world import World
@@ -33,7 +33,7 @@ MONITORS_SECONDS = 300.0  # how long we believe that monitors are where they wer
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 # What Ceph's tools say, with the numbers of errno.
 NOT_ALLOWED, GONE, EXISTS, FULL = ("(1) ", "(13) "), "(2) ", "(17) ", ("(28) ", "(122) ")
-BUSY = ("(16) ", "image still has watchers")
+BUSY, SAME = ("(16) ", "image still has watchers"), "new size is equal"
 
 
 class RbdStore(Aside):
@@ -121,8 +121,8 @@ class RbdStore(Aside):
 
     async def names(self) -> set[str]:
         """Of volumes; their snapshots go with them."""
-        listed = await self._listed(CHANGE_SECONDS)
-        return {name.removeprefix(VOLUME) for name in listed if name.startswith(VOLUME)}
+        names = [name.removeprefix(VOLUME) for name in await self._listed(CHANGE_SECONDS) if name.startswith(VOLUME)]
+        return {name for name in names if ID.fullmatch(name)}
 
     def path(self, volume: str) -> Path:
         raise Unsupported("Volumes of Ceph's are no files.")
@@ -161,7 +161,7 @@ class RbdStore(Aside):
         now = self._world.monotonic()
         if self._monitors is None or now - self._monitors[0] > MONITORS_SECONDS:
             told = msgspec.json.decode(await self._ask("ceph", "mon", "dump", "--format", "json", deadline=START_SECONDS))
-            pairs = [each["addr"].partition("/")[0].rpartition(":") for each in told["mons"]]
+            pairs = [_address(each["public_addrs"]["addrvec"]).rpartition(":") for each in told["mons"]]
             self._monitors = now, {"hosts": [host.strip("[]") for host, _, _ in pairs], "ports": [port for _, _, port in pairs]}
         return self._monitors[1]
 
@@ -190,7 +190,7 @@ class RbdStore(Aside):
         return int(msgspec.json.decode(told)["size"]) if told else None
 
     async def _resize(self, name: str, gib: int) -> None:
-        await self._rbd("resize", "--allow-shrink", "--size", f"{gib}G", name, deadline=COPY_SECONDS)
+        await self._rbd("resize", "--allow-shrink", "--size", f"{gib}G", name, unless=SAME, deadline=COPY_SECONDS)
 
     async def _rbd(self, *words: str, unless: str = "", deadline: float = CHANGE_SECONDS) -> bytes:
         """``unless``: an answer that is as good as success; nothing is returned then."""
@@ -233,6 +233,12 @@ def _check(section: VolumeSection) -> None:
         _ = UUID(section.rbd_secret) if section.rbd_secret else None
     except ValueError:
         raise Invalid(f"volume.rbd_secret: {section.rbd_secret!r} is no id of a libvirt secret (a UUID).") from None
+
+
+def _address(ways: list[dict[str, Any]]) -> str:
+    """Of a monitor; QEMU tells Ceph's protocols apart by the port. Where there are both the older is the one that all clients speak."""
+    known = {each["type"]: str(each["addr"]) for each in ways}
+    return known.get("v1") or known["v2"]
 
 
 def _why(error: Error, section: VolumeSection) -> str:

@@ -6,6 +6,7 @@ back, it is asked at once, and what is not its own any more is taken from it.
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 
 import msgspec
 
@@ -77,11 +78,9 @@ class RoutersReconciler:
 
     async def _stirring(self) -> None:
         """Wait until something is to be told; what could not be told is told again after a while."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS if self._stale or self._returned else None):
                 await self._stirred.wait()
-        except TimeoutError:
-            pass
         self._stirred.clear()
 
     async def __call__(self) -> None:

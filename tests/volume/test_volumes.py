@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from nova_async.db import volumes as rows
 from nova_async.services.image.signatures import PROPERTIES, missing
 from nova_async.services.volume import fields, versions
 from tests.image.signing import Signer
@@ -327,3 +328,19 @@ async def test_the_next_owner_reads_nothing_of_what_was_deleted(service: Service
     with service.path(other).open("rb") as file:
         assert file.read(2**20) == bytes(2**20)
     assert service.path(other).stat().st_blocks == 0, "and there are no blocks that it could have from anybody"
+
+
+async def test_a_snapshot_and_its_volume_change_one_after_the_other(service: Service, anna: Client) -> None:
+    """Whoever deletes a volume holds its row, and then changes its snapshots: a change of a snapshot waits, and holds nothing meanwhile."""
+    volume = await anna.volume()
+    snapshot = await anna.snapshot(volume)
+    async with service.volumes.database.transaction() as conn:
+        assert await rows.get(conn, volume, lock=True)
+        deletion = asyncio.create_task(anna("DELETE", f"/snapshots/{snapshot}", 202))
+        while not await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not deletion.done()
+            await asyncio.sleep(0.02)
+        await rows.change_snapshot(conn, snapshot, description="changed before it went")
+    await deletion
+    await service.idle()
+    assert (await anna("GET", "/snapshots", 200))["snapshots"] == []

@@ -95,7 +95,11 @@ class Snapshots:
             await rows.change_snapshot(conn, row.id, status=status, **({"progress": progress} if progress else {}))
 
     async def _seen(self, conn: Connection, ctx: Context, snapshot_id: str, *, lock: bool = False) -> SnapshotRow:
-        row = await rows.snapshot(conn, rules.well_formed("Snapshot", snapshot_id), lock=lock)
+        """``lock``: its volume first, as whoever deletes a volume with its snapshots does, so that neither waits for the other."""
+        row = await rows.snapshot(conn, rules.well_formed("Snapshot", snapshot_id))
+        if lock and row is not None:
+            await rows.get(conn, row.volume_id, lock=True)
+            row = await rows.snapshot(conn, row.id, lock=True)
         if row is None or not rules.may_see(ctx, row.project_id):
             raise NotFound(f"Snapshot {snapshot_id} could not be found.")
         return row

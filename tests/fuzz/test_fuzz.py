@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.running import running_cloud
 from tests.fuzz.__main__ import fuzzed
 
-CASES = int(os.environ.get("NOVA_ASYNC_TEST_CASES", "2000"))
+CASES = int(os.environ.get("NOVA_ASYNC_TEST_CASES", "1200"))
 
 
 @pytest.mark.slow

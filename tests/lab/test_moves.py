@@ -44,6 +44,7 @@ async def looks(cluster: Cluster, server: str, *, cpus: int, disk: int, swap: in
     assert await cluster.inside(server, "mkdir -p /eph; mount /dev/vdb /eph && cat /eph/note; umount /eph") == "there"
 
 
+@pytest.mark.hosts
 async def test_a_resize_up_and_back_and_up_again_and_a_migration_keep_the_data(cluster: Cluster, test_guest: Path) -> None:
     """SEC-077 too: the filters before the guest's port are the same wherever it is."""
     server = await booted(cluster, test_guest, config_drive=True)

@@ -94,6 +94,7 @@ async def test_guests_of_one_network_reach_each_other_from_host_to_host_as_their
     await cluster.all_is_well()
 
 
+@pytest.mark.hosts
 async def test_networks_of_one_range_lie_side_by_side_on_the_same_hosts(cluster: Cluster, test_guest: Path) -> None:
     """INV-34: guests of one address get their own metadata, and the neighbors of their own network, also where they move to."""
     here, there = HOSTS

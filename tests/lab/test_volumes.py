@@ -116,6 +116,7 @@ async def test_what_a_guest_writes_a_guest_of_the_other_host_reads(cluster: Clus
     await cluster.all_is_well()
 
 
+@pytest.mark.hosts
 async def test_a_guest_boots_from_a_volume_of_another_machine_and_two_share_one(cluster: Cluster, test_guest: Path) -> None:
     image = await cluster.test_image(test_guest)
     known = (await cluster.ask("GET", "/volume/v3/types"))["volume_types"]

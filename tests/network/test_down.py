@@ -30,18 +30,17 @@ async def test_a_running_guest_whose_port_is_down_is_cut_off_until_it_is_up(host
     guest = await booted(host, "a", spec)
     assert await other.pings("10.77.0.9")
 
-    for _ in range(2):
-        await host.plugs.plug("a", (msgspec.structs.replace(spec, up=False),))
-        for restarted in (False, True):
-            if restarted:
-                await host.restart()
-            assert not await other.pings("10.77.0.9")
-            assert not await pings("10.77.0.9")
-            assert not await guest.pings("10.77.0.10")
-            assert await guest.ask("/latest/meta-data/hostname") == ""
-        await host.plugs.plug("a", (spec,))
-        assert await other.pings("10.77.0.9")
-        assert await guest.ask("/latest/meta-data/hostname") == "host-a"
+    await host.plugs.plug("a", (msgspec.structs.replace(spec, up=False),))
+    for restarted in (False, True):
+        if restarted:
+            await host.restart()
+        assert not await other.pings("10.77.0.9")
+        assert not await pings("10.77.0.9")
+        assert not await guest.pings("10.77.0.10")
+        assert await guest.ask("/latest/meta-data/hostname") == ""
+    await host.plugs.plug("a", (spec,))
+    assert await other.pings("10.77.0.9")
+    assert await guest.ask("/latest/meta-data/hostname") == "host-a"
 
 
 @on_hosts

@@ -28,6 +28,7 @@ def with_image(lab: QemuLab, guest: GuestSpec, **properties: str) -> GuestSpec:
     return msgspec.structs.replace(guest, image=msgspec.structs.replace(guest.image, properties=properties))
 
 
+@pytest.mark.hosts
 async def test_a_guest_in_rescue_boots_the_rescue_image_and_sees_its_own_disk_second(qemu_lab: MakeLab) -> None:
     """Its volume, which has the name that its own disk has now, is there again afterwards."""
     lab = await qemu_lab()
@@ -173,6 +174,7 @@ async def test_a_guest_that_switches_itself_off_is_told_of(qemu_lab: MakeLab, qe
     assert await lab.state(guest) is PowerState.SHUTDOWN
 
 
+@pytest.mark.hosts
 async def test_what_a_running_guest_does_is_counted(qemu_lab: MakeLab, network: str) -> None:
     lab = await qemu_lab(Taps(network))
     port = PortSpec(id="port-1", network_id="net", mac="fa:16:3e:00:00:2a", bridge="brtest", device="tapcount0", mtu=1400)

@@ -171,6 +171,7 @@ async def test_a_guest_whose_storage_is_not_shared_is_not_moved_without_its_disk
 
 
 @pytest.mark.options(live_migration_mib_per_second=1)
+@pytest.mark.hosts
 async def test_a_migration_that_is_aborted_leaves_the_guest_where_it_was(pair: Pair) -> None:
     guest = await pair.spawn()
     await pair.source.ready(guest)
@@ -183,6 +184,7 @@ async def test_a_migration_that_is_aborted_leaves_the_guest_where_it_was(pair: P
     assert await pair.source.driver.abort_live(guest.instance_id) is False
 
 
+@pytest.mark.hosts
 async def test_libvirt_that_waits_for_ever_when_a_migration_is_called_off_is_roused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """What libvirt 9.0 does in one of some hundred migrations, called off as the guest's last memory moves: it waits for a stop."""
     guest = await pair.spawn()
@@ -352,6 +354,7 @@ async def described(host: Host, guest: GuestSpec) -> list[str]:
     return await asyncio.to_thread(look)
 
 
+@pytest.mark.hosts
 async def test_every_disk_is_the_same_after_the_move(pair: Pair) -> None:
     """SEC-017, with a guest that writes no more: it is paused."""
     guest = await pair.spawn(disks=(DiskSpec(name="ephemeral0", size_mib=32), DiskSpec(name="swap", size_mib=16)))

@@ -198,7 +198,7 @@ async def usages_of_project(call: Call) -> dict[str, Any]:
 async def candidates(call: Call) -> dict[str, Any]:
     """Hosts that have room for all of it now. What numbered groups ask for adds up: a host is one provider."""
     _services_only(call.ctx)
-    _asks_for(call, "limit", "group_policy", "root_required", "same_subtree")
+    _asks_for(call, "limit", "group_policy")
     groups = sorted({match[2] for name in call.query if (match := GROUP.fullmatch(name))})
     asked = [group for group in groups if f"resources{group}" in call.query]
     if not asked:

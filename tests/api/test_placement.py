@@ -162,6 +162,7 @@ async def test_it_tells_everybody_its_versions(ask: Asker) -> None:
         ("/resource_providers?resources=VCPU", 400, {}, "CLASS:AMOUNT"),
         ("/allocation_candidates", 400, {}, "resources is missing"),
         ("/allocation_candidates?resources=VCPU:1&limit=0", 400, {}, "limit must be a number above 0"),
+        ("/allocation_candidates?resources=VCPU:1&root_required=HW_CPU_X86_AVX2", 400, {}, "Unknown query parameter 'root_required'."),
         ("/usages", 400, {}, "project_id is missing"),
         ("/traits?name=x", 400, {}, "in:NAME,NAME or startswith:PREFIX"),
         ("/resource_providers", 406, {"version": "1.40"}, "maximum is 1.39"),

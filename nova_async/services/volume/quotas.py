@@ -48,17 +48,13 @@ class Quotas:
 
     async def check(self, conn: Connection, project_id: str, kind: TypeRow | VolumeRow, used: Usage, **more: int) -> None:
         """Whether there is room for ``more`` of a type (a volume's, where one is given). Raises ``TooLarge``; see ``rules.check_room``."""
-        rules.check_room(await self._of(conn, project_id), used, "", **more)
-        await self.check_type(conn, project_id, kind, **more)
-
-    async def check_type(self, conn: Connection, project_id: str, kind: TypeRow | VolumeRow, **more: int) -> None:
-        """As ``check``, the type's limits alone."""
-        type_id, name = (kind.id, kind.name) if isinstance(kind, TypeRow) else (kind.type_id, kind.type_name)
         found = await self._of(conn, project_id)
-        limits = dict.fromkeys(rules.LIMITS, -1) | {each: found.get(_kept(each, type_id), -1) for each in COUNTED}
-        if any(limit >= 0 for limit in limits.values()):
-            used = (await volumes.usage_by_type(conn, project_id)).get(type_id, NOTHING)
-            rules.check_room(limits, used, f"_{name}", **more)
+        rules.check_room(found, used, "", **more)
+        await _check_type(conn, project_id, kind, found, **more)
+
+    async def check_type(self, conn: Connection, project_id: str, kind: TypeRow, **more: int) -> None:
+        """As ``check``, the type's limits alone."""
+        await _check_type(conn, project_id, kind, await self._of(conn, project_id), **more)
 
     async def put(self, ctx: Context, project_id: str | None, limits: dict[str, int]) -> dict[str, int]:
         """Limits of types that there are not are taken where they ask for none: clients send back what they were told."""
@@ -92,3 +88,12 @@ def _kept(name: str, type_id: str) -> str:
 def _of_types(types: Iterable[TypeRow]) -> dict[str, str]:
     """The names of all limits of these types, and under which each is kept."""
     return {f"{name}_{kind.name}": _kept(name, kind.id) for kind in types for name in COUNTED}
+
+
+async def _check_type(conn: Connection, project_id: str, kind: TypeRow | VolumeRow, found: dict[str, int], **more: int) -> None:
+    """``found``: limits as they are kept."""
+    type_id, name = (kind.id, kind.name) if isinstance(kind, TypeRow) else (kind.type_id, kind.type_name)
+    limits = dict.fromkeys(rules.LIMITS, -1) | {each: found.get(_kept(each, type_id), -1) for each in COUNTED}
+    if any(limit >= 0 for limit in limits.values()):
+        used = (await volumes.usage_by_type(conn, project_id)).get(type_id, NOTHING)
+        rules.check_room(limits, used, f"_{name}", **more)

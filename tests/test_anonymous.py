@@ -151,8 +151,8 @@ async def test_who_is_not_known_leaves_nothing_behind(served: tuple[app.App, Tes
 
 
 async def stock(running: app.App, state: Path) -> dict[str, Any]:
-    """What there is of rows, by table, messages and files."""
+    """What there is of rows, by table, messages and files, without the new text of a file that is being replaced (``certs.files``)."""
     async with running.database.connection() as conn:
         tables = await conn.fetch("SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('api', 'cell')")
         rows = {row[0]: await conn.fetchval(f"SELECT count(*) FROM {row[0]}") for row in tables}
-    return {"rows": rows, "messages": running.bus.messages_sent, "files": {str(p) for p in state.rglob("*")}}
+    return {"rows": rows, "messages": running.bus.messages_sent, "files": {str(p) for p in state.rglob("*") if p.suffix != ".new"}}

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from nova_async.errors import Unavailable
@@ -35,6 +36,8 @@ management.tcp.ip = 127.0.0.1
 management.tcp.port = {management_port}
 """
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+READY, NOT_LISTENING = b"Server startup complete", b"eaddrinuse"  # what the node logs; it says the first also after the second
+PORT_TRIES = 3
 
 
 def installed() -> bool:
@@ -46,7 +49,7 @@ class RabbitServer:
 
     Belongs to no event loop: it may be started in one and stopped in another. With ``certificate``, a directory as
     ``certs.keeper`` describes, it also answers on ``tls_port``, to who has a certificate of the same authority and an account of that
-    name; accounts are made on ``management_port``.
+    name; accounts are made on ``management_port``. No other node of this machine gets its ports as long as it lives, running or not.
     """
 
     def __init__(self, directory: Path, world: World, *, certificate: Path | None = None) -> None:
@@ -54,7 +57,10 @@ class RabbitServer:
         self._world = world
         self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, self._dist_port, self._epmd_port, self.tls_port, self.management_port = _free_ports(world, 5)
+        self._console, self._log = self._directory / "console.log", self._directory / "node.log"
+        self._logged_before = 0
+        self._ports_are_known = False
+        self._take_ports()
 
     @property
     def url(self) -> str:
@@ -65,10 +71,17 @@ class RabbitServer:
         return f"http://guest:guest@127.0.0.1:{self.management_port}"
 
     async def start(self) -> str:
-        """Returns the AMQP URL once the node answers on it. Raises ``Unavailable``."""
-        self._process = await asyncio.to_thread(self._spawn)
-        await self._wait_until_it_answers()
-        return self.url
+        """Returns the AMQP URL once the node answers on all its ports, which are others when one was taken. Raises ``Unavailable``."""
+        for _ in range(1 if self._ports_are_known else PORT_TRIES):
+            self._process = await asyncio.to_thread(self._spawn)
+            if await self._is_ready():
+                self._ports_are_known = True
+                return self.url
+            await self.kill()
+            await self._stop_port_mapper()
+            if not self._ports_are_known:
+                self._take_ports()
+        raise Unavailable(f"RabbitMQ did not start; see {self._console} and {self._log}.")
 
     async def stop(self) -> None:
         """Let the node shut down, then remove its port mapper too."""
@@ -89,16 +102,27 @@ class RabbitServer:
             raise Unavailable("rabbitmqctl failed.", detail=f"{ran.stdout}{ran.stderr}")
         return ran.stdout
 
-    async def _wait_until_it_answers(self) -> None:
+    async def _is_ready(self) -> bool:
+        """False when the node has ended, does not come up in time or found one of its ports taken."""
         deadline = self._world.monotonic() + START_SECONDS
         while self._world.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
-                break
-            if await self._answers():
-                return
+                return False
+            said = await asyncio.to_thread(self._logged)
+            if NOT_LISTENING in said:
+                return False
+            if READY in said and await self._answers():
+                return True
             await self._world.sleep(0.1)
-        await self.kill()
-        raise Unavailable(f"RabbitMQ did not start; see {self._directory / 'console.log'}.")
+        return False
+
+    def _logged(self) -> bytes:
+        """What the node has logged since it was started."""
+        if not self._log.exists():
+            return b""
+        with open(self._log, "rb") as log:
+            log.seek(self._logged_before)
+            return log.read()
 
     async def _answers(self) -> bool:
         """Whether somebody speaks AMQP at our port."""
@@ -114,6 +138,10 @@ class RabbitServer:
             return False
         finally:
             writer.close()
+
+    def _take_ports(self) -> None:
+        self._claims = [_claim_port(self._world) for _ in range(5)]
+        self.port, self._dist_port, self._epmd_port, self.tls_port, self.management_port = (each.port for each in self._claims)
 
     async def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
@@ -141,7 +169,8 @@ class RabbitServer:
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         self._write_files()
-        with open(self._directory / "console.log", "ab") as console:
+        self._logged_before = self._log.stat().st_size if self._log.exists() else 0
+        with open(self._console, "ab") as console:
             return subprocess.Popen(
                 [SERVER],
                 cwd=self._directory,  # where a node that dies writes its dumps
@@ -175,6 +204,7 @@ class RabbitServer:
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_MNESIA_BASE": str(directory / "db"),
             "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_LOGS": str(self._log),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq"),
             "RABBITMQ_PID_FILE": str(directory / "pid"),
@@ -190,19 +220,26 @@ def _signal_group(pid: int, how: signal.Signals) -> None:
         pass
 
 
-def _free_ports(world: World, count: int) -> list[int]:
-    """Ports nobody listens on now; the sockets are closed again, so another process may still be faster."""
-    sockets: list[socket.socket] = []
-    try:
-        while len(sockets) < count:
-            candidate = socket.socket()
-            try:
-                candidate.bind(("127.0.0.1", world.random.randint(20_000, 32_000)))
-            except OSError:
-                candidate.close()
-            else:
-                sockets.append(candidate)
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+@dataclass(frozen=True)
+class _Claim:
+    port: int
+    holder: socket.socket
+
+
+def _claim_port(world: World) -> _Claim:
+    """A port nobody listens on now, and no other node takes as long as the claim is held.
+
+    The node binds it seconds later; until then, and while the node is down, a name in the abstract namespace of Unix sockets stands for
+    it (unix(7): names of one network namespace, as ports are, and gone with their socket).
+    """
+    while True:
+        port = world.random.randint(20_000, 32_000)
+        holder = socket.socket(socket.AF_UNIX)
+        try:
+            holder.bind(f"\0nova-async-port-{port}")
+            with socket.socket() as candidate:
+                candidate.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+        else:
+            return _Claim(port, holder)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from nova_async.errors import Invalid
+from nova_async.model.names import HOST_NAME
 from nova_async.model.topology import DeviceSpec, cpus_of
 
 
@@ -234,6 +235,7 @@ class Network(Section):
     mode: str = "auto"  # auto, bridge (plumb Linux bridges) or none (rows only, for the fake driver)
     default_cidr: str = "10.77.0.0/24"
     dns_servers: tuple[str, ...] = ()
+    dns_domain: str = "openstacklocal"  # of networks that have none of their own
     mtu: int = 1450
     external_cidr: str = "172.24.4.0/24"  # empty: no external network at first start
     auto_cidr: str = "10.100.0.0/16"
@@ -463,6 +465,8 @@ def _check(config: Config) -> None:
         raise Invalid("configuration: image.validate_certificates has no effect without image.verify_signatures; set both or neither")
     if len(config.image.default_trusted_certificates) > MOST_TRUSTED:
         raise Invalid(f"configuration: image.default_trusted_certificates may be {MOST_TRUSTED} at most")
+    if config.network.dns_domain and not HOST_NAME.fullmatch(config.network.dns_domain):
+        raise Invalid(f"configuration: network.dns_domain: {config.network.dns_domain[:100]!r} is no domain")
     fake = config.fake
     if fake.cells < 1 or fake.threads < 1 or fake.vcpus % (fake.cells * fake.threads):
         raise Invalid("configuration: fake.vcpus must be a multiple of fake.cells * fake.threads, which are at least 1")

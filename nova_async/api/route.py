@@ -13,7 +13,7 @@ from nova_async.api.versions import LATEST, V
 from nova_async.errors import Error, Gone, Invalid, NotFound
 
 Handler = Callable[..., Awaitable[Any]]
-PROJECT = re.compile(r"^[0-9a-f-]+$")
+PROJECT = re.compile(r"[0-9a-f-]+")
 BEYOND: dict[int, type[Error]] = {400: Invalid, 404: NotFound, 410: Gone}
 NO_KEYS = Query({})
 # What needs no policy, by the first part of the path and the method (None: all). All other rows have one, or the service does not start.
@@ -120,7 +120,7 @@ class Tree:
     def find(self, method: str, path: str) -> Found | None:
         """``path`` is what follows the version segment, still percent-encoded. With a slash at its end it is another path, as with Nova."""
         segments = [unquote(s) for s in path.removeprefix("/").split("/")]
-        if PROJECT.match(segments[0]):
+        if PROJECT.fullmatch(segments[0]):
             found = self._match(method, segments[1:])
             if found is not None:
                 found.project_id = segments[0]

@@ -22,7 +22,7 @@ Literal = dict[str, Any]
 SECRETS = frozenset({"adminPass", "user_data", "contents"})  # fields whose values no message repeats
 DIGITS = re.compile(r"-?[0-9]{1,20}")
 REFERS_BACK = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")  # a digit after an odd number of backslashes
-UUID = re.compile(r"^\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?$")
+UUID = re.compile(r"\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?")
 
 
 class Ranged:
@@ -228,7 +228,7 @@ def _is_uri(text: str) -> bool:
 
 
 FORMATS: dict[str, Callable[[str], bool]] = {
-    "uuid": lambda text: UUID.match(text) is not None,
+    "uuid": lambda text: UUID.fullmatch(text) is not None,
     "base64": _is_base64,
     "date-time": _is_date_time,
     "ipv4": _is_address(ipaddress.IPv4Address),

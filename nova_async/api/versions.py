@@ -126,7 +126,7 @@ class V(IntEnum):
 
 
 LATEST = max(V)
-FORM = re.compile(r"^([1-9]\d{0,5})\.([1-9]\d{0,5}|0)$")
+FORM = re.compile(r"([1-9]\d{0,5})\.([1-9]\d{0,5}|0)")
 STANDARD, OLDER = "OpenStack-API-Version", "X-OpenStack-Nova-API-Version"
 
 
@@ -147,7 +147,7 @@ def parse(text: str | None) -> int:
         return V.BASE
     if text.lower() == "latest":
         return LATEST
-    match = FORM.match(text)
+    match = FORM.fullmatch(text)
     if match is None:
         raise Invalid(f"API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum.")
     major, minor = int(match[1]), int(match[2])

@@ -71,15 +71,17 @@ class SurroundingsDesk:
             members = await rows.members(conn, groups) if groups else []
             strangers = await rows.strangers(conn, groups, networks) if groups else []
         found: dict[str, tuple[int, list[Neighbor]]] = {}
+        names: dict[str, dict[str, str]] = {}
         for port in ports:
+            names.setdefault(port.network_id, {}).update(dict.fromkeys(port.addresses, port.dns_name))
             at = self._address(port.host)
-            if at is not None:
+            if at is not None and not port.wired:
                 found.setdefault(port.network_id, (port.vni, []))[1].append(_neighbor(port, at))
         segments = {network: Segment(vni, tuple(sorted(set(neighbors)))) for network, (vni, neighbors) in found.items()}
         elsewhere: dict[str, dict[str, tuple[str, ...]]] = {}
         for row in strangers:
             elsewhere.setdefault(row.network_id, {})[row.id] = tuple(row.addresses)
-        return Surroundings(segments, {row.id: tuple(row.addresses) for row in members}, elsewhere)
+        return Surroundings(segments, {row.id: tuple(row.addresses) for row in members}, elsewhere, names)
 
     def _address(self, host: str) -> str | None:
         known = self.table.by_name.get(host)

@@ -17,7 +17,7 @@ from nova_async import log, resources
 from nova_async.errors import Conflict
 from nova_async.transport import secured
 
-NAME = re.compile(r"^(\d{4})_[a-z0-9_]+_(pre|post)\.sql$")
+NAME = re.compile(r"(\d{4})_[a-z0-9_]+_(pre|post)\.sql")
 SCHEMAS: tuple[Literal["api", "cell"], ...] = ("api", "cell")
 LOCK = 0x6E6F7661
 logger = log.get("migrations")
@@ -35,7 +35,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 def migrations(schema: str) -> list[Migration]:
     """Those of one schema, in order."""
-    names = sorted(f.name for f in resources.sql(schema).iterdir() if NAME.match(f.name))
+    names = sorted(f.name for f in resources.sql(schema).iterdir() if NAME.fullmatch(f.name))
     return [Migration(schema, name, resources.sql(f"{schema}/{name}").read_text()) for name in names]
 
 

@@ -39,6 +39,8 @@ class BoundPort(msgspec.Struct, kw_only=True):
     up: bool  # it and its network
     wires: str  # see PortSpec
     vlan: int | None
+    dns_name: str
+    dns_domain: str
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ class Left(Place, frozen=True, kw_only=True):
 
 
 class NeighborRow(msgspec.Struct, kw_only=True):
-    """A port on another host."""
+    """A port on another host. ``wired``: wires lead there."""
 
     network_id: str
     vni: int
@@ -64,6 +66,8 @@ class NeighborRow(msgspec.Struct, kw_only=True):
     port_security: bool
     allowed_address_pairs: list[dict[str, str]]
     addresses: list[str]
+    dns_name: str
+    wired: bool
 
 
 class MembersRow(msgspec.Struct, kw_only=True):
@@ -163,6 +167,7 @@ class PortRow(msgspec.Struct, kw_only=True):
     fixed_ips: list[dict[str, str]]  # subnet_id, ip_address
     security_groups: list[str]
     up: bool = True  # it and its network
+    dns_domain: str = ""  # of its network
 
 
 class GroupRow(msgspec.Struct, kw_only=True):

@@ -45,6 +45,8 @@ class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
     host_address: str | None = None  # by which hosts answer in the gateway's range, where others have its address; None: by the gateway's
     routes: tuple[tuple[str, str], ...] = ()  # destination CIDR, next hop
     dns_servers: tuple[str, ...] = ()
+    dns_name: str = ""  # of the port; empty: one made of each address (model/names.py)
+    dns_domain: str = ""  # of its network
     dhcp: bool = True
     snat: bool = True
     security_rules: tuple[dict[str, Any], ...] = ()

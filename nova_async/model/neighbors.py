@@ -35,11 +35,13 @@ class Surroundings(msgspec.Struct, frozen=True):
     """All of it: segments by network, and for each security group the addresses of its members, wherever they are.
 
     ``strangers``: by network and group those addresses of members that are not theirs in this network, where the same may be another's.
+    ``names``: by network and address those of ports on other hosts; empty for one that is made of its address.
     """
 
     segments: dict[str, Segment] = {}
     groups: dict[str, tuple[str, ...]] = {}
     strangers: dict[str, dict[str, tuple[str, ...]]] = {}
+    names: dict[str, dict[str, str]] = {}
 
     @property
     def hosts(self) -> list[str]:

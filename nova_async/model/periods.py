@@ -3,7 +3,7 @@
 import re
 from datetime import datetime, timedelta
 
-FORM = re.compile(r"^(hour|day|month|year)(?:@(\d{1,2}))?$")
+FORM = re.compile(r"(hour|day|month|year)(?:@(\d{1,2}))?")
 OFFSETS = {"hour": (0, 59), "day": (0, 23), "month": (1, 28), "year": (1, 12)}  # minute, hour, day, month in which a period begins
 
 
@@ -21,7 +21,7 @@ def last_completed(unit: str, before: datetime) -> tuple[datetime, datetime]:
 
 
 def _parsed(unit: str) -> tuple[str, int]:
-    match = FORM.match(unit)
+    match = FORM.fullmatch(unit)
     low, high = OFFSETS[match[1]] if match else (0, 0)
     if match is None or not low <= int(match[2] or low) <= high:
         raise ValueError(f"{unit!r} is no audit period: it may be hour, day, month or year, with an offset as in day@18.")

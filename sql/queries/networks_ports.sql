@@ -28,8 +28,10 @@ SELECT
 -- $1 server, $2 project, $3 device owner, $4 host, $5 host name of the server, $6 wishes (bind_ports), $7 names or ids of groups
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
        allowed_address_pairs, apart, up, wires, vlan,
-       host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
-FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[])
+       host_addresses(network_id) AS host_addresses, floating_of(id) AS floating,
+       COALESCE((SELECT p.dns_name FROM ports p WHERE p.id = b.id AND p.dns_name <> ''), $5) AS dns_name,
+       (SELECT n.dns_domain FROM networks n WHERE n.id = network_id) AS dns_domain
+FROM bind_ports($1, $2, $3, $4, $5, $6, $7::text[]) b
 
 -- unbind --
 -- Where they were, and the routers that sent floating IPs to deleted ones. $1 server, $2 port or null for all of them
@@ -56,19 +58,20 @@ WHERE bound_to = $1 AND (host <> $2 OR device_owner <> $3)
 -- $1 server
 SELECT id, network_id, project_id, mac, position, tag, mtu, network_label, port_security, addresses, security_rules,
        allowed_address_pairs, apart, up, wires, vlan,
-       host_addresses(network_id) AS host_addresses, floating_of(id) AS floating
-FROM port_specs WHERE bound_to = $1 ORDER BY position, id
+       host_addresses(network_id) AS host_addresses, floating_of(id) AS floating,
+       (SELECT p.dns_name FROM ports p WHERE p.id = s.id) AS dns_name, (SELECT n.dns_domain FROM networks n WHERE n.id = network_id) AS dns_domain
+FROM port_specs s WHERE bound_to = $1 ORDER BY position, id
 
 -- hosts_beside --
 -- The hosts that may have to know of a change: they have ports of one of the networks, or of one of the projects. $1 networks, $2 projects
 SELECT DISTINCT host FROM ports WHERE host <> '' AND (network_id = ANY($1::uuid[]) OR project_id = ANY($2::text[]))
 
 -- neighbors --
--- The ports of networks that are on other hosts, unless wires lead there. $1 networks, $2 the host that asks
-SELECT p.network_id, n.vni, p.host, p.mac, p.port_security_enabled AS port_security, p.allowed_address_pairs,
+-- The ports of networks that are on other hosts. $1 networks, $2 the host that asks
+SELECT p.network_id, n.vni, p.host, p.mac, p.port_security_enabled AS port_security, p.allowed_address_pairs, p.dns_name, n.wires <> '' AS wired,
        ARRAY(SELECT host(a.address) FROM addresses a WHERE a.port_id = p.id ORDER BY a.address) AS addresses
 FROM ports p JOIN networks n ON n.id = p.network_id
-WHERE p.network_id = ANY($1::uuid[]) AND p.host NOT IN ('', $2) AND n.wires = '' ORDER BY p.network_id, p.mac
+WHERE p.network_id = ANY($1::uuid[]) AND p.host NOT IN ('', $2) ORDER BY p.network_id, p.mac
 
 -- members --
 -- The addresses of everything in security groups, and those that its ports may have besides. $1 groups
@@ -108,7 +111,7 @@ WHERE p.bound_to = $1 ORDER BY g.name
 -- $6 networks or null; $7 devices or null
 SELECT p.id, p.network_id, p.project_id, p.name, p.description, p.admin_state_up, p.port_security_enabled, p.mac, p.device_id,
        p.device_owner, p.host, p.dns_name, p.allowed_address_pairs, p.profile, p.tags, p.revision, p.created_at, p.updated_at,
-       p.admin_state_up AND n.admin_state_up AS up,
+       p.admin_state_up AND n.admin_state_up AS up, n.dns_domain,
        COALESCE((SELECT jsonb_agg(jsonb_build_object('subnet_id', a.subnet_id, 'ip_address', host(a.address)) ORDER BY a.address)
                  FROM addresses a WHERE a.port_id = p.id), '[]') AS fixed_ips,
        ARRAY(SELECT g.security_group_id FROM port_security_groups g WHERE g.port_id = p.id ORDER BY 1) AS security_groups

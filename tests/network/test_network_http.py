@@ -515,6 +515,25 @@ network list -f json
     assert [n["Name"] for n in left] == ["private"]
 
 
+async def test_ports_have_names_in_the_domain_of_their_network(api: Api) -> None:
+    """As with Neutron's extension dns-integration; its domain is openstacklocal unless the network has one."""
+    network = await api.make("alice", "/v2.0/networks")
+    await api.make("alice", "/v2.0/subnets", network_id=network["id"], cidr="10.9.0.0/29", ip_version=4)
+    bare = await api.make("alice", "/v2.0/ports", network_id=network["id"])
+    address = bare["fixed_ips"][0]["ip_address"]
+    host = f"host-{address.replace('.', '-')}"
+    assert bare["dns_assignment"] == [{"ip_address": address, "hostname": host, "fqdn": f"{host}.openstacklocal."}]
+
+    await api("alice", "PUT", f"/v2.0/networks/{network['id']}", {"network": {"dns_domain": "example.org."}})
+    named = (await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": "web"}}))[1]["port"]
+    full = (await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": "web.example.net."}}))[1]["port"]
+    wrong = await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": "web\n"}})
+
+    assert named["dns_assignment"] == [{"ip_address": address, "hostname": "web", "fqdn": "web.example.org."}]
+    assert full["dns_assignment"] == [{"ip_address": address, "hostname": "web", "fqdn": "web.example.net."}]
+    assert wrong[0] == 400
+
+
 async def test_addresses_of_ipv6_follow_from_the_mac_where_guests_make_them(api: Api) -> None:
     network = await api.make("alice", "/v2.0/networks")
     early = await api.make("alice", "/v2.0/ports", network_id=network["id"], mac_address="fa:16:3e:0a:0b:0c")

@@ -6,7 +6,7 @@ import ctypes
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +123,13 @@ class Guest:
     async def run(self, *command: str | Path, check: bool = True) -> str:
         return await run("nsenter", "-t", str(self.process.pid), "-n", *command, check=check)
 
-    async def lease(self) -> list[str]:
+    async def lease(self, *options: str) -> list[str]:
         """What DHCP gives: address, mask, router, DNS server, MTU."""
         script = self.folder / "lease"
         script.write_text(LEASE_SCRIPT)
         script.chmod(0o755)
-        out = await self.run(
-            "busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "5", "-T", "1", "-O", "staticroutes", "-O", "mtu", "-s", script
-        )
+        often = ("-t", "5", "-T", "1")
+        out = await self.run("busybox", "udhcpc", "-i", "eth0", "-fqn", *often, "-O", "staticroutes", "-O", "mtu", "-s", script, *options)
         return next(line for line in out.splitlines() if line.startswith("10.")).split()
 
     async def ask(self, path: str, *options: str) -> str:
@@ -224,6 +223,38 @@ async def test_a_guest_gets_its_lease_and_reads_its_own_metadata(host: Host) -> 
     assert await guest.ask("/latest/meta-data/hostname") == "host-a"
     assert '"uuid":"a"' in await guest.ask("/openstack/latest/meta_data.json")
     assert await guest.pings("10.77.0.1")
+
+
+async def test_guests_find_each_other_by_the_names_of_their_ports_and_by_no_others(host: Host) -> None:
+    """Not by what a guest calls itself when it asks for its address."""
+    asker = await host.boot("a", port(1, "10.77.0.9", dns_domain="example.org."))
+    await host.plugs.plug("b", (port(2, "10.77.0.10", dns_name="web", dns_domain="example.org."),))
+
+    async def look_up(name: str) -> str:
+        return await asker.run("busybox", "nslookup", name, "10.77.0.1", check=False)
+
+    await asker.lease("-x", "hostname:bank")
+    assert "Address: 10.77.0.10" in await look_up("web.example.org")
+    assert "Address: 10.77.0.9" in await look_up("host-10-77-0-9.example.org")
+    assert "web.example.org" in await look_up("10.77.0.10")
+    assert "10.77.0.9" not in await look_up("bank.example.org")
+
+    await host.plugs.plug("b", (port(2, "10.77.0.10", dns_name="shop\n10.77.0.9 web", dns_domain="example.org."),))
+    assert await soon(lambda: said(look_up("host-10-77-0-10.example.org"), "Address: 10.77.0.10"))
+    assert "Address" not in (await look_up("web.example.org")).partition("web")[2]
+
+
+async def said(answer: Awaitable[str], text: str) -> bool:
+    return text in await answer
+
+
+async def soon(check: Callable[[], Awaitable[bool]]) -> bool:
+    """Whether it becomes true in a while."""
+    for _ in range(50):
+        if await check():
+            return True
+        await asyncio.sleep(0.1)
+    return False
 
 
 async def test_what_a_guest_claims_to_be_does_not_matter(host: Host) -> None:

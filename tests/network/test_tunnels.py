@@ -16,7 +16,7 @@ from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.model.neighbors import Neighbor, Segment, Surroundings
 from nova_async.world import RealWorld
-from tests.network.test_plugging import NETWORK, SECRET, Guest, Host, can_make_namespaces, ingress, port, run
+from tests.network.test_plugging import NETWORK, SECRET, Guest, Host, can_make_namespaces, ingress, port, run, soon
 
 TUNNEL = f"nax{NETWORK.replace('-', '')[:11]}"
 pytestmark = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host")
@@ -64,15 +64,6 @@ class Elsewhere:
 
     async def pings(self, address: str) -> bool:
         return " 0% packet loss" in await self.run("busybox", "ping", "-c1", "-W1", address, check=False)
-
-
-async def soon(check: Callable[[], Awaitable[bool]]) -> bool:
-    """Whether it becomes true in a while."""
-    for _ in range(50):
-        if await check():
-            return True
-        await asyncio.sleep(0.1)
-    return False
 
 
 @pytest.fixture
@@ -201,6 +192,21 @@ async def received() -> int:
     """Frames that have come out of the tunnel."""
     [link] = json.loads(await run("ip", "-j", "-s", "link", "show", TUNNEL))
     return int(link["stats64"]["rx"]["packets"])
+
+
+async def test_a_guest_finds_one_on_another_host_by_its_name(host: Host, elsewhere: Elsewhere) -> None:
+    guest = await host.boot("a", port(1, "10.77.0.9", dns_domain="example.org."))
+    await guest.lease()
+    elsewhere.told = Surroundings(names={NETWORK: {"10.77.0.99": "web"}})
+    host.plugs.look_around()
+
+    async def knows(name: str, address: str) -> bool:
+        return f"Address: {address}" in await guest.run("busybox", "nslookup", name, "10.77.0.1", check=False)
+
+    assert await soon(lambda: knows("web.example.org", "10.77.0.99"))
+    elsewhere.told = Surroundings()
+    host.plugs.look_around()
+    assert await soon(lambda: isnt(knows("web.example.org", "10.77.0.99")))
 
 
 async def test_a_guest_that_comes_from_another_host_is_reached_there_until_it_is_here(host: Host, elsewhere: Elsewhere) -> None:

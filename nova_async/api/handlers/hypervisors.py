@@ -90,7 +90,7 @@ async def _after(request: Request, conn: Connection) -> int:
     marker = request.first("marker")
     if marker is None:
         return 0
-    fits = UUID.match(marker) if request.has(V.SERVICE_UUIDS) else NUMBER.match(marker)
+    fits = UUID.fullmatch(marker) if request.has(V.SERVICE_UUIDS) else NUMBER.fullmatch(marker)
     row = await hosts.hypervisor(conn, marker) if fits else None
     if row is None:
         raise Invalid(MARKER_MISSING.format(marker))
@@ -101,9 +101,9 @@ async def _found(request: Request, conn: Connection) -> HostRow:
     """The hypervisor in the path: by UUID since 2.53, by number before."""
     asked = request.values["id"]
     if request.has(V.SERVICE_UUIDS):
-        if not UUID.match(asked):
+        if not UUID.fullmatch(asked):
             raise Invalid(f"Invalid uuid {asked}")
-    elif not NUMBER.match(asked):
+    elif not NUMBER.fullmatch(asked):
         raise missing(asked)
     row = await hosts.hypervisor(conn, asked)
     if row is None:

@@ -38,7 +38,7 @@ async def show(request: Request) -> Shown:
 async def _owner(request: Request, conn: Connection, name: str) -> Owner:
     """The owner of the server in the path, who may be gone since 2.21; raises ``NotFound`` to others, or ``Forbidden``."""
     server_id = request.values["server_id"]
-    owner = await instance_actions.owner(conn, server_id) if UUID.match(server_id) else None
+    owner = await instance_actions.owner(conn, server_id) if UUID.fullmatch(server_id) else None
     if owner is None or (owner.deleted and not request.has(V.ACTIONS_OF_DELETED)):
         raise missing(server_id)
     if owner.project_id != request.ctx.project_id and not request.is_admin:

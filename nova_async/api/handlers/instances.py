@@ -11,7 +11,7 @@ from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.instances import Instance
 from nova_async.model.states import LEGAL
 
-UUID = re.compile(r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
+UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 COLUMNS = {"description": "display_description", "hostname": "hostname"}
@@ -31,7 +31,7 @@ def described(asked: dict[str, Any]) -> dict[str, Any]:
 
 async def visible(request: Request, server_id: str) -> Instance:
     """The live server; raises ``NotFound``, also for one of another project unless the caller is an administrator."""
-    if UUID.match(server_id):
+    if UUID.fullmatch(server_id):
         async with request.parts.database.connection() as conn:
             found = await instances.get(conn, server_id, None if request.is_admin else request.ctx.project_id)
         if found is not None:

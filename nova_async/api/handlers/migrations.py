@@ -45,7 +45,7 @@ def _filters(request: Request) -> Filters | None:
     """None when nothing can pass. Where a key is given several times, the last one counts."""
     asked = {key: values[-1] for key, values in request.query.items()}
     server = asked.get("instance_uuid")
-    if asked.get("hidden", "").lower() in TRUE_WORDS or (server is not None and not UUID.match(server)):
+    if asked.get("hidden", "").lower() in TRUE_WORDS or (server is not None and not UUID.fullmatch(server)):
         return None
     since, until = (_moment(asked.get(key)) for key in ("changes-since", "changes-before"))
     if since and until and since > until:
@@ -72,7 +72,7 @@ async def _after(request: Request, conn: Connection) -> int | None:
     marker = request.first("marker")
     if marker is None:
         return None
-    number = await server_migrations.number(conn, marker) if UUID.match(marker) else None
+    number = await server_migrations.number(conn, marker) if UUID.fullmatch(marker) else None
     if number is None:
         raise Invalid(MARKER_MISSING.format(marker[:255]))
     return number

@@ -77,7 +77,7 @@ async def delete_rule(request: Request) -> None:
 
 
 def _id(request: Request) -> str:
-    if not UUID.match(request.values["id"]):
+    if not UUID.fullmatch(request.values["id"]):
         raise Invalid("Security group id should be uuid")
     return request.values["id"]
 

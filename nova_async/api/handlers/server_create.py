@@ -195,12 +195,12 @@ def _network(asked: dict[str, Any]) -> NetworkRequest:
         return NetworkRequest(port_id=port, tag=asked.get("tag"))
     if network is None:
         raise Invalid("Bad network format: missing 'uuid'")
-    if not UUID.match(network):
+    if not UUID.fullmatch(network):
         raise Invalid(f"Bad networks format: network uuid is not in proper format ({network[:255]})")
     return NetworkRequest(network_id=network, fixed_ip=address, tag=asked.get("tag"))
 
 
-UUID = re.compile(r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$")
+UUID = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
 
 async def _image(request: Request, wish: Wish) -> Image | None:

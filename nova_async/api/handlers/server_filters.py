@@ -57,7 +57,7 @@ def filters(request: Request, all_projects_policy: str) -> dict[str, Any]:
     if "locked" in asked:
         chosen["locked"] = _truth("locked", asked["locked"][-1])
     if "uuid" in asked:
-        chosen["uuids"] = [value for value in asked["uuid"] if UUID.match(value)]
+        chosen["uuids"] = [value for value in asked["uuid"] if UUID.fullmatch(value)]
     chosen |= _deleted(request, asked, chosen)
     return chosen
 

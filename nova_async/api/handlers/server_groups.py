@@ -79,7 +79,7 @@ async def _check_room(request: Request, conn: Connection) -> None:
 async def _found(request: Request, conn: Connection, name: str) -> ServerGroup:
     """The group in the path, once the caller may do ``name`` to it."""
     id = request.values["id"]
-    group = await server_groups.get(conn, id) if UUID.match(id) else None
+    group = await server_groups.get(conn, id) if UUID.fullmatch(id) else None
     if group is None:
         raise NotFound(f"Instance group {id} could not be found.")
     request.require(name, project_id=group.project_id)

@@ -20,7 +20,7 @@ from nova_async.policy import server_migrations as policy
 LIVE = "live-migration"
 FORCE_SECONDS = 10.0
 PROGRESS_SECONDS = 2.0
-NUMBER = re.compile(r"^[0-9]{1,18}$")
+NUMBER = re.compile(r"[0-9]{1,18}")
 ABORTABLE = ("running",)
 ABORTABLE_EARLY = ("queued", "preparing", *ABORTABLE)
 
@@ -106,7 +106,7 @@ async def _under_way(
 
 
 async def _find(conn: Connection, server: str, asked: str) -> ServerMigration | None:
-    return await server_migrations.get(conn, int(asked), server) if NUMBER.match(asked) else None
+    return await server_migrations.get(conn, int(asked), server) if NUMBER.fullmatch(asked) else None
 
 
 def _wrong_state(row: ServerMigration, action: str) -> Invalid:

@@ -109,7 +109,7 @@ async def _page(
 
 
 async def _after(request: Request, conn: Connection, marker: str) -> dict[str, Any]:
-    made = await instances.marker(conn, marker, None if request.is_admin else request.ctx.project_id) if UUID.match(marker) else None
+    made = await instances.marker(conn, marker, None if request.is_admin else request.ctx.project_id) if UUID.fullmatch(marker) else None
     if made is None:
         raise Invalid(MARKER_MISSING.format(marker[:255]))
     return {"marker": marker, "marker_created_at": made.isoformat()}

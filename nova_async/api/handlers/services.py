@@ -14,7 +14,7 @@ from nova_async.errors import Conflict, Invalid, NotFound
 from nova_async.model.hosts import HostRow
 from nova_async.model.services import COMPUTE, INTERNAL_ZONE, Service
 
-NUMBER = re.compile(r"^[0-9]{1,18}$")
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 async def index(request: Request) -> list[Service]:
@@ -27,7 +27,7 @@ async def index(request: Request) -> list[Service]:
 async def update(request: Request) -> Service:
     """Enable, disable or force down the service with this UUID."""
     service_id, asked = request.values["id"], request.body
-    if not UUID.match(service_id):
+    if not UUID.fullmatch(service_id):
         raise Invalid(f"Invalid uuid {service_id}")
     if asked.get("status") == "enabled" and asked.get("disabled_reason"):
         raise Invalid("Specifying 'disabled_reason' with status 'enabled' is invalid.")
@@ -75,9 +75,9 @@ async def delete(request: Request) -> None:
     """Forget a service. A worker that still holds servers stays; one that still runs comes back with its next report."""
     service = request.values["id"]
     if request.has(V.SERVICE_UUIDS):
-        if not UUID.match(service):
+        if not UUID.fullmatch(service):
             raise Invalid(f"Invalid uuid {service}")
-    elif not NUMBER.match(service):
+    elif not NUMBER.fullmatch(service):
         raise Invalid(f"Invalid input received: id must be an integer, not {service}")
     async with request.parts.database.transaction() as conn:
         process = next((p for p in await hosts.processes(conn) if service.lower() in (p.id, str(p.number))), None)

@@ -64,7 +64,7 @@ async def _after(request: Request, conn: Connection) -> tuple[str, str] | None:
     marker = request.first("marker")
     if marker is None:
         return None
-    owner = await usage.owner(conn, marker) if UUID.match(marker) else None
+    owner = await usage.owner(conn, marker) if UUID.fullmatch(marker) else None
     if owner is None:
         raise Invalid(MARKER_MISSING.format(marker[:255]))
     return owner, marker

@@ -1,4 +1,7 @@
-"""One dnsmasq per network, as a daemon of its own: it outlives us and is found again by its pid file."""
+"""One dnsmasq per network, as a daemon of its own: it outlives us and is found again by its pid file.
+
+It leases addresses, and knows the names of the network's ports on all hosts.
+"""
 
 import asyncio
 import contextlib
@@ -7,6 +10,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from nova_async import log
@@ -14,6 +18,7 @@ from nova_async.compute.plugging.namespaces import entering, inside
 from nova_async.compute.plugging.records import End, LocalNetwork, Subnet
 from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
+from nova_async.model.names import HOST_NAME, assigned
 from nova_async.world import World
 
 START_TRIES = 15
@@ -32,15 +37,18 @@ class Dnsmasq:
     def __init__(self, end: End, folder: Path, world: World) -> None:
         self.end, self.folder, self.world = end, folder, world
 
-    async def ensure(self, network: LocalNetwork) -> None:
-        """Run with what the network has now: a changed host list is read again, a changed configuration restarts it."""
+    async def ensure(self, network: LocalNetwork, elsewhere: Mapping[str, str]) -> None:
+        """Run with what the network has now: changed lists are read again, a changed configuration restarts it.
+
+        ``elsewhere``: names of ports on other hosts by address (``Surroundings.names``).
+        """
         if not network.subnets6 and (not network.subnets or not any(port.dhcp for _, port in network.ports)):
             await self.stop()
             return
-        changed = await asyncio.to_thread(self._write, network)
+        changed = await asyncio.to_thread(self._write, network, elsewhere)
         pid = await asyncio.to_thread(self.pid)
         if pid is not None and not changed["dnsmasq.conf"]:
-            if changed["hosts"]:
+            if changed["hosts"] or changed["names"]:
                 _signal(pid, signal.SIGHUP)
             return
         await self.stop()
@@ -109,10 +117,10 @@ class Dnsmasq:
             raise
         return complaint.decode(errors="replace") if code != 0 else None
 
-    def _write(self, network: LocalNetwork) -> dict[str, bool]:
+    def _write(self, network: LocalNetwork, elsewhere: Mapping[str, str]) -> dict[str, bool]:
         """Write the files that differ; says which. Blocks."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        texts = {"dnsmasq.conf": self._configuration(network), "hosts": hosts(network)}
+        texts = {"dnsmasq.conf": self._configuration(network), "hosts": hosts(network), "names": names(network, elsewhere)}
         changed = {}
         for name, text in texts.items():
             path = self.folder / name
@@ -132,7 +140,10 @@ class Dnsmasq:
             f"dhcp-leasefile={self.folder / 'leases'}",
             f"dhcp-hostsfile={self.folder / 'hosts'}",
             "dhcp-authoritative",
+            "dhcp-ignore-names",  # what guests call themselves: names are what ports have
             "no-hosts",
+            f"addn-hosts={self.folder / 'names'}",
+            *([f"domain={domain}"] if (domain := network.dns_domain.strip(".")) else []),
             "no-ping",
             "user=root",
             "log-facility=/dev/null",
@@ -175,6 +186,14 @@ def hosts(network: LocalNetwork) -> str:
     stateful = {subnet.cidr for subnet in network.subnets6 if subnet.address_mode == "dhcpv6-stateful"}
     lines |= {f"{port.mac},[{ip.address}]" for _, port in network.ports for ip in port.fixed_ips if ip.cidr in stateful}
     return "".join(f"{line}\n" for line in sorted(lines))
+
+
+def names(network: LocalNetwork, elsewhere: Mapping[str, str]) -> str:
+    """A line per address (hosts(5)): its full name, and the host name alone. Names that come from outside are checked here once more."""
+    own = {ip.address: port.dns_name for _, port in network.ports for ip in port.fixed_ips}
+    known = {address: name if HOST_NAME.fullmatch(name) else "" for address, name in {**elsewhere, **own}.items()}
+    listed = {address: assigned(address, name, network.dns_domain) for address, name in known.items()}
+    return "".join(f"{address} {full.rstrip('.')} {host.rstrip('.')}\n" for address, (host, full) in sorted(listed.items()))
 
 
 def name_servers(network: LocalNetwork, version: int = 4) -> list[str]:

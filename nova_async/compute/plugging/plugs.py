@@ -171,7 +171,7 @@ class LinuxBridgePlugs:
 
     async def _serve(self, network: LocalNetwork) -> None:
         """Be there for its guests, with leases and the metadata service."""
-        await self._dnsmasq(network.bridge).ensure(network)
+        await self._dnsmasq(network.bridge).ensure(network, self._around.names.get(network.network_id, {}))
         if network.subnets or network.subnets6:
             await self.proxy.listen(network.bridge, self._end(network.bridge))
 
@@ -185,10 +185,11 @@ class LinuxBridgePlugs:
         await self._blocking(self._tunnels.ensure, network, self._around.segments.get(network.network_id))
 
     async def _adjust(self) -> None:
-        """Bring tunnels and rules to what the conductor said last."""
+        """Bring tunnels, names and rules to what the conductor said last."""
         async with self._lock:
             for network in self._networks.values():
                 await self._reach_out(network)
+                await self._tried(self._serve(network), network.bridge)
         await self._filter()
 
     @property

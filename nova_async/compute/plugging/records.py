@@ -8,6 +8,7 @@ import msgspec
 
 from nova_async.compute.plugging.files import Files
 from nova_async.model.guests import FixedIp, PortSpec
+from nova_async.model.names import HOST_NAME
 
 HOST_PART = 0xA9FEA9FE  # beyond what pools hand out
 
@@ -89,6 +90,11 @@ class LocalNetwork(msgspec.Struct, frozen=True):
     @property
     def mtu(self) -> int:
         return min(port.mtu for _, port in self.ports)
+
+    @property
+    def dns_domain(self) -> str:
+        """What stands after the names of its ports."""
+        return next((port.dns_domain for _, port in self.ports if HOST_NAME.fullmatch(port.dns_domain)), "")
 
     @property
     def apart(self) -> bool:

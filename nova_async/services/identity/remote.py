@@ -27,7 +27,7 @@ MAX_CACHED = 10_000
 RENEW_AT = 0.8  # of a token's life
 LONGEST_PAUSE = 30.0
 KNOWS_RULES = {"OpenStack-Identity-Access-Rules": "1.0"}  # else Keystone knows no token that access rules bind
-PROJECT = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 logger = log.get("identity.remote")
 
 
@@ -221,7 +221,7 @@ class RemoteTokens:
 
     async def has_project(self, project_id: str) -> bool:
         """Whether there is such a project; True also where Keystone does not answer, or does not tell this process's user."""
-        if not PROJECT.match(project_id):
+        if not PROJECT.fullmatch(project_id):
             return False
         try:
             status, _ = await self._ask_as_ourselves(f"/projects/{project_id}")

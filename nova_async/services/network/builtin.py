@@ -204,4 +204,4 @@ class BuiltinNetworks(Ground):
         }
 
     def _spec(self, port: rows.BoundPort) -> PortSpec:
-        return port_spec(port, plug=self.plug)
+        return port_spec(port, self.config.network.dns_domain, plug=self.plug)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nova_async.errors import Invalid
+from nova_async.model.names import HOST_NAME
 from nova_async.services.network.checks import is_uuid
 
 Reader = Callable[[str, Any], Any]
-HOST_NAME = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?$")
-MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
 def read(body: dict[str, Any], wrapper: str, readers: Mapping[str, Reader]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def prefix_as_written(name: str, value: Any) -> str:
 
 def mac(name: str, value: Any) -> str:
     lower = value.lower().replace("-", ":") if isinstance(value, str) else ""
-    if not MAC.match(lower) or int(lower[:2], 16) & 1:
+    if not MAC.fullmatch(lower) or int(lower[:2], 16) & 1:
         raise Invalid(f"Invalid input for {name}: it must be the MAC address of one card.")
     return lower
 
@@ -105,7 +105,7 @@ def mac(name: str, value: Any) -> str:
 def host_name(name: str, value: Any) -> str:
     if value == "":
         return ""
-    if not isinstance(value, str) or len(value) > 255 or not HOST_NAME.match(value):
+    if not isinstance(value, str) or len(value) > 255 or not HOST_NAME.fullmatch(value):
         raise Invalid(f"Invalid input for {name}: it must be a host name.")
     return value
 

@@ -37,7 +37,7 @@ NETWORK_CHANGES: dict[str, f.Reader] = {
     "is_default": f.boolean,
     "qos_policy_id": f.nothing,
 }
-OF_PORTS = ("name", "admin_state_up", "mtu")  # what hosts know of a network by its ports
+OF_PORTS = ("name", "admin_state_up", "mtu", "dns_domain")  # what hosts know of a network by its ports
 PHYSICAL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LAST_VLAN = 4094
 PROVIDER = ("provider:network_type", "provider:physical_network", "provider:segmentation_id")

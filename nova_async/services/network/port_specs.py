@@ -14,8 +14,11 @@ def device_name(port_id: str) -> str:
     return f"tap{port_id[:11]}"
 
 
-def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
-    """A port as its host wants it. Gateway and routes are those of the first IPv4 subnet with a gateway, or of the first."""
+def port_spec(port: rows.BoundPort, domain: str, *, plug: bool = True) -> PortSpec:
+    """A port as its host wants it. ``domain``: of networks that have none of their own.
+
+    Gateway and routes are those of the first IPv4 subnet with a gateway, or of the first.
+    """
     v4 = [a for a in port.addresses if a["version"] == 4]
     first = next((a for a in v4 if a["gateway"]), v4[0] if v4 else {})
     return PortSpec(
@@ -43,6 +46,8 @@ def port_spec(port: rows.BoundPort, *, plug: bool = True) -> PortSpec:
         host_address=port.host_addresses.get(first["subnet_id"]) if first.get("gateway") else None,
         routes=tuple((route["destination"], route["nexthop"]) for route in first.get("routes", [])),
         dns_servers=tuple(dict.fromkeys(server for a in port.addresses for server in a["dns_servers"])),
+        dns_name=port.dns_name,
+        dns_domain=port.dns_domain or domain,
         dhcp=any(a["dhcp"] for a in v4),
         security_rules=tuple(port.security_rules),
         port_security=port.port_security,

@@ -11,6 +11,7 @@ from nova_async.db import networks as rows
 from nova_async.db import port_bindings as binding_rows
 from nova_async.db import routers as router_rows
 from nova_async.errors import Conflict, Forbidden, Invalid
+from nova_async.model.names import assigned
 from nova_async.services.network import fields as f
 from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
@@ -80,7 +81,7 @@ class Ports(Collection[rows.PortRow]):
             "port_security_enabled": row.port_security_enabled,
             "allowed_address_pairs": [{"mac_address": row.mac} | pair for pair in row.allowed_address_pairs],
             "dns_name": row.dns_name,
-            "dns_assignment": [],
+            "dns_assignment": self._dns_assignment(row),
             "extra_dhcp_opts": [],
             "qos_policy_id": None,
             "qos_network_policy_id": None,
@@ -96,6 +97,11 @@ class Ports(Collection[rows.PortRow]):
                 "binding:vif_details": {"port_filter": True} if row.host else {},
             }
         return view
+
+    def _dns_assignment(self, row: rows.PortRow) -> list[dict[str, str]]:
+        domain = row.dns_domain or self.service.config.network.dns_domain
+        named = [(ip["ip_address"], assigned(ip["ip_address"], row.dns_name, domain)) for ip in row.fixed_ips]
+        return [{"ip_address": address, "hostname": host, "fqdn": full} for address, (host, full) in named]
 
     async def create(self, ctx: Context, body: dict[str, Any]) -> rows.PortRow:
         values = f.read(body, self.name, FIELDS)

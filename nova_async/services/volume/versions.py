@@ -20,7 +20,7 @@ CONSUMES_QUOTA = 65
 SNAPSHOT_IN_USE = 66
 REIMAGE = 68
 
-NUMBER = re.compile(r"^3\.(0|[1-9][0-9]{0,3})$")
+NUMBER = re.compile(r"3\.(0|[1-9][0-9]{0,3})")
 
 
 def asked(header: str | None) -> int:
@@ -31,7 +31,7 @@ def asked(header: str | None) -> int:
             continue
         if words[1] == "latest":
             return LATEST
-        match = NUMBER.match(words[1])
+        match = NUMBER.fullmatch(words[1])
         if match is None:
             raise Invalid(f"API Version String {words[1][:50]} is of invalid format. Must be of format MajorNum.MinorNum.")
         if int(match[1]) > LATEST:

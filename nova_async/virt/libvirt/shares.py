@@ -16,9 +16,9 @@ from nova_async.virt.libvirt.files import FileThreads
 
 MOUNT_SECONDS = 90.0
 MOUNTS = Path("/proc/self/mounts")
-EXPORT = re.compile(r"^[^\s:-][^\s]*:/[^\s]*$")  # host:/path
-NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
-OPTIONS = re.compile(r"^[A-Za-z0-9_.,=:/-]*$")
+EXPORT = re.compile(r"[^\s:-][^\s]*:/[^\s]*")  # host:/path
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+OPTIONS = re.compile(r"[A-Za-z0-9_.,=:/-]*")
 FORBIDDEN = frozenset({"suid", "dev", "exec"})
 SAFE = "nosuid,nodev,noexec"
 logger = log.get("virt.shares")
@@ -32,7 +32,7 @@ class Shares:
     async def file(self, data: dict[str, Any]) -> Path:
         """A volume's file. ``data``: as Cinder tells it (export, name, options). Raises ``Invalid``, ``Unavailable``, ``Error``."""
         export, name, options = str(data.get("export")), str(data.get("name")), _options(str(data.get("options") or ""))
-        if not EXPORT.match(export) or not NAME.match(name):
+        if not EXPORT.fullmatch(export) or not NAME.fullmatch(name):
             raise Invalid("The volume service names no file on an NFS share.", detail=f"{export[:200]!r} {name[:200]!r}")
         folder = self._folder / hashlib.md5(export.encode(), usedforsecurity=False).hexdigest()
         async with self._alone:
@@ -56,6 +56,6 @@ def _make(folder: Path) -> None:
 def _options(told: str) -> str:
     """What mount is to hear: ``-o a,b`` as shares files have it, and nothing that makes the share's files more than data."""
     words = [word for part in told.split() if part != "-o" for word in part.removeprefix("-o").split(",") if word]
-    if bad := [word for word in words if word in FORBIDDEN or not OPTIONS.match(word) or word.startswith("-")]:
+    if bad := [word for word in words if word in FORBIDDEN or not OPTIONS.fullmatch(word) or word.startswith("-")]:
         raise Invalid("The volume service names options of a mount that this host does not use.", detail=f"{bad[0][:100]!r}")
     return ",".join([*words, SAFE])

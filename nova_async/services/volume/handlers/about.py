@@ -46,7 +46,7 @@ EXTENSIONS = {
 MESSAGE_FILTERS = {
     name: itemgetter(name) for name in ("id", "resource_uuid", "resource_type", "event_id", "message_level", "request_id", "created_at")
 }
-NUMBER = re.compile(r"^-?\d{1,9}$")
+NUMBER = re.compile(r"-?\d{1,9}")
 
 
 class AboutHandlers(Handlers):
@@ -215,7 +215,7 @@ def _limits(body: dict[str, Any], wrapper: str) -> dict[str, int]:
     for name, value in inside.items():
         if name in ("id", "tenant_id", "class_name") or value is None:
             continue
-        if isinstance(value, bool) or not NUMBER.match(str(value)) or int(value) < -1:
+        if isinstance(value, bool) or not NUMBER.fullmatch(str(value)) or int(value) < -1:
             raise Invalid(f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. It must be a whole number of -1 or more.")
         found[name] = int(value)
     return found

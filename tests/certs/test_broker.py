@@ -28,7 +28,12 @@ from nova_async.config import Config
 from nova_async.errors import Error, Unavailable
 from nova_async.world import RealWorld
 
-pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(120), pytest.mark.skipif(not installed(), reason="needs RabbitMQ's server")]
+pytestmark = [
+    pytest.mark.rabbitmq,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(not installed(), reason="needs RabbitMQ's server"),
+    pytest.mark.xdist_group("broker"),  # one node for all of them
+]
 
 
 def apart(work: Any) -> Any:

@@ -17,9 +17,9 @@ from nova_async.errors import Conflict
 from nova_async.model.guests import PortSpec
 from nova_async.model.neighbors import Surroundings
 from nova_async.model.routers import FloatingIp, RouterSpec
-from tests.network.test_plugging import NETWORK, OTHER_NETWORK, Guest, Host, can_make_namespaces, ingress, other_than, port, run
+from tests.network.test_plugging import NETWORK, OTHER_NETWORK, Guest, Host, can_make_namespaces, ingress, other_than, port, run, soon
 from tests.network.test_router_plugging import OTHER_ROUTER, OUTSIDE, fetches, joint, router, routers, world_beyond
-from tests.network.test_tunnels import Elsewhere, elsewhere, soon
+from tests.network.test_tunnels import Elsewhere, elsewhere
 
 __all__ = ["elsewhere", "routers"]
 pytestmark = [

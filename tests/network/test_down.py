@@ -1,5 +1,6 @@
 """Ports and networks that are administratively down: nothing passes, until they are up again."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -11,11 +12,10 @@ from nova_async.services.network.builtin import BuiltinNetworks
 from nova_async.services.network.router_specs import router_spec
 from nova_async.world import RealWorld
 from tests.network.test_network_http import Api, api, networks
-from tests.network.test_plugging import OTHER_NETWORK, Host, can_make_namespaces, ingress, port
+from tests.network.test_plugging import OTHER_NETWORK, Host, can_make_namespaces, ingress, port, soon
 from tests.network.test_router_plugging import EVERYTHING, booted, joint, pings, router, routers
 from tests.network.test_routers import ALICE, Told, inside, joined, outside, told
 from tests.network.test_routers import booted as bound
-from tests.network.test_tunnels import soon
 
 __all__ = ["api", "networks", "outside", "routers", "told"]
 on_hosts = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host")
@@ -34,9 +34,8 @@ async def test_a_running_guest_whose_port_is_down_is_cut_off_until_it_is_up(host
     for restarted in (False, True):
         if restarted:
             await host.restart()
-        assert not await other.pings("10.77.0.9")
-        assert not await pings("10.77.0.9")
-        assert not await guest.pings("10.77.0.10")
+        reached = await asyncio.gather(other.pings("10.77.0.9"), pings("10.77.0.9"), guest.pings("10.77.0.10"))
+        assert reached == [False, False, False]
         assert await guest.ask("/latest/meta-data/hostname") == ""
     await host.plugs.plug("a", (spec,))
     assert await other.pings("10.77.0.9")

@@ -10,10 +10,10 @@ from nova_async.services.network import NetworkRequest
 from nova_async.services.network.builtin import BuiltinNetworks
 from tests.network.test_network_http import CALLERS, Api, api, networks
 from tests.network.test_overlapping_ranges import bound
-from tests.network.test_plugging import Host, can_make_namespaces, ingress, port
+from tests.network.test_plugging import Host, can_make_namespaces, ingress, port, soon
 from tests.network.test_router_plugging import world_beyond
 from tests.network.test_routers import Told, told
-from tests.network.test_tunnels import Elsewhere, elsewhere, soon
+from tests.network.test_tunnels import Elsewhere, elsewhere
 
 __all__ = ["api", "elsewhere", "networks", "told"]
 on_hosts = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host")

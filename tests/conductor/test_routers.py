@@ -1,5 +1,6 @@
 """Which host carries routers: they leave one that is away for long, and it has them no more when it is back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,11 +49,14 @@ class Carried:
         self.kind, self.routers = outside, dict[str, RouterSpec]()
         self.told: list[str] = []
         self.refuses = False
+        self.goes_on = asyncio.Event()  # a host that hangs waits for it
+        self.goes_on.set()
 
     async def outside(self) -> str:
         return self.kind
 
     async def put(self, router: RouterSpec, *, announce: bool = False) -> None:
+        await self.goes_on.wait()
         if self.refuses:
             raise Conflict("The range is in use on the host.")
         self.routers[router.id] = router
@@ -114,6 +118,7 @@ async def routers_of(database: Database, folder: Path, world: RealWorld, outside
     bus = CuttingBus(world)
     async with cloud(database, folder, hosts=0, bus=bus, **(told | options)) as made:
         made.networks.on_router_change = made.conductor.routers.changed
+        made.networks.router_desk = made.conductor.routers
         yield Routers(made, bus, outside)
 
 
@@ -299,6 +304,34 @@ async def test_a_router_goes_where_its_networks_are(three: Routers) -> None:
     await join(three, router, port["id"])
     three.bus.cut.add("host1")
     await three.is_on(router, "host1", "host3")
+
+
+async def test_whoever_is_told_of_a_floating_ip_finds_it_where_it_leads_unless_the_host_hangs(
+    three: Routers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "SETTLE_SECONDS", 0.2)
+    make, carried = three.cloud.networks.make, three.on["host1"]
+    outside = await make(ADMIN, "networks", {"router:external": True})
+    await make(ADMIN, "subnets", {"network_id": outside["id"], "cidr": "203.0.113.0/24", "ip_version": 4})
+    network = await make(ADMIN, "networks", {})
+    subnet = await make(ADMIN, "subnets", {"network_id": network["id"], "cidr": "10.5.0.0/24", "ip_version": 4})
+    router = await make(ADMIN, "routers", {"external_gateway_info": {"network_id": outside["id"]}})
+    interfaces = RouterInterfaces(three.cloud.networks)
+    await interfaces.add(ADMIN, await interfaces.routers.get(ADMIN, router["id"]), {"subnet_id": subnet["id"]})
+    one, two = [await make(ADMIN, "ports", {"network_id": network["id"]}) for _ in range(2)]
+    await three.is_on(router["id"], "host1")
+
+    floating = await make(ADMIN, "floatingips", {"floating_network_id": outside["id"], "port_id": one["id"]})
+    for port in (two, one):
+        moved = await three.cloud.networks.change(ADMIN, "floatingips", floating["id"], {"port_id": port["id"]})
+        [led] = carried.routers[router["id"]].floating_ips
+        assert (moved["status"], led.fixed_address) == ("ACTIVE", port["fixed_ips"][0]["ip_address"])
+
+    carried.goes_on.clear()
+    moved = await three.cloud.networks.change(ADMIN, "floatingips", floating["id"], {"port_id": two["id"]})
+    assert moved["status"] == "DOWN"
+    carried.goes_on.set()
+    await three.cloud.until(lambda: carried.routers[router["id"]].floating_ips[0].fixed_address == two["fixed_ips"][0]["ip_address"])
 
 
 async def join(made: Routers, router: str, port: str) -> None:

@@ -28,6 +28,7 @@ HOST_SECONDS = 30.0
 LIST_SECONDS = 15.0
 PROBE_SECONDS = 5.0
 RETRY_SECONDS = 2.0
+SETTLE_SECONDS = 1.0
 
 
 class RoutersReconciler:
@@ -42,6 +43,8 @@ class RoutersReconciler:
         self._hosts: set[str] = set()  # that have, or had, routers
         self._lock = asyncio.Lock()
         self._stale: set[str] = set()
+        self._under_way: set[str] = set()  # of what was stale
+        self._round = asyncio.Event()  # it ends, and the next begins
         self._returned: set[str] = set()
         self._stirred = asyncio.Event()
 
@@ -50,6 +53,13 @@ class RoutersReconciler:
         self._stale.update(router_ids)
         if self._stale:
             self._stirred.set()
+
+    async def settled(self, router_ids: list[str]) -> None:
+        """See ``RouterDesk``. A host that is away or hangs is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                while not (self._stale | self._under_way).isdisjoint(router_ids):
+                    await self._round.wait()
 
     def returned(self, host: str) -> None:
         """A host counts as up again: it is asked soon which routers it has."""
@@ -65,6 +75,7 @@ class RoutersReconciler:
         while True:
             await self._stirring()
             stale, self._stale = self._stale, set()
+            self._under_way = stale
             returned, self._returned = self._returned, set()
             try:
                 async with self._lock:
@@ -75,6 +86,9 @@ class RoutersReconciler:
                 logger.warning("routers.not_refreshed", error=error.message, detail=error.detail)
                 self._stale |= stale
                 self._returned |= returned
+            self._under_way = set()
+            self._round.set()
+            self._round = asyncio.Event()
 
     async def _stirring(self) -> None:
         """Wait until something is to be told; what could not be told is told again after a while."""

@@ -143,13 +143,18 @@ class FloatingIps(Collection[FloatingIpRow]):
         await router_rows.update_floating_ip(conn, row.id, description, *(target or (None, None, None)))
 
     async def _tell(self, ids: list[str], before: FloatingIpRow | None = None) -> None:
-        """The routers and the servers' hosts that have, or had, one of these."""
+        """The routers and the servers' hosts that have, or had, one of these.
+
+        Routers' hosts as a rule before we answer: who goes to the address then is not led to where it was.
+        """
         async with self.service.db.connection() as conn:
             now = await router_rows.floating_ips(conn, rows.Page(ids=ids)) if ids else []
         concerned = [row for row in (*now, before) if row is not None and row.port_details is not None]
-        await self.service.tell_routers(sorted({row.router_id for row in concerned if row.router_id}))
+        routers = sorted({row.router_id for row in concerned if row.router_id})
+        await self.service.tell_routers(routers)
         devices = {(row.port_details or {}).get("device_id", "") for row in concerned}
         await self.service.tell(sorted(device for device in devices if is_uuid(device)))
+        await self.service.routers_settled(routers)
 
 
 def _fixed(port: rows.PortRow, wanted: str | None) -> tuple[str, str]:

@@ -38,6 +38,10 @@ class RouterDesk(Protocol):
         """Give a router to this host. Raises ``NotFound``, or ``Conflict`` where the host cannot have it."""
         ...
 
+    async def settled(self, router_ids: list[str]) -> None:
+        """Wait until the hosts of these routers have heard of what changed, for a moment at the most."""
+        ...
+
 
 class Ground:
     """``plug``: whether hosts make devices for ports. The ``on_...`` are set by who wants to hear."""
@@ -59,6 +63,11 @@ class Ground:
         """Say that these routers, or what they lead to, changed, so that their host plugs them again."""
         if self.on_router_change is not None and router_ids:
             await self.on_router_change(router_ids)
+
+    async def routers_settled(self, router_ids: list[str]) -> None:
+        """See ``RouterDesk.settled``."""
+        if self.router_desk is not None and router_ids:
+            await self.router_desk.settled(router_ids)
 
     async def tell_network(self, network_id: str) -> None:
         """Say that a network or a subnet of it changed, so that all who have ports in it plug them again."""

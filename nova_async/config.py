@@ -255,6 +255,7 @@ class Network(Section):
 class VolumeSection(Section):
     url: str = ""  # of a Cinder; for workers: where the volume service is; empty: as the catalog says
     backend: str = "file"  # file, rbd or lvm
+    file_format: Literal["raw", "qcow2"] = "raw"  # of new files, unless they are encrypted
     store_dir: str = ""  # empty: volumes, beside guests' disks
     rbd_pool: str = "volumes"
     rbd_user: str = "nova"

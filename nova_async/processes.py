@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 from nova_async.errors import Error, Unavailable
 
@@ -18,8 +19,15 @@ ENVIRONMENT = {
 }
 
 
-async def run(*command: str, deadline: float, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_SECONDS, told: bytes = b"") -> bytes:
-    """What the command printed. ``told``: what it reads, at most 4 KiB, which no list of processes shows.
+async def run(
+    *command: str,
+    deadline: float,
+    memory_bytes: int = MEMORY_BYTES,
+    cpu_seconds: int = CPU_SECONDS,
+    told: bytes = b"",
+    folder: Path | None = None,
+) -> bytes:
+    """What the command printed. ``told``: what it reads, at most 4 KiB, which no list of processes shows. ``folder``: where it runs.
 
     Raises ``Error`` when it fails, ``Unavailable`` when it is missing or takes too long.
     """
@@ -33,6 +41,7 @@ async def run(*command: str, deadline: float, memory_bytes: int = MEMORY_BYTES, 
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=ENVIRONMENT,
+            cwd=folder,
             start_new_session=True,  # so that its own children end with it
         )
     except FileNotFoundError:

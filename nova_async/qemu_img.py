@@ -88,7 +88,7 @@ async def convert_into_luks(source: Path, source_format: str, target: Path, luks
     """Write an image over the beginning of an encrypted volume."""
     place = f"driver=luks,key-secret=key,file.driver=file,file.filename={_file(target).replace(',', ',,')}"
     words = ("convert", *SECRET, "-n", "-f", _known(source_format), "-t", "none", "--target-image-opts", "--", _file(source), place)
-    limits = {"memory_bytes": CONVERT_BYTES, "cpu_seconds": int(CONVERT_SECONDS)}
+    limits: dict[str, Any] = {"memory_bytes": CONVERT_BYTES, "cpu_seconds": int(CONVERT_SECONDS)}
     await run("qemu-img", *words, deadline=CONVERT_SECONDS, told=luks.passphrase.encode(), **limits)
 
 
@@ -110,15 +110,21 @@ async def convert_into_zeros(source: Path, source_format: str, node: str) -> Non
     await run("qemu-img", *words, deadline=CONVERT_SECONDS, memory_bytes=NETWORK_BYTES, cpu_seconds=int(CONVERT_SECONDS))
 
 
-async def convert_out_of(node: str, target: Path, target_format: str) -> None:
-    """A copy of a disk as a new file; zeros are holes. ``node``: the disk, in QEMU's options."""
+async def convert_out_of(node: str, target: Path, target_format: str, folder: Path | None = None) -> None:
+    """A copy of a disk as a new file; zeros are holes. ``node``: the disk, in QEMU's options; its paths may start in ``folder``."""
     words = ("convert", "-O", _known(target_format), "-t", "none", "--image-opts", "--", node, _file(target))
-    await run("qemu-img", *words, deadline=CONVERT_SECONDS, memory_bytes=NETWORK_BYTES, cpu_seconds=int(CONVERT_SECONDS))
+    limits: dict[str, Any] = {"memory_bytes": NETWORK_BYTES, "cpu_seconds": int(CONVERT_SECONDS)}
+    await run("qemu-img", *words, deadline=CONVERT_SECONDS, folder=folder, **limits)
 
 
 async def check_node(node: str) -> None:
     """Raises ``Error`` when QEMU cannot open a disk that is described in its options."""
     await run("qemu-img", "info", "-U", "--image-opts", "--", node, deadline=30.0, memory_bytes=NETWORK_BYTES)
+
+
+async def make_qcow2(path: Path, size: int) -> None:
+    """An empty disk that shows ``size`` bytes."""
+    await run("qemu-img", "create", "-q", "-f", "qcow2", "--", _file(path), str(size), deadline=CHANGE_SECONDS)
 
 
 async def resize(path: Path, size: int) -> None:

@@ -13,9 +13,10 @@ import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -33,6 +34,7 @@ ASK_SECONDS = 20.0
 SAID_BYTES = 2**20  # what is kept of what one says; strangers may make it say much
 SOCKET = "qmp"
 RUN, PID, SAID = "run.json", "pid", "said"  # the files of a folder: how it is run, which process it is, what it said
+HELD = "held"  # locked by whoever wants it to stay
 P = ParamSpec("P")
 T = TypeVar("T")
 logger = log.get("storage_daemons")
@@ -82,10 +84,25 @@ class StorageDaemons:
         await self._run(_again, self.folder, _checked(name), dict(files))
         self._watch([name])
 
-    async def remove(self, name: str) -> None:
-        """End it, and forget it. Safe to repeat."""
+    async def remove(self, name: str) -> bool:
+        """End it, and forget it; False, and nothing is done, while somebody holds it. Safe to repeat."""
         self._forget(name)
-        await self._run(_remove, self.folder, _checked(name))
+        removed = await self._run(_remove, self.folder, _checked(name))
+        if not removed:
+            self._watch([name])
+        return removed
+
+    @asynccontextmanager
+    async def held(self, name: str) -> AsyncIterator[None]:
+        """No process of this machine removes it inside the block. Whoever is killed holds it no more."""
+        with await self._run(_hold, self.folder, _checked(name)):
+            yield
+
+    async def while_ended(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """End it if it runs, do ``work`` while nobody starts it, and start it again if it is wanted. Raises as ``ensure`` and ``work``."""
+        loop = asyncio.get_running_loop()
+        await self._run(_while_ended, self.folder, _checked(name), lambda: asyncio.run_coroutine_threadsafe(work(), loop).result())
+        self._watch([name])
 
     async def names(self) -> set[str]:
         """Of all that are wanted."""
@@ -99,12 +116,16 @@ class StorageDaemons:
     async def bring_back(self) -> None:
         """Start those that have died; what does not start is tried again at the next look."""
         for name in await self.names():
-            try:
-                if await self._run(_revive, self.folder, name):
-                    logger.info("storage_daemon.brought_back", name=name)
-            except Error as error:
-                logger.warning("storage_daemon.down", name=name, error=error.message, detail=error.detail)
-        self._watch(await self.names())
+            await self.revive(name)
+
+    async def revive(self, name: str) -> None:
+        """Start it if it has died. What does not start is only logged."""
+        try:
+            if await self._run(_revive, self.folder, _checked(name)):
+                logger.info("storage_daemon.brought_back", name=name)
+        except Error as error:
+            logger.warning("storage_daemon.down", name=name, error=error.message, detail=error.detail)
+        self._watch([name])
 
     async def next_look(self) -> None:
         """Wait until one has died, or for a while."""
@@ -220,11 +241,45 @@ def _again(folder: Path, name: str, files: dict[str, bytes]) -> None:
         _ensure(folder, name, json.loads((folder / name / RUN).read_bytes()), files, anew=False)
 
 
-def _remove(folder: Path, name: str) -> None:
+def _remove(folder: Path, name: str) -> bool:
     if (folder / name).exists():
         with _locked(folder, name) as own:
+            if _is_held(own):
+                return False
             _end(own)
             shutil.rmtree(own)
+    return True
+
+
+def _hold(folder: Path, name: str) -> FileIO:
+    """It is held until the file is closed."""
+    with _locked(folder, name) as own:
+        handle = FileIO(os.open(own / HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        return handle
+
+
+def _is_held(own: Path) -> bool:
+    try:
+        with FileIO(own / HELD, "r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _while_ended(folder: Path, name: str, work: Callable[[], None]) -> None:
+    with _locked(folder, name) as own:
+        _end(own)
+        try:
+            work()
+        finally:
+            if (own / RUN).exists():
+                _start(own, json.loads((own / RUN).read_bytes()))
+            elif not _is_held(own):
+                shutil.rmtree(own)
 
 
 def _revive(folder: Path, name: str) -> bool:

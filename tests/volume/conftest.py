@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ PEOPLE = {
 SERVER = "11111111-2222-4333-8444-555555555555"
 UNKNOWN = "99999999-2222-4333-8444-555555555555"
 GIB = 2**30
+BOTH = pytest.mark.parametrize("file_format", ["raw", "qcow2"], indirect=True)
 EXPORT_PORTS = 17_000 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])  # apart from those of clouds and of other workers
 
 
@@ -103,6 +105,25 @@ class Service:
     def path(self, volume: str) -> Path:
         return self.volumes.store.path(volume)
 
+    async def holds(self, volume: str, octets: int, offset: int = 0) -> bytes:
+        """What a guest reads there, whoever has it open."""
+        path, copy = self.path(volume), self.volumes.store.folder.parent / f"read-{volume}"
+        if path.suffix:
+            await command("qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", str(path), str(copy))
+        with (copy if path.suffix else path).open("rb") as file:
+            file.seek(offset)
+            found = file.read(octets)
+        copy.unlink(missing_ok=True)
+        return found
+
+    async def write(self, volume: str, data: bytes) -> None:
+        """At its beginning, while nobody has it."""
+        await self.volumes.exports.look()  # of a copy there may be a process left that has it open
+        path, source = self.path(volume), self.volumes.store.folder.parent / f"write-{volume}"
+        source.write_bytes(data)
+        await command("qemu-io", "-f", path.suffix[1:] or "raw", "-c", f"write -q -s {source} 0 {len(data)}", str(path))
+        source.unlink()
+
     def files(self) -> list[str]:
         return sorted(p.name for p in self.volumes.store.folder.rglob("*") if p.is_file())
 
@@ -118,14 +139,27 @@ class Service:
         return image.id
 
 
+async def command(*words: str) -> str:
+    """What it printed; a failure fails the test."""
+    done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def noise(octets: int) -> bytes:
     return random.Random(7).randbytes(octets)
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def file_format(request: pytest.FixtureRequest) -> str:
+    """Of volumes; a test may choose it (``BOTH``)."""
+    return str(getattr(request, "param", "raw"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, file_format: str) -> Config:
     limits: dict[str, Any] = {"volume__quota_volumes": 5, "volume__quota_gigabytes": 20, "volume__quota_snapshots": 2}
-    limits["volume__export_ports"] = [EXPORT_PORTS, EXPORT_PORTS + 99]
+    limits |= {"volume__export_ports": [EXPORT_PORTS, EXPORT_PORTS + 99], "volume__file_format": file_format}
     return load(environment={}, state_dir=str(tmp_path / "state"), api__listen=f"127.0.0.1:{unused_port()}", **limits)
 
 
@@ -142,8 +176,8 @@ async def service(database: Database, config: Config, world: RealWorld) -> Async
         yield Service(volumes, images, f"{config.public_url}/volume", session)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
-    for name in await volumes.exports.daemons.names():
-        await volumes.exports.daemons.remove(name)
+    for name in sorted(await volumes.exports.daemons.names(), key=lambda name: volumes.store.path(name).exists()):
+        await volumes.exports.daemons.remove(name)  # bases last: what waits for one is slow to end
     await volumes.close()
     await images.close()
 

@@ -158,7 +158,8 @@ async def test_what_is_killed_comes_back_and_loses_nothing(
     with service.path(volume).open("rb") as file:
         assert all(set(file.read(65536)) == {n % 250 + 1} for n in range(2000))
     authority = await Authority.open(config, world, database, NoAccounts())
-    again = Exports(database, config, world, service.volumes.store, service.volumes.host, authority)
+    daemons = StorageDaemons(exports.daemons.folder, world)
+    again = Exports(database, config, world, service.volumes.store, daemons, service.volumes.host, authority)
     before = process(exports, attachment)
     await again.look()
     assert process(exports, attachment) == before, "another process of the same machine leaves it alone"
@@ -254,7 +255,8 @@ async def test_a_way_stays_what_it_was_made_as(
     attachment, way = await attach(service, volume)
     before = process(service.volumes.exports, attachment)
     changed = msgspec.structs.replace(config, volume=msgspec.structs.replace(config.volume, protocol="nbd"))
-    again = Exports(database, changed, world, service.volumes.store, service.volumes.host, None)
+    daemons = StorageDaemons(service.volumes.exports.daemons.folder, world)
+    again = Exports(database, changed, world, service.volumes.store, daemons, service.volumes.host, None)
     await again.look()
     row = await service.volumes.holders.get(PEOPLE["nova"], attachment)
     known = await again.open(row, await service.volumes.volumes.get(PEOPLE["nova"], volume))

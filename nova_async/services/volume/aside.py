@@ -37,6 +37,9 @@ class Aside:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    async def flat(self, volume: str) -> bool:
+        return True
+
     async def read(self, path: Path) -> AsyncIterator[bytes]:
         """In chunks of at most 1 MiB."""
         file = await self._run(FileIO, path)

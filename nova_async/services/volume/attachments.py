@@ -87,7 +87,7 @@ class Attachments:
             await rows.settle_attachment(conn, new.id)
             await rows.connect(conn, new.id, "attached", new.connector, None)
             await self._follow(conn, new.volume_id)
-        await self._exports.end_unwanted(attachment_id)
+        await self._exports.end_unwanted(attachment_id, new.volume_id)
 
     async def connect(self, ctx: Context, attachment_id: str, connector: dict[str, Any] | None, mountpoint: str | None) -> AttachmentRow:
         """Another host takes the place of the one before, whose way to the volume is closed. ``connector`` None: no host of ours."""
@@ -101,7 +101,7 @@ class Attachments:
             await rows.connect(conn, row.id, status, connector, mountpoint)
             await self._follow(conn, row.volume_id)
             row = await self._seen(conn, ctx, row.id)
-        await self._exports.end_unwanted(row.id)
+        await self._exports.end_unwanted(row.id, row.volume_id)
         return row
 
     async def disconnect(self, ctx: Context, attachment_id: str) -> AttachmentRow:
@@ -113,7 +113,7 @@ class Attachments:
             await rows.connect(conn, row.id, "reserved", None, None)
             await self._follow(conn, row.volume_id)
             row = await self._seen(conn, ctx, row.id)
-        await self._exports.end_unwanted(row.id)
+        await self._exports.end_unwanted(row.id, row.volume_id)
         return row
 
     async def complete(self, ctx: Context, attachment_id: str) -> None:
@@ -152,7 +152,7 @@ class Attachments:
             for other in await rows.attachments(conn, volumes=[volume.id], servers=[row.instance_id] if row.instance_id else []):
                 await rows.settle_attachment(conn, other.id)  # the server has moved
             await self._follow(conn, volume.id)
-        await self._exports.end_unwanted(row.id)
+        await self._exports.end_unwanted(row.id, row.volume_id)
         return row
 
     async def take_off(self, ctx: Context, volume_id: str, attachment_id: str | None, wanted: tuple[str, ...]) -> None:
@@ -174,7 +174,7 @@ class Attachments:
             await rows.change(conn, volume.id, status="available")
             await self._follow(conn, volume.id)
         for row in gone:
-            await self._exports.end_unwanted(row.id)
+            await self._exports.end_unwanted(row.id, row.volume_id)
 
     async def _follow(self, conn: Connection, volume_id: str) -> None:
         """Let the volume's status say what its attachments are, unless something else is being done with it."""

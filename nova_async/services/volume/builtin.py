@@ -18,6 +18,7 @@ from nova_async.services.image.certificates import CertificateFolder, Certificat
 from nova_async.services.volume import Attachment, Snapshot, Volume, Wanted
 from nova_async.services.volume.attachments import Attachments
 from nova_async.services.volume.backend import Backend
+from nova_async.services.volume.bases import Bases
 from nova_async.services.volume.encryption import Encryptions
 from nova_async.services.volume.exports import Exports
 from nova_async.services.volume.jobs import Jobs
@@ -32,6 +33,7 @@ from nova_async.services.volume.stores import Store
 from nova_async.services.volume.transfers import Transfers
 from nova_async.services.volume.types import Types
 from nova_async.services.volume.volumes import Asked, Volumes
+from nova_async.storage_daemons import StorageDaemons
 from nova_async.world import World
 
 NAMES = uuid.UUID("0d4a5a7e-97a2-5d0e-8c52-8f4f3a0f7d31")  # namespace of the ids that keys give
@@ -47,13 +49,14 @@ class BuiltinVolumes:
         world: World,
         images: ImageService,
         store: Store,
+        daemons: StorageDaemons,
         authority: Authority | None,
         certificates: Certificates,
     ) -> None:
         self.database, self.config, self.world, self.store = database, config, world, store
         self.host = config.compute.host or socket.gethostname()
         self.backend = Backend(database, self.host, store.traits)
-        self.exports = Exports(database, config, world, store, self.host, authority)
+        self.exports = Exports(database, config, world, store, daemons, self.host, authority)
         self.keys = Keys(config.state / "volume.key")
         self.jobs = Jobs(database, world, store, images, self.exports, self.keys, self.backend, certificates)
         self.quotas = Quotas(database, config)
@@ -79,8 +82,9 @@ class BuiltinVolumes:
 
         Raises ``Invalid`` for a back end that there is not.
         """
-        store = await _store(config, world)
-        service = cls(database, config, world, images, store, authority, certificates or CertificateFolder(config))
+        daemons = StorageDaemons(config.state / "exports", world)
+        store = await _store(config, world, daemons)
+        service = cls(database, config, world, images, store, daemons, authority, certificates or CertificateFolder(config))
         await service.types.bootstrap()
         return service
 
@@ -231,12 +235,14 @@ class BuiltinVolumes:
         return service_context(ctx.request_id, ctx.project_id, ctx.user_id)
 
 
-async def _store(config: Config, world: World) -> Store:
+async def _store(config: Config, world: World, daemons: StorageDaemons) -> Store:
     """Raises ``Invalid`` for a back end that there is not, or that cannot be had here."""
     folder = (Path(config.volume.store_dir) if config.volume.store_dir else config.files / "volumes").absolute()
     match config.volume.backend:
         case "file":
-            return await asyncio.to_thread(VolumeStore, folder)
+            if (config.volume.file_format, config.volume.protocol) == ("qcow2", "iscsi"):
+                raise Invalid("volume.file_format: iSCSI hands out raw files alone; choose raw, or nbd as volume.protocol.")
+            return await asyncio.to_thread(VolumeStore, folder, Bases(daemons), config.volume.file_format)
         case "rbd":
             return await RbdStore.open(config.volume, folder, world)
         case "lvm":

@@ -24,6 +24,7 @@ from nova_async.storage_daemons import LOOK_SECONDS, StorageDaemons
 from nova_async.tgt import ADDRESS_TAKEN
 from nova_async.world import World
 
+OTHERS_SECONDS = 2 * LOOK_SECONDS  # until another machine has looked at its rows
 logger = log.get("volume.exports")
 
 
@@ -54,15 +55,23 @@ class Server(Protocol):
 class Exports:
     """``exporter``: this machine's name in the rows. ``authority`` None: hosts' certificates are not known here."""
 
-    def __init__(self, database: Database, config: Config, world: World, store: Store, exporter: str, authority: Authority | None) -> None:
-        self._database, self._world = database, world
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        world: World,
+        store: Store,
+        daemons: StorageDaemons,
+        exporter: str,
+        authority: Authority | None,
+    ) -> None:
+        self._database, self._world, self._store, self.daemons = database, world, store, daemons
         self.exporter, self._protocol = exporter, config.volume.protocol
         self._address = config.volume.export_address or config.own_address
         self._ports = range(config.volume.export_ports[0], config.volume.export_ports[1] + 1)
-        self.daemons = StorageDaemons(config.state / "exports", world)
         self._servers: dict[str, Server] = {
-            "nbd": NbdServer(config, world, store, self.daemons, authority),
-            "iscsi": IscsiServer(store, self.daemons),
+            "nbd": NbdServer(config, world, store, daemons, authority),
+            "iscsi": IscsiServer(store, daemons),
         }
 
     def way(self, row: ExportRow) -> tuple[str, dict[str, Any]]:
@@ -82,14 +91,15 @@ class Exports:
             if known[0].exporter == self.exporter:
                 await self._serve(known[0])
             return known[0]
-        peer, party = self._servers[self._protocol].peer(attachment.connector)
+        protocol, exporter, address = await self._place(volume)
+        peer, party = self._servers[protocol].peer(attachment.connector)
         for port in self._ports:
             row = ExportRow(
                 attachment_id=attachment.id,
                 volume_id=attachment.volume_id,
-                protocol=self._protocol,
-                exporter=self.exporter,
-                address=self._address,
+                protocol=protocol,
+                exporter=exporter,
+                address=address,
                 port=port,
                 peer=peer,
                 party=party,
@@ -105,6 +115,9 @@ class Exports:
                     if known := await rows.exports(conn, attachments=[attachment.id]):
                         return known[0]  # somebody else was asked at the same time
                     continue
+            if exporter != self.exporter:
+                await self._world.sleep(OTHERS_SECONDS)
+                return row
             try:
                 await self._serve(row)
             except (Unavailable, Unsupported) as error:
@@ -115,13 +128,26 @@ class Exports:
             return row
         raise NoCapacity("The volume service can hand out no more volumes to other hosts; see volume.export_ports.")
 
-    async def end_unwanted(self, attachment_id: str) -> None:
-        """End the process if its row is gone. One on another machine ends with that machine's next look."""
-        if attachment_id in await self.daemons.names():
-            async with self._database.connection() as conn:
-                wanted = await rows.exports(conn, attachments=[attachment_id])
-            if not wanted:
-                await self.daemons.remove(attachment_id)
+    async def _place(self, volume: VolumeRow) -> tuple[str, str, str]:
+        """Protocol, machine and address of a new way: by QEMU, and where the others are, for a volume that needs that."""
+        if await self._store.flat(volume.id):
+            return self._protocol, self.exporter, self._address
+        async with self._database.connection() as conn:
+            found = await rows.exports(conn, volumes=[volume.id])
+        return "nbd", *((found[0].exporter, found[0].address) if found else (self.exporter, self._address))
+
+    async def end_unwanted(self, attachment_id: str, volume_id: str) -> None:
+        """End the process if its row is gone, and its base (``bases.py``) after the last one of the volume.
+
+        Those on another machine end with that machine's next look.
+        """
+        names = await self.daemons.names()
+        for name, which in ((attachment_id, {"attachments": [attachment_id]}), (volume_id, {"volumes": [volume_id]})):
+            if name in names:
+                async with self._database.connection() as conn:
+                    wanted = await rows.exports(conn, self.exporter, **which)
+                if not wanted:
+                    await self.daemons.remove(name)
 
     async def close(self, attachment_id: str) -> None:
         """Safe to repeat."""
@@ -139,7 +165,7 @@ class Exports:
             if row.exporter == self.exporter:
                 await self._serve(msgspec.structs.replace(row, size=row.volume_size))
         if any(row.exporter != self.exporter for row in found):
-            await self._world.sleep(2 * LOOK_SECONDS)  # their machine has looked at its rows by then
+            await self._world.sleep(OTHERS_SECONDS)
 
     async def copy(self, volume: VolumeRow, target: Path) -> bool:
         """Write a volume that a guest of another host has to a file that is there, as it is at this moment, while the guest goes on.
@@ -166,9 +192,11 @@ class Exports:
         names = await self.daemons.names()
         async with self._database.connection() as conn:
             wanted = {row.attachment_id: row for row in await rows.exports(conn, self.exporter)}
-        for name in names - wanted.keys():
-            logger.info("volume.export_reaped", attachment=name)
-            await self.daemons.remove(name)
+        for name in names - wanted.keys() - {row.volume_id for row in wanted.values()}:
+            if await self.daemons.remove(name):
+                logger.info("volume.export_reaped", name=name)
+            else:
+                await self.daemons.revive(name)
         of = {name: [row for row in wanted.values() if row.protocol == name] for name in self._servers}
         shown = {name: await self._servers[name].shown(of[name]) for name in self._servers}
         for row in wanted.values():

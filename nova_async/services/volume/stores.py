@@ -94,10 +94,17 @@ class Store(Protocol):
         """The file or device of this machine that it is. Raises ``Unsupported`` where it is neither."""
         ...
 
+    async def flat(self, volume: str) -> bool:
+        """Whether what is in that file or device is what a guest reads; else QEMU alone can hand it out, on one machine at a time."""
+        ...
+
     async def way(self, volume: str, *, here: bool) -> dict[str, Any] | None:
         """How a guest opens it by itself, in Cinder's form; None: somebody has to hand it out. ``here``: a guest of this machine."""
         ...
 
     async def node(self, volume: str, gib: int, *, encrypted: bool, shared: bool) -> str:
-        """Options of QEMU's ``raw`` driver by which a daemon of this machine opens it. ``shared``: somebody else has it open, too."""
+        """Options of QEMU's ``raw`` driver by which a daemon among the exports of this machine opens it, now that it can.
+
+        ``shared``: somebody else has it open, too.
+        """
         ...

@@ -98,10 +98,17 @@ class StorageDaemons:
         with await self._run(_hold, self.folder, _checked(name)):
             yield
 
-    async def while_ended(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """End it if it runs, do ``work`` while nobody starts it, and start it again if it is wanted. Raises as ``ensure`` and ``work``."""
+    async def while_ended(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, unless_held: bool = False) -> None:
+        """End it if it runs, do ``work`` while nobody starts it, and start it again if it is wanted. Raises as ``ensure`` and ``work``.
+
+        ``unless_held``: raises ``Unavailable``, and nothing is done, while somebody holds it.
+        """
         loop = asyncio.get_running_loop()
-        await self._run(_while_ended, self.folder, _checked(name), lambda: asyncio.run_coroutine_threadsafe(work(), loop).result())
+
+        def wait() -> None:
+            asyncio.run_coroutine_threadsafe(work(), loop).result()
+
+        await self._run(_while_ended, self.folder, _checked(name), wait, unless_held)
         self._watch([name])
 
     async def names(self) -> set[str]:
@@ -270,8 +277,10 @@ def _is_held(own: Path) -> bool:
     return False
 
 
-def _while_ended(folder: Path, name: str, work: Callable[[], None]) -> None:
+def _while_ended(folder: Path, name: str, work: Callable[[], None], unless_held: bool) -> None:
     with _locked(folder, name) as own:
+        if unless_held and _is_held(own):
+            raise Unavailable("The volume is being copied.")
         _end(own)
         try:
             work()

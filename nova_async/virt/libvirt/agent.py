@@ -2,14 +2,14 @@
 
 from functools import partial
 
-from nova_async.errors import Conflict, Unsupported
+from nova_async.errors import Unsupported
 from nova_async.model.guests import GuestSpec
 from nova_async.virt.libvirt import domains
 from nova_async.virt.libvirt.base import LibvirtBase
 from nova_async.virt.libvirt.hardware import Wishes
 
 AGENT_SECONDS = 60.0
-SILENT_SECONDS = 10.0  # of an agent whose guest has just gone on from its saved memory
+BOOT_SECONDS = 60.0  # how long an agent may be silent: its guest is booting, or has just gone on from its saved memory
 
 
 class Agent(LibvirtBase):
@@ -20,13 +20,13 @@ class Agent(LibvirtBase):
         if self._mock or not has_agent(guest):
             raise Unsupported("Passwords are set by the guest's agent: the image must have hw_qemu_guest_agent=yes.")
         user = properties.get("os_admin_user") or ("Administrator" if properties.get("os_type") == "windows" else "root")
-        end = self._world.monotonic() + SILENT_SECONDS
+        end = self._world.monotonic() + BOOT_SECONDS
         async with self._alone(guest.instance_id):
             while True:
                 try:
                     set_it = partial(domains.set_password, user=user, password=password)
                     return await self._domain(guest.instance_id, set_it, deadline=AGENT_SECONDS)
-                except Conflict:
+                except domains.AgentSilent:
                     if self._world.monotonic() > end:
                         raise
                 await self._world.sleep(1.0)

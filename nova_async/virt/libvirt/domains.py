@@ -473,6 +473,10 @@ AGENT_GONE = ("agent is not connected", "Guest agent disappeared", "End of file 
 ANSWER_SECONDS = 10
 
 
+class AgentSilent(Conflict):
+    """The guest runs, and its agent does not answer."""
+
+
 def set_password(domain: libvirt.virDomain, user: str, password: str) -> None:
     _ask_agent(domain, lambda: domain.setUserPassword(user, password, 0))
 
@@ -494,5 +498,5 @@ def _ask_agent(domain: libvirt.virDomain, question: Callable[[], Any]) -> None:
         question()
     except libvirt.libvirtError as error:
         if error.get_error_code() in SILENT or any(words in str(error) for words in AGENT_GONE):
-            raise Conflict("The guest's agent does not answer; is it installed and running?", detail=str(error)) from None
+            raise AgentSilent("The guest's agent does not answer; is it installed and running?", detail=str(error)) from None
         raise

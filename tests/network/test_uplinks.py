@@ -14,6 +14,7 @@ from nova_async.errors import Conflict, Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.world import RealWorld
 from tests.network.test_plugging import SECRET, Host, can_make_namespaces, ingress, port, run
+from tests.network.test_tunnels import soon
 
 pytestmark = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host")
 LAN = {"lan": "br-lan", "plain": "under", "away": "br-away"}
@@ -23,6 +24,12 @@ s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind(("
 print("up", flush=True)
 while True: print(s.recv(2048).hex(), flush=True)
 """
+
+SAY = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0)); s.send(bytes.fromhex(sys.argv[1]).ljust(60, b" "))
+"""
+TAGGED, UNTAGGED = bytes.fromhex("8100000c88b5") + b"with a tag", bytes.fromhex("88b5") + b"without a tag"
 
 
 class Beyond:
@@ -164,17 +171,38 @@ async def test_what_a_host_has_not_is_refused_by_name(host: Host, beyond: Beyond
 
 
 async def test_vlans_are_had_where_the_kernel_makes_them(host: Host, beyond: Beyond) -> None:
+    """Where it does, test_vlans.py has more to say."""
     known = await host.plugs.wires()
     assert {"flat:lan"} == {wires for wires in known if wires.startswith("flat:")}
-    tagged = wired(1, "10.77.0.9", wires="vlan:lan", vlan=12)
-    if "vlan:lan" not in known:
-        with pytest.raises(Conflict, match=r"kernel makes no VLANs \(802.1Q\)"):
-            await host.plugs.plug("a", (tagged,))
-        return
-    await beyond.run("ip", "link", "add", "link", "eth0", "name", "eth0.12", "type", "vlan", "id", "12")
-    await beyond.run("ip", "addr", "flush", "dev", "eth0")
-    await beyond.run("ip", "addr", "add", "10.77.0.1/24", "dev", "eth0.12")
-    await beyond.run("ip", "link", "set", "eth0.12", "up")
-    guest = await host.boot("a", tagged)
+    if "vlan:lan" in known:
+        pytest.skip("this kernel makes them")
+    with pytest.raises(Conflict, match=r"kernel makes no VLANs \(802.1Q\)"):
+        await host.plugs.plug("a", (wired(1, "10.77.0.9", wires="vlan:lan", vlan=12),))
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+async def test_what_has_a_tag_is_no_part_of_a_flat_network(host: Host, beyond: Beyond, way: str) -> None:
+    """Nobody gets into the VLANs of the same wires, or hears of them, not even from a port that nothing guards."""
+    guest = await host.boot("a", wired(1, "10.77.0.9", port_security=False))
     await guest.lease()
     assert await guest.pings("10.77.0.1")
+    inside = Beyond(str(guest.process.pid))
+    sender, hearer = (inside, beyond) if way == "out" else (beyond, inside)
+    async with hearer.listening():
+        for text in (TAGGED, UNTAGGED):
+            await sender.run("python3", "-c", SAY, (b"\xff" * 6 + bytes.fromhex("fa163e000077") + text).hex())
+        await sender.pings("10.77.0.1" if way == "out" else "10.77.0.9")
+    heard = b" ".join(hearer.frames)
+    assert (b"without a tag" in heard, b"with a tag" in heard) == (True, False)
+
+
+async def test_the_way_out_is_made_anew_with_the_operators_bridge(host: Host, beyond: Beyond, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nova_async.compute.plugging.plugs.WATCH_SECONDS", 0.1)
+    guest = await host.boot("a", wired(1, "10.77.0.9"))
+    await guest.lease()
+    assert await guest.pings("10.77.0.1")
+    await run("ip", "link", "del", "br-lan")
+    await run("ip", "link", "add", "br-lan", "type", "bridge")
+    await run("ip", "link", "set", "under", "master", "br-lan")
+    await run("ip", "link", "set", "br-lan", "up")
+    assert await soon(lambda: guest.pings("10.77.0.1"))

@@ -98,8 +98,12 @@ def _hosts_own(networks: list[LocalNetwork]) -> list[str]:
 
 
 def _on_wires(networks: list[LocalNetwork]) -> list[str]:
-    """Guests of a provider network that hosts serve have their leases from their own host, and ask nobody outside for its address."""
-    lines = []
+    """A flat network is what has no tag: the VLANs of the same wires are others'.
+
+    Guests of a provider network that hosts serve have their leases from their own host, and ask nobody outside for its address.
+    """
+    flat = [f'"{uplink_name(network.bridge)}"' for network in networks if network.wires.startswith("flat:")]
+    lines = [f"{way} {set_of(flat)} ether type {{ 8021q, 8021ad }} drop" for way in ("iifname", "oifname") if flat]
     for network in networks:
         if network.wires and network.subnets:
             outside = uplink_name(network.bridge)

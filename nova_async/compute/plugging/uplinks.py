@@ -24,6 +24,11 @@ def uplink_name(bridge: str) -> str:
     return f"nau{bridge.removeprefix('nab')}"
 
 
+def other_end(uplink: str) -> str:
+    """Of the pair of a flat network: on the operator's bridge."""
+    return f"nao{uplink.removeprefix('nau')}"
+
+
 class Uplinks:
     """``devices``: physical network to the host's device in it, which is the operator's and stays as it is."""
 
@@ -50,33 +55,50 @@ class Uplinks:
         outside, name = index_of(device), uplink_name(network.bridge)
         if outside is None:
             raise Unavailable(f"The host has no device {device}, which compute.physical_networks names for {physical}.")
-        if index_of(name) is None:
+        if not self._leads(network, outside):
+            self._links.remove(name)
             if kind == "vlan":
-                self._make_vlan(name, outside, network.vlan)
+                self._make_vlan(name, device, outside, network.vlan)
             else:
                 self._join(name, device, outside, network.network_id)
         self._links.ip.link("set", index=index_of(name), master=index_of(network.bridge), state="up")
 
     def stands(self, network: LocalNetwork) -> bool:
-        return not network.wires or index_of(uplink_name(network.bridge)) is not None
+        """Whether the network has its way, to the device that is there now: the operator may have made it anew."""
+        if not network.wires:
+            return True
+        outside = index_of(self._devices.get(network.wires.partition(":")[2], ""))
+        return outside is not None and self._leads(network, outside)
+
+    def _leads(self, network: LocalNetwork, outside: int) -> bool:
+        name = uplink_name(network.bridge)
+        if network.wires.startswith("vlan:"):
+            return self._has(name, "IFLA_LINK", outside)
+        return index_of(name) is not None and self._has(other_end(name), "IFLA_MASTER", outside)
+
+    def _has(self, name: str, attribute: str, value: int) -> bool:
+        index = index_of(name)
+        return index is not None and any(link.get_attr(attribute) == value for link in self._links.ip.get_links(index))
 
     def _join(self, name: str, device: str, outside: int, network_id: str) -> None:
         """A pair between both bridges. A bridge takes the least MAC of its ports for its own: that on the operator's is a great one."""
         if not self._is_bridge(device):
             raise Conflict(f"{device} is no bridge. Put it on one, and name that in compute.physical_networks.")
-        other = f"nao{name.removeprefix('nau')}"
+        other = other_end(name)
         self._links.remove(other)
         self._links.ip.link("add", ifname=name, kind="veth", peer={"ifname": other, "address": f"fe{bridge_mac(network_id)[2:]}"})
         for end in (name, other):
             set_sysctl(f"ipv6/conf/{end}/disable_ipv6", "1")
         self._links.ip.link("set", index=socket.if_nametoindex(other), master=outside, state="up")
 
-    def _make_vlan(self, name: str, outside: int, number: int | None) -> None:
+    def _make_vlan(self, name: str, device: str, outside: int, number: int | None) -> None:
         try:
             self._links.ip.link("add", ifname=name, kind="vlan", link=outside, vlan_id=number)
         except NetlinkError as error:
             if error.code in UNKNOWN:
                 raise Conflict("The host's kernel makes no VLANs (802.1Q).") from None
+            if error.code == errno.EEXIST:
+                raise Conflict(f"The host has another device for VLAN {number} of {device} already.") from None
             raise
         set_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
 

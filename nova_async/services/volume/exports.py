@@ -196,7 +196,7 @@ class Exports:
             if await self.daemons.remove(name):
                 logger.info("volume.export_reaped", name=name)
             else:
-                await self.daemons.revive(name)
+                await self.daemons.revive(name)  # somebody copies the volume
         of = {name: [row for row in wanted.values() if row.protocol == name] for name in self._servers}
         shown = {name: await self._servers[name].shown(of[name]) for name in self._servers}
         for row in wanted.values():

@@ -26,8 +26,11 @@ HORIZON_PACKAGES := chromium nodejs npm
 CASES ?= 20000
 SEED ?= 1
 
-# make test-ceph: a small Ceph, and LVM.
-CEPH_PACKAGES := ceph-mon ceph-osd ceph-mgr ceph-common lvm2
+# make test-ceph: a small Ceph.
+CEPH_PACKAGES := ceph-mon ceph-osd ceph-mgr ceph-common
+
+# make test-kernel: LVM.
+KERNEL_PACKAGES := lvm2
 
 # Debian packages: what a compute host needs, what building libvirt's binding needs, and what only tests need.
 HOST_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools dnsmasq-base nftables iproute2 genisoimage \
@@ -43,7 +46,7 @@ BROWSER := .browser
 # NodeSource's nodejs brings npm along and conflicts with Debian's.
 BROWSER_PACKAGES := chromium nodejs fonts-dejavu-core $(if $(shell command -v npm),,npm)
 
-.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon test-ceph test-cloud-init fuzz check format bench lab lab-down schema lock clean distclean
+.PHONY: help install packages run test test-hosts test-browser test-metal tempest test-openstack test-horizon test-ceph test-kernel test-cloud-init fuzz check format bench lab lab-down schema lock clean distclean
 
 help:
 	@echo 'make install        a virtual environment in $(VENV), and as root the Debian packages that are missing'
@@ -55,7 +58,8 @@ help:
 	@echo 'make tempest        OpenStack'"'"'s acceptance tests against a cloud of its own; also REGEX=... MIN_MICROVERSION=2.104 CLOUD=clouds.yaml'
 	@echo 'make test-openstack the same story with real Keystone, Glance ... in place of ours (root; downloads them once)'
 	@echo 'make test-horizon   the panels of OpenStack'"'"'s dashboard against a cloud of its own, seen in a browser'
-	@echo 'make test-ceph      volumes on a real Ceph RBD and on a real LVM, and guests that have them (root); installs both'
+	@echo 'make test-ceph      volumes on a real Ceph RBD, and guests that have them (root); installs it'
+	@echo 'make test-kernel    volumes on a real LVM, and VLANs, in a machine with Debian'"'"'s kernel (root)'
 	@echo 'make test-cloud-init a whole Debian with cloud-init, told by metadata service and config drive (root); builds the image once'
 	@echo 'make fuzz           requests at random against a cloud of its own; also CASES=20000 SEED=1'
 	@echo 'make check          formatting, lint and types; changes nothing'
@@ -163,6 +167,11 @@ $(HORIZON)/.installed: tests/openstack/horizon/requirements.txt
 test-ceph: PACKAGES += $(CEPH_PACKAGES)
 test-ceph: install
 	$(PY) -m pytest -v -m ceph tests/volume tests/e2e
+
+# Half an hour: processors are emulated.
+test-kernel: PACKAGES += $(KERNEL_PACKAGES)
+test-kernel: install
+	$(PY) -m tests.kernel
 
 # Minutes to build the image, and a quarter of an hour to boot where processors are emulated.
 test-cloud-init: install

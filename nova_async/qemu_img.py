@@ -84,11 +84,11 @@ async def make_luks(path: Path, size: int, luks: Luks) -> None:
                 raise
 
 
-async def convert_into_luks(source: Path, source_format: str, target: Path, luks: Luks) -> None:
-    """Write an image over the beginning of an encrypted volume."""
-    place = f"driver=luks,key-secret=key,file.driver=file,file.filename={_file(target).replace(',', ',,')}"
-    words = ("convert", *SECRET, "-n", "-f", _known(source_format), "-t", "none", "--target-image-opts", "--", _file(source), place)
-    limits: dict[str, Any] = {"memory_bytes": CONVERT_BYTES, "cpu_seconds": int(CONVERT_SECONDS)}
+async def convert_into_luks(source: Path, source_format: str, place: str, luks: Luks) -> None:
+    """Write an image over the beginning of an encrypted volume. ``place``: it, in options of QEMU's ``luks`` driver."""
+    target = ("--target-image-opts", "--", _file(source), f"driver=luks,key-secret=key,{place}")
+    words = ("convert", *SECRET, "-n", "-f", _known(source_format), "-t", "none", *target)
+    limits: dict[str, Any] = {"memory_bytes": NETWORK_BYTES, "cpu_seconds": int(CONVERT_SECONDS)}
     await run("qemu-img", *words, deadline=CONVERT_SECONDS, told=luks.passphrase.encode(), **limits)
 
 

@@ -12,7 +12,7 @@ import pytest
 from nova_async.virt.libvirt.daemon import private_uri
 from tests.volume.ceph import MISSING, USER, Ceph
 
-from .running import RealHost, RunningCloud, User, real_cloud
+from .running import ADMIN, RealHost, RunningCloud, User, real_cloud
 from .test_real_guest import Guest
 
 pytestmark = [
@@ -23,6 +23,7 @@ SECRET = "457eb676-33da-42ec-9a8c-9293d545c337"
 SECONDS = 120
 COMPUTE, VOLUME = "/compute/v2.1", "/volume/v3"
 GIB = 2**30
+LUKS = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256, "control_location": "front-end"}
 
 
 @pytest.fixture
@@ -88,16 +89,22 @@ async def said(guest: Guest, command: str, answer: str) -> None:
         await asyncio.sleep(0.3)
 
 
-async def test_guests_on_ceph(real: tuple[RunningCloud, RealHost, Ceph]) -> None:
+@pytest.mark.parametrize("kind", ["files", "secret"])
+async def test_guests_on_ceph(kind: str, real: tuple[RunningCloud, RealHost, Ceph]) -> None:
+    """``kind``: the type of all volumes, of which the latter's are encrypted (SEC-036)."""
     cloud, host, ceph = real
+    pool = cloud.environment["NOVA_ASYNC_VOLUME_RBD_POOL"]
     await asyncio.to_thread(cloud.start)
     login = await asyncio.to_thread(cloud.wait_for, "log in:", 240)
     await asyncio.to_thread(give_the_key, cloud, ceph)
     one = Guest(cloud, host, login.rpartition("@")[2])
+    async with cloud.user(ADMIN) as admin:
+        made = (await admin.ask("POST", f"{VOLUME}/types", {"volume_type": {"name": "secret"}}))["volume_type"]["id"]
+        await admin.ask("POST", f"{VOLUME}/types/{made}/encryption", {"encryption": LUKS})
     async with cloud.user() as user:
         story = Story(user)
         [first] = [each["id"] for each in (await user.get(f"{COMPUTE}/servers"))["servers"]]
-        data = await story.volume(name="data")
+        data = await story.volume(name="data", volume_type=kind)
         disk = await story.attach(first, one, data)
         await said(one, f"echo of the first > {disk}; sync; head -c 12 {disk}", "of the first")
         snapshot = {"volume_id": data, "force": True}
@@ -110,10 +117,12 @@ async def test_guests_on_ceph(real: tuple[RunningCloud, RealHost, Ceph]) -> None
         await story.until(f"/volumes/{data}", "volume", "in-use")
         await user.until(first, "ACTIVE")
         await story.detach(first, data)
+        for text in (b"of the later", b"at the end"):
+            assert await asyncio.to_thread(ceph.holds, pool, f"volume-{data}", text) is (kind == "files")
 
         image = (await user.get("/image/v2/images?name=testguest"))["images"][0]["id"]
         root = {"uuid": image, "source_type": "image", "destination_type": "volume", "volume_size": 1, "boot_index": 0}
-        device = [root | {"delete_on_termination": True}]
+        device = [root | {"delete_on_termination": True, "volume_type": kind}]
         second = await user.boot("second", imageRef="", networks="auto", key_name="first", block_device_mapping_v2=device)
         shown = await user.until(second, "ACTIVE", SECONDS)
         [address] = [each["addr"] for net in shown["addresses"].values() for each in net if each["version"] == 4]
@@ -141,7 +150,6 @@ async def test_guests_on_ceph(real: tuple[RunningCloud, RealHost, Ceph]) -> None
         while (await user.get(f"{VOLUME}/volumes"))["volumes"]:
             assert time.monotonic() < end
             await asyncio.sleep(0.3)
-    pool = cloud.environment["NOVA_ASYNC_VOLUME_RBD_POOL"]
     assert (await asyncio.to_thread(ceph, "rbd", "ls", pool)).split() == ["nova-async"]
     await asyncio.to_thread(cloud.is_consistent)
     cloud.has_a_clean_log(ceph.key())

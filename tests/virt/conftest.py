@@ -316,15 +316,20 @@ def test_guest() -> Path:
     """The folder with the test guest's kernel, initial RAM disk and disk image."""
     if shutil.which("apt-get") is None:
         pytest.skip("the test guest is made from Debian packages")
+    try:
+        return find_test_guest()
+    except Unavailable as reason:
+        pytest.skip(reason.message)
+
+
+def find_test_guest() -> Path:
+    """As the fixture gives it. Raises ``Unavailable`` where it cannot be made."""
     script = (Path(testguest.__file__).parent / "build-test-image").read_bytes()
     folder = Path(tempfile.gettempdir()) / f"nova-async-testguest-{hashlib.sha256(script).hexdigest()[:12]}"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            in_a_loop(testguest.build(folder, RealWorld()))
-        except Unavailable as reason:
-            pytest.skip(reason.message)
+        in_a_loop(testguest.build(folder, RealWorld()))
     return folder
 
 

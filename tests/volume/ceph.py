@@ -1,5 +1,6 @@
 """A small Ceph of its own: a monitor, a manager, and one OSD that keeps everything in memory."""
 
+import mmap
 import shutil
 import subprocess
 import time
@@ -69,13 +70,23 @@ class Ceph:
         """Of the volume service's user, in Base64."""
         return self("ceph", "auth", "print-key", f"client.{USER}").strip()
 
-    def disk(self, pool: str, image: str, *commands: str, snapshot: str = "") -> str:
-        """What ``qemu-io`` says that opens an image as a guest's QEMU does."""
-        node = self._node(pool, image) + (f",file.snapshot={snapshot}" if snapshot else "")
+    def disk(self, pool: str, image: str, *commands: str, snapshot: str = "", secret: str = "") -> str:
+        """What ``qemu-io`` says that opens an image as a guest's QEMU does. ``secret``: of an encrypted volume."""
+        node = self._node(pool, image, "luks,key-secret=key" if secret else "raw") + (f",file.snapshot={snapshot}" if snapshot else "")
         words = [*(("-r",) if snapshot else ()), *(word for command in commands for word in ("-c", command))]
-        done = subprocess.run(["qemu-io", *words, "--image-opts", node], capture_output=True, text=True, timeout=SECONDS, check=False)
+        command = ["qemu-io", *(("--object", "secret,id=key,file=/dev/stdin") if secret else ()), *words, "--image-opts", node]
+        done = subprocess.run(command, input=secret, capture_output=True, text=True, timeout=SECONDS, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def holds(self, pool: str, image: str, text: bytes) -> bool:
+        """Whether the bytes that Ceph keeps of an image have it in them."""
+        copy = self.folder / "exported"
+        self("rbd", "export", "--no-progress", f"{pool}/{image}", str(copy))
+        with copy.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = data.find(text) >= 0
+        copy.unlink()
+        return found
 
     @contextmanager
     def held(self, pool: str, image: str) -> Iterator[None]:
@@ -92,8 +103,8 @@ class Ceph:
         finally:
             process.communicate(b"quit\n", timeout=SECONDS)
 
-    def _node(self, pool: str, image: str) -> str:
-        return f"driver=raw,file.driver=rbd,file.pool={pool},file.image={image},file.conf={self.conf},file.user={USER}"
+    def _node(self, pool: str, image: str, driver: str = "raw") -> str:
+        return f"driver={driver},file.driver=rbd,file.pool={pool},file.image={image},file.conf={self.conf},file.user={USER}"
 
     @contextmanager
     def running(self) -> Iterator["Ceph"]:

@@ -21,13 +21,17 @@ LOOKS, LOOK_SECONDS = 240, 0.25
 
 @dataclass
 class Place:
-    """``owner`` and ``neighbor`` are of two projects; ``settled`` lets work go on; ``hosts``: two names of hosts."""
+    """``owner`` and ``neighbor`` are of two projects; ``settled`` lets work go on; ``hosts``: two names of hosts.
+
+    ``kind``: the type of its volumes; None: that of all volumes.
+    """
 
     volumes: VolumeService
     owner: Context
     neighbor: Context
     settled: Callable[[], Awaitable[None]]
     hosts: tuple[str, str]
+    kind: str | None = None
     names: list[str] = field(default_factory=lambda: [str(uuid.uuid4())])
 
     def key(self, name: str) -> str:
@@ -35,7 +39,7 @@ class Place:
         return f"{self.names[0]}/{name}"
 
     async def volume(self, name: str = "volume") -> str:
-        made = await self.volumes.create(self.owner, self.key(name), Wanted(size=1, name=name))
+        made = await self.volumes.create(self.owner, self.key(name), Wanted(size=1, name=name, volume_type=self.kind))
         await self.until(made.id, "available")
         return made.id
 

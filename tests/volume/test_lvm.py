@@ -1,9 +1,8 @@
-"""Volumes as logical volumes of a real LVM, in a guest of QEMU's that has a device mapper; and who is refused at start."""
+"""What a host is told of logical volumes, how daemons open them, and who is refused at start; the volumes are in test_lvm_volumes.py."""
 
 import asyncio
-import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,97 +11,15 @@ import pytest
 from nova_async import processes
 from nova_async.config import Config, VolumeSection
 from nova_async.db import Database
-from nova_async.errors import Invalid, Unavailable
+from nova_async.errors import Invalid
 from nova_async.services.image.builtin import BuiltinImages
 from nova_async.services.volume import lvm
 from nova_async.services.volume.builtin import BuiltinVolumes
 from nova_async.services.volume.lvm import LvmStore
-from nova_async.services.volume.stores import Origin
 from nova_async.world import RealWorld
-from tests.virt.conftest import test_guest
-from tests.volume import lvm_machine
 from tests.volume.conftest import GIB
-from tests.volume.lvm_machine import Machine
 
-__all__ = ["test_guest"]
-MISSING = [program for program in ("lvm", "cpio", "qemu-system-x86_64") if shutil.which(program, path="/usr/sbin:/usr/bin:/bin") is None]
-ONE, TWO, COPY, SNAPSHOT = (f"{number}1111111-2222-4333-8444-555555555555" for number in range(4))
-
-
-@pytest.fixture
-async def machine(test_guest: Path, tmp_path: Path) -> AsyncIterator[Machine]:
-    kernels = sorted((test_guest / ".debs").glob("linux-image-*.deb"))
-    if MISSING or not kernels:
-        pytest.skip(f"not there: {', '.join(MISSING) or 'the package of the kernel of the test guest'}")
-    async with lvm_machine.running(tmp_path, kernels[-1]) as made:
-        await made.run("vgcreate", "vg", "/dev/vda")
-        await made.run("lvcreate", "--type", "thin-pool", "--size", "1g", "--name", "thin", "vg")
-        yield made
-
-
-@pytest.fixture
-async def store(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LvmStore]:
-    monkeypatch.setattr(lvm, "run", machine.run)
-    monkeypatch.setattr(lvm, "MAPPER", Path("/dev/null"))
-    made = await LvmStore.open(VolumeSection(lvm_pool="vg/thin"), tmp_path / "volumes")
-    yield made
-    made.close()
-
-
-@pytest.mark.ceph
-@pytest.mark.qemu
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-async def test_logical_volumes_of_a_thin_pool(machine: Machine, store: LvmStore) -> None:
-    """INV-30, SEC-016."""
-    for _ in range(2):
-        await store.make(ONE, 1)
-    path = store.path(ONE)
-    await machine.shell(f"echo before | dd of={path} conv=fsync")
-    for _ in range(2):
-        await store.snapshot(ONE, SNAPSHOT, 1)
-    await machine.shell(f"echo later | dd of={path} conv=fsync")
-    for _ in range(2):
-        await store.clone(Origin(ONE, SNAPSHOT), TWO, 2)
-        await store.clone(Origin(ONE), COPY, 1)
-    assert await store.names() == {ONE, TWO, COPY, SNAPSHOT}
-    for _ in range(2):
-        await store.remove_snapshot(ONE, SNAPSHOT)
-    assert await machine.shell(f"head -c 6 {store.path(TWO)}") == b"before"
-    assert await machine.shell(f"head -c 5 {store.path(COPY)}") == b"later"
-    for _ in range(2):
-        await store.grow(COPY, 3)
-    assert [await size(machine, name) for name in (ONE, TWO, COPY)] == [GIB, 2 * GIB, 3 * GIB]
-    async with store._moment(ONE) as moment:
-        assert await machine.shell(f"head -c 5 {moment}") == b"later"
-        assert await store.names() == {ONE, TWO, COPY}
-
-    await machine.shell(f"{{ sleep 1000 >/dev/null 2>&1 & echo $! >/tmp/holder; }} 3<{path}")
-    with pytest.raises(Unavailable, match="open somewhere"):
-        await store.remove(ONE)
-    await machine.shell("kill $(cat /tmp/holder); while [ -e /proc/$(cat /tmp/holder)/fd/3 ]; do :; done")
-    await machine.shell(f"tr '\\0' x </dev/zero | dd of={path} bs=1M count=8 iflag=fullblock conv=fsync")
-    total, free = await store.space()
-    assert (total, free < 1) == (1, True)
-    for name in (ONE, TWO, COPY) * 2:
-        await store.remove(name)
-    assert (await store.names(), await store.space()) == (set(), (1, 1))
-    await store.make(ONE, 1)
-    await machine.shell(f"echo mine | dd of={path} bs=1 seek=70000 conv=fsync")
-    assert (await machine.shell(f"head -c 16777216 {path} | tr -d '\\0'")).split() == [b"mine"]
-    await store.remove(ONE)
-
-    await machine.run("lvcreate", "--yes", "--size", "64m", "--name", "thick", "vg")
-    assert await store.names() == set(), "what has not our tag is not ours"
-    await machine.run("lvchange", "--zero", "n", "vg/thin")
-    for pool, why in (("thin", "does not fill new blocks"), ("thick", "is no thin pool"), ("none", "no thin pool vg/none")):
-        with pytest.raises(Invalid, match=why):
-            await LvmStore.open(VolumeSection(lvm_pool=f"vg/{pool}"), store._parts.parent)
-
-
-async def size(machine: Machine, volume: str) -> int:
-    told = await machine.run("lvs", "--noheadings", "--units", "b", "--nosuffix", "--options", "lv_size", f"vg/nova-{volume}")
-    return int(told)
+ONE = "01111111-2222-4333-8444-555555555555"
 
 
 @pytest.fixture

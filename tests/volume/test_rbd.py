@@ -10,17 +10,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from nova_async import processes
+from nova_async import processes, qemu_img
 from nova_async.config import Config
 from nova_async.db import Database
 from nova_async.errors import Invalid, Unavailable
 from nova_async.services.image.builtin import BuiltinImages
 from nova_async.services.volume.builtin import BuiltinVolumes
-from nova_async.services.volume.rbd import OURS
+from nova_async.services.volume.luks import HEADER_BYTES
+from nova_async.services.volume.rbd import MIB, OURS
 from nova_async.world import RealWorld
 from tests.volume import conformance as stories
 from tests.volume.ceph import MISSING, USER, Ceph
 from tests.volume.conftest import GIB, PEOPLE, QCOW2, SERVER, UNKNOWN, Client, Service
+from tests.volume.test_encryption import encrypted_type, passphrase
 
 pytestmark = [
     *(pytest.mark.ceph, pytest.mark.timeout(300), pytest.mark.xdist_group("ceph")),
@@ -62,9 +64,12 @@ class Pool:
     def __init__(self, ceph: Ceph, name: str) -> None:
         self.ceph, self.name = ceph, name
 
-    async def disk(self, volume: str, *commands: str, snapshot: str = "") -> None:
+    async def disk(self, volume: str, *commands: str, snapshot: str = "", secret: str = "") -> str:
         kept = f"snapshot-{snapshot}" if snapshot else ""
-        await asyncio.to_thread(self.ceph.disk, self.name, f"volume-{volume}", *commands, snapshot=kept)
+        return await asyncio.to_thread(self.ceph.disk, self.name, f"volume-{volume}", *commands, snapshot=kept, secret=secret)
+
+    async def holds(self, volume: str, text: bytes) -> bool:
+        return await asyncio.to_thread(self.ceph.holds, self.name, f"volume-{volume}", text)
 
     async def images(self) -> list[str]:
         """Of volumes and of snapshots, by their names; beside those the image that makes the pool ours."""
@@ -83,13 +88,17 @@ def kept(ceph: Ceph, pool: str) -> Pool:
     return Pool(ceph, pool)
 
 
+@pytest.mark.parametrize("kind", ["files", "secret"])
 @pytest.mark.parametrize("story", stories.ALL, ids=lambda story: story.__name__)
-async def test_volumes_are(story: stories.Story, service: Service, kept: Pool) -> None:
+async def test_volumes_are(story: stories.Story, kind: str, service: Service, admin: Client, kept: Pool) -> None:
+    if kind == "secret":
+        await encrypted_type(admin)
+
     async def settled() -> None:
         await service.idle()
         await asyncio.sleep(0)
 
-    await story(stories.Place(service.volumes, PEOPLE["anna"], PEOPLE["ben"], settled, hosts=("one", "two")))
+    await story(stories.Place(service.volumes, PEOPLE["anna"], PEOPLE["ben"], settled, hosts=("one", "two"), kind=kind))
     assert await kept.images() == []
 
 
@@ -211,8 +220,10 @@ async def test_a_volume_grows_and_never_shrinks(service: Service, anna: Client, 
 
 async def test_what_somebody_has_open_is_deleted_once_they_have_let_go(service: Service, anna: Client, kept: Pool) -> None:
     volume = await anna.volume()
-    with kept.ceph.held(kept.name, f"volume-{volume}"), pytest.raises(Unavailable, match="open somewhere"):
-        await service.volumes.store.remove(volume)
+    with kept.ceph.held(kept.name, f"volume-{volume}"):
+        for change in (service.volumes.store.make(volume, 1), service.volumes.store.remove(volume)):
+            with pytest.raises(Unavailable, match="open somewhere"):
+                await change
     await anna("DELETE", f"/volumes/{volume}", 202)
     await service.idle()
     assert await kept.images() == []
@@ -232,13 +243,83 @@ async def test_a_back_end_tells_one_story(service: Service, admin: Client, kept:
     assert (total["volume_count"], total["total_volume_gb"]) == ("1", "2")
 
 
-async def test_encrypted_types_are_refused_by_name(service: Service, admin: Client, anna: Client) -> None:
-    kind = (await admin("POST", "/types", 200, {"volume_type": {"name": "secret"}}))["volume_type"]["id"]
-    how = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256, "control_location": "front-end"}
-    await admin("POST", f"/types/{kind}/encryption", 200, {"encryption": how})
-    assert "which volumes of the back end rbd do not have" in await anna.refused(
-        "POST", "/volumes", 400, {"volume": {"size": 1, "volume_type": "secret"}}
-    )
+async def test_an_encrypted_volume_is_ciphertext_and_so_are_its_copies(
+    service: Service, admin: Client, anna: Client, kept: Pool, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """SEC-036: all open with the passphrase, hold the same bytes, and are as large as they say."""
+    real, said = qemu_img.run, list[str]()
+
+    async def heard(*command: str, **more: Any) -> bytes:
+        said.extend(command)
+        return await real(*command, **more)
+
+    monkeypatch.setattr(qemu_img, "run", heard)
+    await encrypted_type(admin)
+    volume = await anna.volume(volume_type="secret")
+    secret = await passphrase(service, volume)
+    assert await kept.size(volume) == GIB + HEADER_BYTES
+    await kept.disk(volume, f"write -P 0x5a 0 {MIB}", f"write -P 0x5a {GIB - MIB} {MIB}", secret=secret)
+    snapshot = await anna.snapshot(volume)
+    await kept.disk(volume, f"write -P 0x5b 0 {MIB}", secret=secret)
+    for source, first in (({"snapshot_id": snapshot}, "0x5a"), ({"source_volid": volume}, "0x5b")):
+        copy = await anna.volume(2, **source)
+        assert await passphrase(service, copy) == secret
+        read = await kept.disk(copy, f"read -P {first} 0 {MIB}", f"read -P 0x5a {GIB - MIB} {MIB}", "length", secret=secret)
+        assert read.split()[-2:] == ["2", "GiB"]
+        await anna("DELETE", f"/volumes/{copy}", 202)
+    await anna.act(volume, "os-extend", {"new_size": 3})
+    await service.idle()
+    assert await kept.size(volume) == 3 * GIB + HEADER_BYTES
+    assert (await kept.disk(volume, f"read -P 0x5b 0 {MIB}", "length", secret=secret)).split()[-2:] == ["3", "GiB"]
+    for text in (bytes([0x5A]) * 512, bytes([0x5B]) * 512):
+        assert not await kept.holds(volume, text)
+    assert await kept.holds(volume, b"LUKS\xba\xbe\x00\x01")
+    assert secret not in " ".join(said) + caplog.text
+    upload = {"os-volume_upload_image": {"image_name": "x"}}
+    assert "encrypted" in await anna.refused("POST", f"/volumes/{volume}/action", 400, upload)
+    assert list(service.volumes.store._parts.iterdir()) == []
+
+
+async def test_an_image_is_encrypted_on_its_way_into_a_volume(service: Service, admin: Client, anna: Client, kept: Pool) -> None:
+    """Also in place of what was there, of which a snapshot still tells."""
+    await encrypted_type(admin, key_size=128)
+    raw, qcow2 = await service.image(bytes([5]) * 3_000_000), await service.image(QCOW2, "qcow2")
+    volume = await anna.volume(1, imageRef=raw, volume_type="secret")
+    secret = await passphrase(service, volume)
+    assert (await kept.disk(volume, "read -P 5 0 3000000", "length", secret=secret)).split()[-2:] == ["1", "GiB"]
+    assert not await kept.holds(volume, bytes([5]) * 512)
+    snapshot = await anna.snapshot(volume)
+    await service.volumes.reimage(PEOPLE["anna"], volume, qcow2)
+    await service.idle()
+    assert (await anna.show(volume))["status"] == "available"
+    await kept.disk(volume, f"read -P 0 0 {MIB}", secret=secret)
+    await kept.disk(volume, "read -P 5 0 3000000", snapshot=snapshot, secret=secret)
+
+
+async def test_an_encrypted_volume_that_was_made_by_half_is_made_anew(service: Service, admin: Client, anna: Client, kept: Pool) -> None:
+    await encrypted_type(admin)
+    volume = await anna.volume(volume_type="secret")
+    secret, store = await passphrase(service, volume), service.volumes.store
+    for size in ("0", "1028M", "2G"):
+        await asyncio.to_thread(kept.ceph, "rbd", "rm", "--no-progress", f"{kept.name}/volume-{volume}")
+        await asyncio.to_thread(kept.ceph, "rbd", "create", "--size", size, f"{kept.name}/volume-{volume}")
+        (store._parts / f"{volume}.header").write_bytes(b"half of one")
+        await store.make(volume, 1, qemu_img.Luks(secret, 256))
+        assert (await kept.disk(volume, "length", secret=secret)).split()[-2:] == ["1", "GiB"]
+        assert await kept.size(volume) == GIB + HEADER_BYTES
+        assert list(store._parts.iterdir()) == []
+
+
+async def test_what_opens_a_volume_is_told_to_services_alone(service: Service, admin: Client, anna: Client) -> None:
+    await encrypted_type(admin)
+    volume, nova = await anna.volume(volume_type="secret"), service.client("nova")
+    secret = await passphrase(service, volume)
+    body = {"attachment": {"volume_uuid": volume, "instance_uuid": SERVER, "connector": {"host": "one"}}}
+    made = (await nova("POST", "/attachments", 200, body))["attachment"]
+    told = made["connection_info"]
+    assert (told["driver_volume_type"], told["encrypted"], told["passphrase"]) == ("rbd", True, secret)
+    for client in (anna, admin):
+        assert secret not in str(await client("GET", f"/attachments/{made['id']}", 200))
 
 
 @pytest.mark.parametrize(

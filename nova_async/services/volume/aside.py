@@ -16,11 +16,13 @@ from typing import ParamSpec, TypeVar
 
 from nova_async import qemu_img
 from nova_async.errors import Error, Invalid, NoCapacity, Unavailable, plain
+from nova_async.qemu_img import Luks
+from nova_async.services.volume import luks as headers
 from nova_async.services.volume.stores import GIB
 
 CHUNK = 2**20  # bytes
 THREADS = 4
-IMAGE, UPLOAD = ".image", ".upload"
+IMAGE, UPLOAD, HEADER = ".image", ".upload", ".header"
 ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +69,24 @@ class Aside:
             yield image
         finally:
             await self.discard(image)
+
+    async def _encrypt(self, name: str, luks: Luks, octets: int, place: str) -> None:
+        """Let a volume of zeros begin as LUKS does, in ``octets``. ``place``: it, in options of QEMU's driver ``raw``."""
+        header = self._part(name, HEADER)
+        try:
+            await self._run(lambda: create(header).close())
+            await qemu_img.make_luks(header, 0, luks)
+            await self._run(headers.lengthen, header, octets)
+            await qemu_img.convert_into_zeros(header, "raw", f"driver=raw,{place}")
+        finally:
+            await self.discard(header)
+
+    async def _fill(self, image: Path, disk_format: str, place: str, luks: Luks | None) -> None:
+        """Write an image over the beginning of a new volume. ``place``: it, in options of QEMU's drivers ``raw`` and ``luks``."""
+        if luks:
+            await qemu_img.convert_into_luks(image, disk_format, place, luks)
+        else:
+            await qemu_img.convert_into_zeros(image, disk_format, f"driver=raw,{place}")
 
     def _part(self, name: str, suffix: str = "") -> Path:
         return self._parts / (checked(name) + suffix)

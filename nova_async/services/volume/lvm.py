@@ -17,7 +17,8 @@ from nova_async.config import VolumeSection
 from nova_async.errors import Error, Invalid, NoCapacity, Unavailable
 from nova_async.processes import run
 from nova_async.qemu_img import Luks
-from nova_async.services.volume.aside import ID, IMAGE, UPLOAD, Aside, checked
+from nova_async.services.volume.aside import HEADER, ID, IMAGE, UPLOAD, Aside, checked
+from nova_async.services.volume.luks import HEADER_BYTES, header_bytes
 from nova_async.services.volume.stores import GIB, Copier, Origin, Traits
 from nova_async.storage_daemons import option
 
@@ -59,17 +60,20 @@ class LvmStore(Aside):
     async def make(self, volume: str, gib: int, luks: Luks | None = None) -> None:
         """In place of one that is there, as all that makes volumes here: a job that was killed is done again."""
         await self._remove(NAME + checked(volume))
-        new = ("--virtualsize", f"{gib}g", "--thinpool", self.pool, "--name", NAME + volume)
+        header = await self._header_bytes() if luks else 0
+        new = ("--virtualsize", f"{gib * GIB + header}b", "--thinpool", self.pool, "--name", NAME + volume)
         await self._lvm("lvcreate", "--yes", "--addtag", TAG, *new, self.group)
+        if luks:
+            await self._encrypt(volume, luks, header, self._device(volume))
 
     async def from_image(self, volume: str, gib: int, disk_format: str, data: AsyncIterator[bytes], luks: Luks | None = None) -> None:
         async with self._image(volume, gib, disk_format, data) as image:
-            await self.make(volume, gib)
-            await qemu_img.convert_into_zeros(image, disk_format, f"driver=raw,{self._device(volume)}")
+            await self.make(volume, gib, luks)
+            await self._fill(image, disk_format, self._device(volume), luks)
 
     async def clone(self, of: Origin, volume: str, gib: int, copier: Copier | None = None, *, encrypted: bool = False) -> None:
         await self._copy(NAME + checked(of.snapshot or of.volume), NAME + checked(volume))
-        await self.grow(volume, gib)
+        await self.grow(volume, gib, encrypted=encrypted)
 
     async def snapshot(self, volume: str, snapshot: str, gib: int, copier: Copier | None = None, *, encrypted: bool = False) -> None:
         await self._copy(NAME + checked(volume), NAME + checked(snapshot))
@@ -77,8 +81,9 @@ class LvmStore(Aside):
     async def grow(self, volume: str, gib: int, *, encrypted: bool = False) -> None:
         name = f"{self.group}/{NAME}{checked(volume)}"
         [told] = await self._told("lv_size", name)
-        if int(told["lv_size"]) < gib * GIB:
-            await self._lvm("lvextend", "--size", f"{gib}g", name)
+        size = await self._size(volume, gib, encrypted)
+        if int(told["lv_size"]) < size:
+            await self._lvm("lvextend", "--size", f"{size}b", name)
 
     async def as_image(self, volume: str, disk_format: str, copier: Copier | None = None) -> Path:
         image = self._part(volume, UPLOAD)
@@ -90,7 +95,7 @@ class LvmStore(Aside):
         """A snapshot, too. Raises ``Unavailable`` while somebody has it open."""
         for name in (MOMENT + checked(volume), NAME + volume):
             await self._remove(name)
-        for suffix in (IMAGE, UPLOAD):
+        for suffix in (IMAGE, UPLOAD, HEADER):
             await self.discard(self._part(volume, suffix))
 
     async def remove_snapshot(self, volume: str, snapshot: str) -> None:
@@ -113,7 +118,7 @@ class LvmStore(Aside):
 
     async def node(self, volume: str, gib: int, *, encrypted: bool, shared: bool) -> str:
         """Devices have no locks of QEMU's."""
-        return f"size={gib * GIB},{self._device(volume)},file.discard=unmap"
+        return f"size={await self._size(volume, gib, encrypted)},{self._device(volume)},file.discard=unmap"
 
     # -- parts
 
@@ -129,6 +134,16 @@ class LvmStore(Aside):
             raise Invalid(f"{self.group}/{self.pool} is no thin pool; make one: lvcreate --type thin-pool.")
         if told["zero"] != "zero":
             raise Invalid(f"{self.group}/{self.pool} does not fill new blocks with zeros: lvchange --zero y {self.group}/{self.pool}.")
+
+    async def _header_bytes(self) -> int:
+        """Of a new encrypted volume. Devices are whole extents: with less, guests of this machine would have more than they asked for."""
+        [told] = await self._told("vg_extent_size", f"{self.group}/{self.pool}")
+        extent = int(told["vg_extent_size"])
+        return -(-HEADER_BYTES // extent) * extent
+
+    async def _size(self, volume: str, gib: int, encrypted: bool) -> int:
+        """What a volume of ``gib`` has to have, in bytes."""
+        return gib * GIB + (await self._run(header_bytes, self.path(volume)) if encrypted else 0)
 
     @asynccontextmanager
     async def _moment(self, volume: str) -> AsyncIterator[Path]:

@@ -18,7 +18,8 @@ from nova_async.config import VolumeSection
 from nova_async.errors import Error, Invalid, NoCapacity, Unavailable, Unsupported
 from nova_async.processes import run
 from nova_async.qemu_img import Luks
-from nova_async.services.volume.aside import ID, IMAGE, UPLOAD, Aside, checked
+from nova_async.services.volume.aside import HEADER, ID, IMAGE, UPLOAD, Aside, checked
+from nova_async.services.volume.luks import HEADER_BYTES
 from nova_async.services.volume.stores import GIB, Copier, Origin, Traits
 from nova_async.storage_daemons import option
 from nova_async.world import World
@@ -30,7 +31,9 @@ CHANGE_SECONDS = 60.0
 COPY_SECONDS = 14_400.0  # for all bytes of a volume
 MEMORY_BYTES = 4 * 2**30  # address space: dozens of threads
 MONITORS_SECONDS = 300.0  # how long we believe that monitors are where they were
+MIB = 2**20
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+OPEN = "The volume's data are still open somewhere."
 # What Ceph's tools say, with the numbers of errno.
 NOT_ALLOWED, GONE, EXISTS, FULL = ("(1) ", "(13) "), "(2) ", "(17) ", ("(28) ", "(122) ")
 BUSY, SAME = ("(16) ", "image still has watchers"), "new size is equal"
@@ -62,18 +65,24 @@ class RbdStore(Aside):
         return store
 
     async def make(self, volume: str, gib: int, luks: Luks | None = None) -> None:
-        """Over one that is there, as all that makes volumes here: a job that was killed is done again."""
-        name = self._name(volume)
+        """Over one that is there, as all that makes volumes here: a job that was killed is done again.
+
+        Raises ``Unavailable`` while somebody has that open: what the job had begun may outlive it, and write with another key.
+        """
+        name, size = self._name(volume), _image_size(gib, luks is not None)
         if await self._size(name) is None:
-            await self._rbd("create", "--size", f"{gib}G", name)
+            await self._rbd("create", "--size", f"{size // MIB}M", name)
         else:
+            await self._check_closed(name)
             await self._resize(name, 0)  # which forgets every block; snapshots keep theirs
-            await self._resize(name, gib)
+            await self._resize(name, size)
+        if luks:
+            await self._encrypt(volume, luks, HEADER_BYTES, self._file(VOLUME + volume))
 
     async def from_image(self, volume: str, gib: int, disk_format: str, data: AsyncIterator[bytes], luks: Luks | None = None) -> None:
         async with self._image(volume, gib, disk_format, data) as image:
-            await self.make(volume, gib)
-            await qemu_img.convert_into_zeros(image, disk_format, self._node(VOLUME + volume))
+            await self.make(volume, gib, luks)
+            await self._fill(image, disk_format, self._file(VOLUME + volume), luks)
 
     async def clone(self, of: Origin, volume: str, gib: int, copier: Copier | None = None, *, encrypted: bool = False) -> None:
         if of.snapshot:
@@ -81,18 +90,18 @@ class RbdStore(Aside):
         else:
             async with self._moment(of.volume, volume) as moment:
                 await self._copy(f"{self._name(of.volume)}@{moment}", volume)
-        await self.grow(volume, gib)
+        await self.grow(volume, gib, encrypted=encrypted)
 
     async def snapshot(self, volume: str, snapshot: str, gib: int, copier: Copier | None = None, *, encrypted: bool = False) -> None:
         await self._rbd("snap", "create", f"{self._name(volume)}@{SNAPSHOT}{checked(snapshot)}", unless=EXISTS)
 
     async def grow(self, volume: str, gib: int, *, encrypted: bool = False) -> None:
-        name = self._name(volume)
-        size = await self._size(name)
-        if size is None:
+        name, size = self._name(volume), _image_size(gib, encrypted)
+        present = await self._size(name)
+        if present is None:
             raise Error("The volume's data are not there.", detail=name)
-        if size < gib * GIB:
-            await self._resize(name, gib)
+        if present < size:
+            await self._resize(name, size)
 
     async def as_image(self, volume: str, disk_format: str, copier: Copier | None = None) -> Path:
         image = self._part(volume, UPLOAD)
@@ -104,7 +113,7 @@ class RbdStore(Aside):
         """Raises ``Unavailable`` while somebody has it open, be it one who died half a minute ago."""
         await self._rbd("snap", "purge", self._name(volume), unless=GONE)
         await self._remove(self._name(volume))
-        for suffix in (IMAGE, UPLOAD):
+        for suffix in (IMAGE, UPLOAD, HEADER):
             await self.discard(self._part(volume, suffix))
 
     async def remove_snapshot(self, volume: str, snapshot: str) -> None:
@@ -138,7 +147,7 @@ class RbdStore(Aside):
         return {"driver_volume_type": "rbd", "data": told}
 
     async def node(self, volume: str, gib: int, *, encrypted: bool, shared: bool) -> str:
-        return f"size={gib * GIB},{self._file(VOLUME + checked(volume))}"
+        return f"size={_image_size(gib, encrypted)},{self._file(VOLUME + checked(volume))}"
 
     # -- parts
 
@@ -189,8 +198,13 @@ class RbdStore(Aside):
         told = await self._rbd("info", "--format", "json", name, unless=GONE)
         return int(msgspec.json.decode(told)["size"]) if told else None
 
-    async def _resize(self, name: str, gib: int) -> None:
-        await self._rbd("resize", "--allow-shrink", "--size", f"{gib}G", name, unless=SAME, deadline=COPY_SECONDS)
+    async def _check_closed(self, name: str) -> None:
+        told = msgspec.json.decode(await self._rbd("status", "--format", "json", name))
+        if told["watchers"]:
+            raise Unavailable(OPEN, detail=str(told["watchers"]))
+
+    async def _resize(self, name: str, size: int) -> None:
+        await self._rbd("resize", "--allow-shrink", "--size", f"{size // MIB}M", name, unless=SAME, deadline=COPY_SECONDS)
 
     async def _rbd(self, *words: str, unless: str = "", deadline: float = CHANGE_SECONDS) -> bytes:
         """``unless``: an answer that is as good as success; nothing is returned then."""
@@ -201,7 +215,7 @@ class RbdStore(Aside):
             if unless and unless in said:
                 return b""
             if any(words in said for words in BUSY):
-                raise Unavailable("The volume's data are still open somewhere.", detail=said) from None
+                raise Unavailable(OPEN, detail=said) from None
             if any(number in said for number in FULL):
                 raise NoCapacity("There is no room left for the volume's data.", detail=said) from None
             raise
@@ -218,6 +232,11 @@ class RbdStore(Aside):
 
     def _file(self, image: str) -> str:
         return f"file.driver=rbd,file.pool={self.pool},file.image={image},file.conf={option(self._conf)},file.user={self._user}"
+
+
+def _image_size(gib: int, encrypted: bool) -> int:
+    """Of an image, in bytes."""
+    return gib * GIB + (HEADER_BYTES if encrypted else 0)
 
 
 def _check(section: VolumeSection) -> None:

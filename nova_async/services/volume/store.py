@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from nova_async import qemu_img
-from nova_async.errors import Error
 from nova_async.qemu_img import Luks
+from nova_async.services.volume import luks as headers
 from nova_async.services.volume.aside import ID, IMAGE, UPLOAD, Aside, checked, create
 from nova_async.services.volume.bases import Bases
 from nova_async.services.volume.stores import GIB, Copier, Origin, Traits
@@ -26,14 +26,12 @@ from nova_async.storage_daemons import option
 QCOW2 = ".qcow2"
 MOMENT = ".moment"  # of a copy that is not what it will be yet
 FICLONE = 0x40049409  # ioctl: share the blocks of another file (Btrfs, XFS)
-LUKS_BEGINS = b"LUKS\xba\xbe\x00\x01"
-LONGEST_HEADER = 16 * 2**20  # bytes; ours have 2 MiB
 
 
 class VolumeStore(Aside):
     """``Store``: a folder of files, and ``part/`` below it for those that are being made. ``disk_format``: of new ones."""
 
-    traits = Traits(name="file", protocol="file", encrypts=True)
+    traits = Traits(name="file", protocol="file")
 
     def __init__(self, folder: Path, bases: Bases, disk_format: str) -> None:
         self.folder, self._bases, self._disk_format = folder, bases, disk_format
@@ -72,7 +70,7 @@ class VolumeStore(Aside):
             if luks:
                 await self._run(_sparse, part, 0)
                 await qemu_img.make_luks(part, gib * GIB, luks)
-                await qemu_img.convert_into_luks(image, disk_format, part, luks)
+                await qemu_img.convert_into_luks(image, disk_format, f"file.driver=file,file.filename={option(part)}", luks)
             elif disk_format == _format(home) == "raw":
                 await self._run(os.rename, image, part)
             else:
@@ -89,7 +87,7 @@ class VolumeStore(Aside):
 
     async def header(self, volume: str) -> int:
         """Bytes that stand before those of an encrypted volume."""
-        return await self._run(_header, self.path(volume))
+        return await self._run(headers.header_bytes, self.path(volume))
 
     async def as_image(self, volume: str, disk_format: str, copier: Copier | None = None) -> Path:
         image = self._part(volume, UPLOAD)
@@ -204,20 +202,10 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def _grow(path: Path, size: int, encrypted: bool) -> None:
-    size += _header(path) if encrypted else 0
+    size += headers.header_bytes(path) if encrypted else 0
     with path.open("r+b") as file:
         if os.fstat(file.fileno()).st_size < size:
             file.truncate(size)
-
-
-def _header(path: Path) -> int:
-    """As LUKS 1 tells it: where, in sectors, the bytes begin."""
-    with path.open("rb") as file:
-        header = file.read(108)
-    length = int.from_bytes(header[104:108], "big") * 512
-    if header[:8] != LUKS_BEGINS or not 0 < length <= LONGEST_HEADER:
-        raise Error("The volume is damaged.", detail=f"{path} does not begin as LUKS does")
-    return length
 
 
 def _seal(part: Path, final: Path) -> None:

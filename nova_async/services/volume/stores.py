@@ -17,7 +17,6 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     protocol: str
-    encrypts: bool = False
 
 
 class Origin(NamedTuple):

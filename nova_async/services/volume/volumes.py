@@ -269,9 +269,6 @@ class Volumes:
         if wanted is None:
             return None
         encryption.bits(wanted)
-        if not self._backend.traits.encrypts:
-            backend = self._backend.traits.name
-            raise Invalid(f"Invalid volume type: {kind.name} asks for encryption, which volumes of the back end {backend} do not have.")
         if multiattach:
             raise Invalid(f"Invalid volume type: {kind.name} asks for both encryption and multi-attach, which is not supported.")
         if source.encrypted is None:

@@ -298,8 +298,9 @@ def _revive(folder: Path, name: str) -> bool:
     with _locked(folder, name) as own:
         try:
             arguments = json.loads((own / RUN).read_bytes())
-        except FileNotFoundError:  # whoever began to make it was killed, or was the one who removed it meanwhile
-            shutil.rmtree(own)
+        except FileNotFoundError:  # whoever began to make it was killed, or removed it meanwhile, or holds it and is about to start it
+            if not _is_held(own):
+                shutil.rmtree(own)
             return False
         if _runs(own, arguments):
             return False

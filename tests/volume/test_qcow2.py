@@ -159,7 +159,8 @@ async def test_a_base_lives_as_long_as_somebody_wants_it(service: Service, anna:
     await service.client("nova")("DELETE", f"/attachments/{again}", 200)
     assert await daemons.names() == set()
     async with daemons.held(volume):
-        assert await daemons.names() == {volume}
+        await exports.look()
+        assert await daemons.names() == {volume}, "who holds it is about to start it"
     await exports.look()
     assert await daemons.names() == set()
 

@@ -526,12 +526,16 @@ async def test_ports_have_names_in_the_domain_of_their_network(api: Api) -> None
 
     await api("alice", "PUT", f"/v2.0/networks/{network['id']}", {"network": {"dns_domain": "example.org."}})
     named = (await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": "web"}}))[1]["port"]
-    full = (await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": "web.example.net."}}))[1]["port"]
-    wrong = await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": "web\n"}})
+    full = (await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": "WWW.Example.org."}}))[1]["port"]
+    for wrong in ("web\n", "web.example.net.", "example.org.", "1.notexample.org.", ".".join(["a" * 62] * 4)):
+        assert (await api("alice", "PUT", f"/v2.0/ports/{bare['id']}", {"port": {"dns_name": wrong}}))[0] == 400
+        assert (await api("alice", "POST", "/v2.0/ports", {"port": {"network_id": network["id"], "dns_name": wrong}}))[0] == 400
+    await api("alice", "PUT", f"/v2.0/networks/{network['id']}", {"network": {"dns_domain": "example.com."}})
+    left = (await api("alice", "GET", f"/v2.0/ports/{bare['id']}"))[1]["port"]
 
     assert named["dns_assignment"] == [{"ip_address": address, "hostname": "web", "fqdn": "web.example.org."}]
-    assert full["dns_assignment"] == [{"ip_address": address, "hostname": "web", "fqdn": "web.example.net."}]
-    assert wrong[0] == 400
+    assert full["dns_assignment"] == [{"ip_address": address, "hostname": "WWW", "fqdn": "WWW.Example.org."}]
+    assert left["dns_assignment"] == [{"ip_address": address, "hostname": host, "fqdn": f"{host}.example.com."}]
 
 
 async def test_addresses_of_ipv6_follow_from_the_mac_where_guests_make_them(api: Api) -> None:

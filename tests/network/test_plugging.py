@@ -239,6 +239,15 @@ async def test_guests_find_each_other_by_the_names_of_their_ports_and_by_no_othe
     assert "web.example.org" in await look_up("10.77.0.10")
     assert "10.77.0.9" not in await look_up("bank.example.org")
 
+    taken = {"10.77.0.10": "www.example.com", "10.77.0.11": "www.example.net.", "10.77.0.12": ".".join(["a" * 62] * 4)}
+    for server, number, (address, name) in zip("bcd", (2, 3, 4), taken.items(), strict=True):
+        await host.plugs.plug(server, (port(number, address, dns_name=name, dns_domain="example.org."),))
+    assert await soon(lambda: said(look_up("host-10-77-0-12.example.org"), "Address: 10.77.0.12"))
+    assert "Address: 10.77.0.11" in await look_up("host-10-77-0-11.example.org")
+    assert "Address: 10.77.0.10" in await look_up("www.example.com.example.org")
+    for elsewhere in ("www.example.com", "www.example.net", "www"):
+        assert "10.77.0.1" not in (await look_up(elsewhere)).partition(elsewhere)[2], "a port is called as somebody elsewhere is"
+
     await host.plugs.plug("b", (port(2, "10.77.0.10", dns_name="shop\n10.77.0.9 web", dns_domain="example.org."),))
     assert await soon(lambda: said(look_up("host-10-77-0-10.example.org"), "Address: 10.77.0.10"))
     assert "Address" not in (await look_up("web.example.org")).partition("web")[2]

@@ -18,7 +18,7 @@ from nova_async.compute.plugging.namespaces import entering, inside
 from nova_async.compute.plugging.records import End, LocalNetwork, Subnet
 from nova_async.errors import Unavailable
 from nova_async.model.guests import PortSpec
-from nova_async.model.names import HOST_NAME, assigned
+from nova_async.model.names import LONGEST, assigned
 from nova_async.world import World
 
 START_TRIES = 15
@@ -189,11 +189,17 @@ def hosts(network: LocalNetwork) -> str:
 
 
 def names(network: LocalNetwork, elsewhere: Mapping[str, str]) -> str:
-    """A line per address (hosts(5)): its full name, and the host name alone. Names that come from outside are checked here once more."""
+    """A line per address (hosts(5)): its full name, and the host name alone unless it has dots, as names of somebody elsewhere have.
+
+    Names that come from outside are checked here once more. In a domain so long that DNS cannot tell a name in it, there is none.
+    """
     own = {ip.address: port.dns_name for _, port in network.ports for ip in port.fixed_ips}
-    known = {address: name if HOST_NAME.fullmatch(name) else "" for address, name in {**elsewhere, **own}.items()}
-    listed = {address: assigned(address, name, network.dns_domain) for address, name in known.items()}
-    return "".join(f"{address} {full.rstrip('.')} {host.rstrip('.')}\n" for address, (host, full) in sorted(listed.items()))
+    lines = []
+    for address, name in sorted({**elsewhere, **own}.items()):
+        host, full = assigned(address, name, network.dns_domain)
+        if len(full) <= LONGEST:
+            lines.append(f"{address} {full.rstrip('.')}{'' if '.' in host else f' {host}'}\n")
+    return "".join(lines)
 
 
 def name_servers(network: LocalNetwork, version: int = 4) -> list[str]:

@@ -11,7 +11,7 @@ from nova_async.db import networks as rows
 from nova_async.db import port_bindings as binding_rows
 from nova_async.db import routers as router_rows
 from nova_async.errors import Conflict, Forbidden, Invalid
-from nova_async.model.names import assigned
+from nova_async.model.names import assigned, fits
 from nova_async.services.network import fields as f
 from nova_async.services.network.checks import is_uuid, usable_address
 from nova_async.services.network.collection import Collection, Query, admin_only, project_of, uuids
@@ -99,9 +99,18 @@ class Ports(Collection[rows.PortRow]):
         return view
 
     def _dns_assignment(self, row: rows.PortRow) -> list[dict[str, str]]:
-        domain = row.dns_domain or self.service.config.network.dns_domain
+        domain = self._domain(row.dns_domain)
         named = [(ip["ip_address"], assigned(ip["ip_address"], row.dns_name, domain)) for ip in row.fixed_ips]
         return [{"ip_address": address, "hostname": host, "fqdn": full} for address, (host, full) in named]
+
+    def _domain(self, of_network: str) -> str:
+        return of_network or self.service.config.network.dns_domain
+
+    def _check_name(self, values: dict[str, Any], network: rows.NetworkRow) -> None:
+        """Nobody's port is called as somebody elsewhere is. Raises ``Invalid``."""
+        name, domain = values.get("dns_name"), self._domain(network.dns_domain)
+        if name and not fits(name, domain):
+            raise Invalid(f"Invalid input for dns_name: it must be a host name in the domain {domain!r}, of 254 characters with it.")
 
     async def create(self, ctx: Context, body: dict[str, Any]) -> rows.PortRow:
         values = f.read(body, self.name, FIELDS)
@@ -148,6 +157,7 @@ class Ports(Collection[rows.PortRow]):
             network = await Networks(self.service).get(ctx, row.network_id, conn)
             forbid_external(network, ctx)
             _only_on_own(ctx, network, values)
+            self._check_name(values, network)
             row = msgspec.structs.replace(row, port_security_enabled=network.port_security_enabled)
             row = _changed(row, values)
             await require_room(self.service, conn, row.project_id, "port")
@@ -193,6 +203,7 @@ class Ports(Collection[rows.PortRow]):
             changed = _changed(row, values)
             [network] = await rows.networks(conn, rows.Page(ids=[row.network_id]))
             _only_on_own(ctx, network, values)
+            self._check_name(values, network)
             await rows.update_port(conn, changed)
             routers = await router_rows.behind(conn, [row.id])
             if "fixed_ips" in values:

@@ -168,7 +168,7 @@ test-ceph: PACKAGES += $(CEPH_PACKAGES)
 test-ceph: install
 	$(PY) -m pytest -v -m ceph tests/volume tests/e2e
 
-# Half an hour: processors are emulated.
+# A quarter of an hour: processors are emulated.
 test-kernel: PACKAGES += $(KERNEL_PACKAGES)
 test-kernel: install
 	$(PY) -m tests.kernel

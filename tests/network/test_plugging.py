@@ -110,9 +110,10 @@ class Guest:
         self.process, self.spec, self.folder = process, spec, folder
 
     @classmethod
-    async def boot(cls, spec: PortSpec, folder: Path) -> "Guest":
+    async def boot(cls, spec: PortSpec, folder: Path, within: tuple[str, ...] = ()) -> "Guest":
+        """``within``: the words that begin it in another host's namespace."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, Path(__file__).with_name("guest.py"), spec.device, spec.mac),
+            *(*within, sys.executable, Path(__file__).with_name("guest.py"), spec.device, spec.mac),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from nova_async.compute.plugging import LinuxBridgePlugs
+from nova_async.compute.plugging.apart import host_mac
 from nova_async.errors import Conflict, Unavailable
 from nova_async.model.guests import PortSpec
 from nova_async.world import RealWorld
-from tests.network.test_plugging import SECRET, Host, can_make_namespaces, ingress, port, run
+from tests.network.test_plugging import NETWORK, SECRET, Host, can_make_namespaces, ingress, port, run
 from tests.network.test_tunnels import soon
 
 pytestmark = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and the tools of a network host")
@@ -206,3 +207,13 @@ async def test_the_way_out_is_made_anew_with_the_operators_bridge(host: Host, be
     await run("ip", "link", "set", "under", "master", "br-lan")
     await run("ip", "link", "set", "br-lan", "up")
     assert await soon(lambda: guest.pings("10.77.0.1"))
+
+
+async def test_a_guest_keeps_its_own_host_whoever_sends_from_the_same_mac(host: Host, beyond: Beyond) -> None:
+    """The ends of all hosts have one; what another lets out before its rules are there must not lead guests to it."""
+    guest = await host.boot("a", wired(1, "10.77.0.9"))
+    await guest.lease()
+    mac = bytes.fromhex(host_mac(NETWORK).replace(":", ""))
+    await beyond.run("python3", "-c", SAY, (b"\xff" * 6 + mac + UNTAGGED).hex())
+    assert await guest.pings("10.77.0.1")
+    assert await guest.ask("/latest/meta-data/hostname") == "host-a"

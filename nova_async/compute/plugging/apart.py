@@ -16,6 +16,7 @@ from nova_async.compute.plugging.links import (
     METADATA,
     METADATA6,
     NTF_MASTER,
+    NTF_STICKY,
     NUD_NOARP,
     Links,
     bridge_mac,
@@ -61,13 +62,13 @@ def ensure(links: Links, end: End, network: LocalNetwork) -> bool:
     """
     fresh = not stands(end)
     namespaces.make(end.namespace, SETTINGS)
-    mac = _mac(network.network_id)
+    mac = host_mac(network.network_id)
     if fresh:
         _join(links, end, network.bridge, mac)
     outer = socket.if_nametoindex(outer_end(network.bridge))
     links.ip.link("set", index=outer, mtu=network.mtu, master=socket.if_nametoindex(network.bridge), state="up")
     links.ip.brport("set", index=outer, learning=0, unicast_flood=0)
-    links.ip.fdb("replace", ifindex=outer, lladdr=mac, state=NUD_NOARP, flags=NTF_MASTER)
+    links.ip.fdb("replace", ifindex=outer, lladdr=mac, state=NUD_NOARP, flags=NTF_MASTER | NTF_STICKY)  # other hosts have it, too
     with namespaces.inside(end.namespace), IPRoute() as ip:
         index = socket.if_nametoindex(end.interface)
         ip.link("set", index=socket.if_nametoindex("lo"), state="up")
@@ -102,7 +103,7 @@ def _join(links: Links, end: End, bridge: str, mac: str) -> None:
         links.ip.link("set", index=socket.if_nametoindex(end.interface), net_ns_fd=target)
 
 
-def _mac(network_id: str) -> str:
+def host_mac(network_id: str) -> str:
     """The same on every host, like that of the bridge, and another one."""
     return f"06{bridge_mac(network_id)[2:]}"
 

@@ -22,6 +22,7 @@ from nova_async.model.guests import PortSpec
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 NUD_NOARP, NTF_MASTER = 0x40, 0x04  # linux/neighbour.h: an entry that does not age, of the bridge
+NTF_STICKY = 0x40  # one that stays where it is, whoever else sends from that MAC
 SYSCTL = Path("/proc/sys/net")
 HAS_IPV6 = (SYSCTL / "ipv6").exists()
 METADATA, METADATA6 = "169.254.169.254/32", "fe80::a9fe:a9fe/64"

@@ -61,14 +61,22 @@ class Uplinks:
                 self._make_vlan(name, device, outside, network.vlan)
             else:
                 self._join(name, device, outside, network.network_id)
-        self._links.ip.link("set", index=index_of(name), master=index_of(network.bridge), state="up")
+        self._links.ip.link("set", index=index_of(name), master=index_of(network.bridge))
+        try:
+            self._links.ip.link("set", index=index_of(name), state="up")
+        except NetlinkError as error:
+            if error.code == errno.ENETDOWN:
+                raise Unavailable(f"The host's device {device} is down.") from None
+            raise
 
     def stands(self, network: LocalNetwork) -> bool:
         """Whether the network has its way, to the device that is there now: the operator may have made it anew."""
         if not network.wires:
             return True
-        outside = index_of(self._devices.get(network.wires.partition(":")[2], ""))
-        return outside is not None and self._leads(network, outside)
+        outside, inside = index_of(self._devices.get(network.wires.partition(":")[2], "")), index_of(network.bridge)
+        if outside is None or inside is None:
+            return False
+        return self._leads(network, outside) and self._has(uplink_name(network.bridge), "IFLA_MASTER", inside)
 
     def _leads(self, network: LocalNetwork, outside: int) -> bool:
         name = uplink_name(network.bridge)

@@ -306,6 +306,25 @@ async def test_a_router_goes_where_its_networks_are(three: Routers) -> None:
     await three.is_on(router, "host1", "host3")
 
 
+async def test_whoever_changes_a_router_does_not_wait_for_a_host_that_is_away(three: Routers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "SETTLE_SECONDS", 30.0)
+    monkeypatch.setattr(reconciler, "RETRY_SECONDS", 60.0)
+    three.cloud.conductor.routers.hosts.leave = lambda host: False  # type: ignore[method-assign]
+    router, desk = await three.make(), three.cloud.conductor.routers
+    three.bus.cut.add("host1")
+    await three.cloud.until(lambda: not three.cloud.conductor.table.is_heard("host1"))
+    async with asyncio.timeout(5.0):
+        for _ in range(2):
+            await desk.changed([router])
+            await desk.settled([router])
+    three.bus.cut.clear()
+    await three.cloud.until(lambda: three.cloud.conductor.table.is_heard("host1"))
+    told = len(three.on["host1"].told)
+    await desk.changed([router])
+    await desk.settled([router])
+    assert len(three.on["host1"].told) > told
+
+
 async def test_whoever_is_told_of_a_floating_ip_finds_it_where_it_leads_unless_the_host_hangs(
     three: Routers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ class RoutersReconciler:
         self._lock = asyncio.Lock()
         self._stale: set[str] = set()
         self._under_way: set[str] = set()  # of what was stale
+        self._put_off: set[str] = set()  # of what is stale: their hosts could not be told
         self._round = asyncio.Event()  # it ends, and the next begins
         self._returned: set[str] = set()
         self._stirred = asyncio.Event()
@@ -51,14 +52,15 @@ class RoutersReconciler:
     async def changed(self, router_ids: list[str]) -> None:
         """These routers changed, or are gone; their host hears of it soon."""
         self._stale.update(router_ids)
+        self._put_off.difference_update(router_ids)
         if self._stale:
             self._stirred.set()
 
     async def settled(self, router_ids: list[str]) -> None:
-        """See ``RouterDesk``. A host that is away or hangs is not waited for."""
+        """See ``RouterDesk``. A host that is away is not waited for, nor for long one that hangs."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
-                while not (self._stale | self._under_way).isdisjoint(router_ids):
+                while not (self._stale - self._put_off | self._under_way).isdisjoint(router_ids):
                     await self._round.wait()
 
     def returned(self, host: str) -> None:
@@ -81,7 +83,8 @@ class RoutersReconciler:
                 async with self._lock:
                     for host in sorted(returned):
                         await self._welcome(host)
-                    self._stale |= await self._refresh(sorted(stale))
+                    self._put_off = await self._refresh(sorted(stale)) - self._stale
+                    self._stale |= self._put_off
             except Unavailable as error:
                 logger.warning("routers.not_refreshed", error=error.message, detail=error.detail)
                 self._stale |= stale

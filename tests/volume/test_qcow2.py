@@ -110,6 +110,34 @@ async def test_an_image_that_leads_to_another_file_is_refused(stores: dict[str, 
     assert await stores["qcow2"].names() == set()
 
 
+@pytest.mark.parametrize(("made_as", "luks"), [("raw", None), ("qcow2", None), ("raw", Luks("secret", 256))])
+async def test_what_a_killed_process_has_left_writing_is_in_nobodys_way(
+    stores: dict[str, VolumeStore], made_as: str, luks: Luks | None
+) -> None:
+    """A ``qemu-img`` lives on when we are killed: it has its file locked, and goes on writing to it."""
+
+    def beginning(path: Path) -> bytes:
+        with path.open("rb") as file:
+            return file.read(2**16)
+
+    store = stores[made_as]
+    part, image = store.folder / "part" / UNKNOWN, store.folder.parent / "image"
+    await command("qemu-img", "create", "-q", "-f", "raw", str(part), "1M")
+    await command("qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M")
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    left = await asyncio.create_subprocess_exec("qemu-io", "-f", "raw", str(part), **pipes)
+    assert left.stdin is not None
+    assert left.stdout is not None
+    left.stdin.write(b"write 0 512\n")
+    async with asyncio.timeout(SECONDS):
+        while b"wrote 512/512" not in await left.stdout.readline():
+            continue
+    await store.from_image(UNKNOWN, 1, "qcow2", some(image.read_bytes()), luks)
+    before = beginning(store.path(UNKNOWN))
+    await left.communicate(b"write -P 7 0 64k\nflush\nquit\n")
+    assert beginning(store.path(UNKNOWN)) == before
+
+
 async def test_a_file_keeps_its_format(stores: dict[str, VolumeStore]) -> None:
     """Whatever new ones are made as."""
     raw, qcow2 = stores["raw"], stores["qcow2"]

@@ -46,7 +46,7 @@ class VolumeStore(Aside):
         return _format(await self._run(self.path, volume)) == "raw"
 
     async def make(self, volume: str, gib: int, luks: Luks | None = None) -> None:
-        part, home = self._part(volume), await self._run(self._home, volume, luks is not None)
+        part, home = await self._fresh(volume), await self._run(self._home, volume, luks is not None)
         if _format(home) == "qcow2":
             await qemu_img.make_qcow2(part, gib * GIB)
         else:
@@ -56,7 +56,7 @@ class VolumeStore(Aside):
         await self._finish(part, home, volume)
 
     async def clone(self, of: Origin, volume: str, gib: int, copier: Copier | None = None, *, encrypted: bool = False) -> None:
-        part, home = self._part(volume), await self._run(self._home, volume, encrypted)
+        part, home = await self._fresh(volume), await self._run(self._home, volume, encrypted)
         await self._copy(of, part, _format(home), copier)
         await self._lengthen(part, _format(home), gib, encrypted)
         await self._finish(part, home, volume)
@@ -65,7 +65,7 @@ class VolumeStore(Aside):
         await self.clone(Origin(volume), snapshot, gib, copier, encrypted=encrypted)
 
     async def from_image(self, volume: str, gib: int, disk_format: str, data: AsyncIterator[bytes], luks: Luks | None = None) -> None:
-        part, home = self._part(volume), await self._run(self._home, volume, luks is not None)
+        part, home = await self._fresh(volume), await self._run(self._home, volume, luks is not None)
         async with self._image(volume, gib, disk_format, data) as image:
             if luks:
                 await self._run(_sparse, part, 0)
@@ -90,7 +90,7 @@ class VolumeStore(Aside):
         return await self._run(headers.header_bytes, self.path(volume))
 
     async def as_image(self, volume: str, disk_format: str, copier: Copier | None = None) -> Path:
-        image = self._part(volume, UPLOAD)
+        image = await self._fresh(volume, UPLOAD)
         await self._copy(Origin(volume), image, disk_format, copier)
         return image
 
@@ -99,7 +99,6 @@ class VolumeStore(Aside):
         source = of.snapshot or of.volume
         path, moment = await self._run(self.path, source), part.with_suffix(MOMENT)
         had = _format(path)
-        await self.discard(part)  # what somebody who was killed had begun to write may be written to still
         try:
             if await self._run(_reflink, path, moment):
                 if had == disk_format:
@@ -145,6 +144,12 @@ class VolumeStore(Aside):
             return f"size={size},{await self._bases.node(volume, path)}"
         locking = "off" if shared else "auto"
         return f"size={size},file.driver=file,file.filename={option(path)},file.discard=unmap,file.locking={locking}"
+
+    async def _fresh(self, volume: str, suffix: str = "") -> Path:
+        """Where a file is made aside. What somebody who was killed has begun there may be written to still, and is left to its writer."""
+        part = self._part(volume, suffix)
+        await self.discard(part)
+        return part
 
     def _paths(self, volume: str) -> tuple[Path, Path]:
         """As a raw file, and as qcow2. At most one of them is there."""

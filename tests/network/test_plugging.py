@@ -15,7 +15,7 @@ import pytest
 from aiohttp import ClientSession, web
 from blockbuster import blockbuster_ctx
 
-from nova_async.compute.plugging import LinuxBridgePlugs
+from nova_async.compute.plugging import LinuxBridgePlugs, dhcp
 from nova_async.compute.plugging.records import Plugged
 from nova_async.config import load
 from nova_async.errors import Conflict, Invalid, NotFound
@@ -239,6 +239,9 @@ async def test_guests_find_each_other_by_the_names_of_their_ports_and_by_no_othe
     assert "Address: 10.77.0.9" in await look_up("host-10-77-0-9.example.org")
     assert "web.example.org" in await look_up("10.77.0.10")
     assert "10.77.0.9" not in await look_up("bank.example.org")
+    for known in ("web.example.org", "web"):
+        told = await asker.run("busybox", "nslookup", "-type=aaaa", known, "10.77.0.1", check=False)
+        assert "can't find" not in told, "a port without an address of IPv6 is there all the same"
 
     taken = {"10.77.0.10": "www.example.com", "10.77.0.11": "www.example.net.", "10.77.0.12": ".".join(["a" * 62] * 4)}
     for server, number, (address, name) in zip("bcd", (2, 3, 4), taken.items(), strict=True):
@@ -252,6 +255,10 @@ async def test_guests_find_each_other_by_the_names_of_their_ports_and_by_no_othe
     await host.plugs.plug("b", (port(2, "10.77.0.10", dns_name="shop\n10.77.0.9 web", dns_domain="example.org."),))
     assert await soon(lambda: said(look_up("host-10-77-0-10.example.org"), "Address: 10.77.0.10"))
     assert "Address" not in (await look_up("web.example.org")).partition("web")[2]
+
+
+def test_what_is_known_by_its_full_name_is_asked_for_nowhere_else() -> None:
+    assert dhcp.answered("10.77.0.9 web.example.org web\nfd00::9 web.example.org web\n10.77.0.10 com com\n") == "server=/web.example.org/\n"
 
 
 async def said(answer: Awaitable[str], text: str) -> bool:

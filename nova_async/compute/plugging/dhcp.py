@@ -121,6 +121,7 @@ class Dnsmasq:
         """Write the files that differ; says which. Blocks."""
         self.folder.mkdir(parents=True, exist_ok=True)
         texts = {"dnsmasq.conf": self._configuration(network), "hosts": hosts(network), "names": names(network, elsewhere)}
+        texts["answered"] = answered(texts["names"])
         changed = {}
         for name, text in texts.items():
             path = self.folder / name
@@ -143,6 +144,8 @@ class Dnsmasq:
             "dhcp-ignore-names",  # what guests call themselves: names are what ports have
             "no-hosts",
             f"addn-hosts={self.folder / 'names'}",
+            f"servers-file={self.folder / 'answered'}",
+            "domain-needed",
             *([f"domain={domain}"] if (domain := network.dns_domain.strip(".")) else []),
             "no-ping",
             "user=root",
@@ -200,6 +203,15 @@ def names(network: LocalNetwork, elsewhere: Mapping[str, str]) -> str:
         if len(full) <= LONGEST:
             lines.append(f"{address} {full.rstrip('.')}{'' if '.' in host else f' {host}'}\n")
     return "".join(lines)
+
+
+def answered(listed: str) -> str:
+    """Whom to ask for each full name that ``names`` listed (``server=`` of dnsmasq): nobody else, even for addresses that it has not.
+
+    A name without a dot would be a whole domain: of those nobody else is asked in any case (``domain-needed``).
+    """
+    known = sorted({line.split()[1] for line in listed.splitlines()})
+    return "".join(f"server=/{name}/\n" for name in known if "." in name)
 
 
 def name_servers(network: LocalNetwork, version: int = 4) -> list[str]:

@@ -101,6 +101,7 @@ async def test_a_user_goes_with_its_rules(demo: Client, admin: Client, database:
         {**IPS, "path": "/v2.1/{server"},
         {**IPS, "path": "/v2.1/{a{b}}"},
         {**IPS, "service": "a service"},
+        {**IPS, "service": "compute\n"},
         {"id": "0" * 32},
         {"id": "0" * 32, **IPS},
         "GET /v2.1/servers",

@@ -114,7 +114,7 @@ class AccessRuleBody(Struct, kw_only=True):
     """By id, one that the user has already; else all of the others."""
 
     id: Id | None = None
-    service: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9-]+$")] | None = None
+    service: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9-]+\Z")] | None = None
     method: Literal["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"] | None = None
     path: Annotated[str, Meta(max_length=225, pattern=r"^/")] | None = None
 

@@ -306,6 +306,21 @@ async def test_floating_ips_that_lead_nowhere_go_with_their_network(api: Api) ->
     assert (await api("alice", "GET", f"/v2.0/floatingips/{floating['id']}"))[0] == 404
 
 
+async def test_what_is_said_of_a_floating_ip_at_once_is_all_kept(api: Api, outside: dict[str, Any]) -> None:
+    subnet = await inside(api)
+    await joined(api, outside, subnet)
+    ports = [(await api.make("alice", "/v2.0/ports", network_id=subnet["network_id"]))["id"] for _ in range(2)]
+    floating = await api.make("alice", "/v2.0/floatingips", floating_network_id=outside["id"], port_id=ports[0])
+    path = f"/v2.0/floatingips/{floating['id']}"
+
+    for port, text in ((ports[1], "one"), (ports[0], "two"), (ports[1], "three")):
+        changes = [{"port_id": port}, {"description": text}] * 4
+        answers = await asyncio.gather(*(api("alice", "PUT", path, {"floatingip": change}) for change in changes))
+        assert {status for status, _ in answers} == {200}
+        shown = (await api("alice", "GET", path))[1]["floatingip"]
+        assert (shown["port_id"], shown["description"]) == (port, text)
+
+
 async def test_a_port_is_of_one_router_also_where_many_take_it_at_once(api: Api) -> None:
     subnet = await inside(api)
     port = await api.make("alice", "/v2.0/ports", network_id=subnet["network_id"])

@@ -86,17 +86,23 @@ class FloatingIps(Collection[FloatingIpRow]):
 
     async def update(self, ctx: Context, row: FloatingIpRow, body: dict[str, Any]) -> FloatingIpRow:
         values = f.read(body, self.name, CHANGES)
-        before = row
         async with self.service.db.transaction() as conn:
+            row = await self._locked(ctx, conn, row.id)
             target = await self._target(ctx, conn, row, values)
             await self._associate(conn, row, values.get("description", row.description), target)
-        await self._tell([row.id], before)
+        await self._tell([row.id], row)
         return await self.get(ctx, row.id)
 
     async def delete(self, ctx: Context, row: FloatingIpRow) -> None:
-        async with self.service.db.connection() as conn:
+        async with self.service.db.transaction() as conn:
+            row = await self._locked(ctx, conn, row.id)
             await router_rows.delete_floating_ip(conn, row.id)
         await self._tell([], row)
+
+    async def _locked(self, ctx: Context, conn: Connection, id: str) -> FloatingIpRow:
+        """As it is now; nobody else changes it until the transaction ends."""
+        await router_rows.lock_floating_ip(conn, id)
+        return await self.get(ctx, id, conn)
 
     async def _address(self, conn: Connection, own_id: str, network_id: str, values: dict[str, Any]) -> str:
         """The port that has the new floating IP's address. Raises ``Invalid``, ``Conflict`` when none is left."""

@@ -100,7 +100,6 @@ FLOATING_IN_USE = Query("routers", "floating_in_use", bool)
 USED_OUTSIDE = Query("routers", "used_outside", bool)
 FLOATING_IPS = Query("routers", "floating_ips", FloatingIpRow)
 INSERT_FLOATING_IP: Query[None] = Query("routers", "insert_floating_ip")
-LOCK_FLOATING_IP = Query("routers", "lock_floating_ip", str)
 UPDATE_FLOATING_IP: Query[None] = Query("routers", "update_floating_ip")
 DELETE_FLOATING_IP: Query[None] = Query("routers", "delete_floating_ip")
 DELETE_UNUSED_FLOATING_IPS: Query[None] = Query("routers", "delete_unused_floating_ips")
@@ -191,11 +190,6 @@ async def floating_ips(
 
 async def insert_floating_ip(conn: Connection, id: str, project_id: str, network_id: str, port_id: str, description: str) -> None:
     await INSERT_FLOATING_IP.run(conn, id, project_id, network_id, port_id, description)
-
-
-async def lock_floating_ip(conn: Connection, id: str) -> None:
-    """Raises ``NotFound``."""
-    await LOCK_FLOATING_IP.one(conn, id)
 
 
 async def update_floating_ip(

@@ -107,10 +107,6 @@ ORDER BY f.id LIMIT $5::integer
 -- $1 id, $2 project, $3 external network, $4 port with its address, $5 description
 INSERT INTO floating_ips (id, project_id, network_id, port_id, description) VALUES ($1, $2, $3, $4, $5)
 
--- lock_floating_ip --
--- Until the transaction ends nobody else changes where it leads. $1 id
-SELECT id FROM floating_ips WHERE id = $1 FOR UPDATE
-
 -- update_floating_ip --
 -- $1 id, $2 description, $3 router, $4 subnet, $5 fixed address; null: of none
 UPDATE floating_ips SET description = $2, router_id = $3, fixed_subnet = $4, fixed_address = $5::text::inet,

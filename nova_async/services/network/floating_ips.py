@@ -4,7 +4,7 @@ import ipaddress
 from typing import Any
 
 from nova_async.context import Context
-from nova_async.db import Connection
+from nova_async.db import Connection, changes
 from nova_async.db import networks as rows
 from nova_async.db import routers as router_rows
 from nova_async.db.constraints import translated
@@ -101,7 +101,7 @@ class FloatingIps(Collection[FloatingIpRow]):
 
     async def _locked(self, ctx: Context, conn: Connection, id: str) -> FloatingIpRow:
         """As it is now; nobody else changes it until the transaction ends."""
-        await router_rows.lock_floating_ip(conn, id)
+        await changes.alone(conn, self.name, id)
         return await self.get(ctx, id, conn)
 
     async def _address(self, conn: Connection, own_id: str, network_id: str, values: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from nova_async.virt.libvirt.base import LibvirtBase
 from nova_async.virt.libvirt.hardware import Wishes
 
 AGENT_SECONDS = 60.0
-BOOT_SECONDS = 60.0  # how long an agent may be silent: its guest is booting, or has just gone on from its saved memory
+BOOT_SECONDS = 30.0  # how long an agent may be silent: its guest is booting, or has just gone on from its saved memory
 
 
 class Agent(LibvirtBase):

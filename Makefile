@@ -168,7 +168,7 @@ test-ceph: PACKAGES += $(CEPH_PACKAGES)
 test-ceph: install
 	$(PY) -m pytest -v -m ceph tests/volume tests/e2e
 
-# A quarter of an hour: processors are emulated.
+# Eight minutes: processors are emulated.
 test-kernel: PACKAGES += $(KERNEL_PACKAGES)
 test-kernel: install
 	$(PY) -m tests.kernel

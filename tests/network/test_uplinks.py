@@ -176,7 +176,7 @@ async def test_vlans_are_had_where_the_kernel_makes_them(host: Host, beyond: Bey
     known = await host.plugs.wires()
     assert {"flat:lan"} == {wires for wires in known if wires.startswith("flat:")}
     if "vlan:lan" in known:
-        pytest.skip("this kernel makes them")
+        pytest.skip("this kernel makes VLANs, and has nothing to refuse")
     with pytest.raises(Conflict, match=r"kernel makes no VLANs \(802.1Q\)"):
         await host.plugs.plug("a", (wired(1, "10.77.0.9", wires="vlan:lan", vlan=12),))
 
